@@ -1,0 +1,1 @@
+"""All that touches OpenMM: forces from exported collective variables, simulations, biases."""

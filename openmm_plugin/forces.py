@@ -1,0 +1,165 @@
+"""Exported collective variables as OpenMM forces.
+
+Each force has one mode as its potential energy (dimensionless, read as kJ/mol), for use
+in CustomCVForce and BiasVariable. TorchForce and PythonForce run the same exported
+module and give the same numbers; several can share a System.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+import openmm
+import torch
+from openmm import unit
+from torch import Tensor, nn
+
+from openmm_plugin.versions import choose_backend
+from symplectic_cv.errors import OptionError, SelectionError
+from symplectic_cv.export import load_exported
+
+
+class _EnergyAndForces(nn.Module):
+    """What a TorchForce with setOutputsForces(True) calls: one mode and its forces."""
+
+    combination: Tensor
+
+    def __init__(self, cv: torch.jit.ScriptModule, mode: int, n_modes: int) -> None:
+        super().__init__()
+        self.cv = cv
+        self.mode = mode
+        self.register_buffer("combination", torch.eye(n_modes, dtype=torch.float64)[mode].clone())
+
+    def forward(self, positions: Tensor, box: Optional[Tensor] = None) -> tuple[Tensor, Tensor]:
+        values, gradient = self.cv.values_and_gradient(positions, box, self.combination)
+        return values[self.mode], -gradient
+
+
+class PythonMode:
+    """One mode as the callable of an `openmm.PythonForce`; pickles with the exported file.
+
+    Args:
+        exported: the bytes of cv.pt.
+        mode: place of the mode among the exported ones.
+        periodic: whether the State carries a box to make the molecule whole in.
+    """
+
+    def __init__(self, exported: bytes, mode: int, periodic: bool) -> None:
+        self._load({"exported": exported, "mode": mode, "periodic": periodic})
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self._state = state
+        self._cv = torch.jit.load(io.BytesIO(state["exported"]), map_location="cpu")
+        n_modes = self._cv.chosen.shape[0]
+        self._combination = torch.eye(n_modes, dtype=torch.float64)[state["mode"]]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self._state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._load(state)
+
+    def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
+        positions = torch.from_numpy(
+            state.getPositions(asNumpy=True).value_in_unit(unit.nanometer).astype(np.float64)
+        )
+        box = None
+        if self._state["periodic"]:
+            vectors = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
+            box = torch.from_numpy(np.asarray(vectors, dtype=np.float64))
+        values, gradient = self._cv.values_and_gradient(positions, box, self._combination)
+        return float(values[self._state["mode"]]), -gradient.numpy()
+
+
+def mode_forces(
+    path: str | Path, system: openmm.System, backend: str = "auto"
+) -> list[openmm.Force]:
+    """One force per exported mode, whose potential energy is the value of that mode.
+
+    Args:
+        path: cv.pt from `symplectic-cv export`.
+        system: the system the forces are for; periodic where it is.
+        backend: `auto`, `torchforce` or `python`.
+
+    Raises:
+        ModelError: the file cannot be read.
+        BackendError: the backend cannot be used here.
+        SelectionError: the modelled atoms are not in the system.
+
+    Example:
+        >>> import openmm
+        >>> forces = mode_forces("cv.pt", system)  # doctest: +SKIP
+        >>> variable = openmm.app.BiasVariable(forces[0], -3, 3, 0.25)  # doctest: +SKIP
+    """
+    backend = choose_backend(backend)
+    torch.set_num_threads(1)  # with more, one evaluation of a small network takes far longer
+    cv, metadata = load_exported(path)
+    check_atoms(metadata["molecule"], system)
+    periodic = system.usesPeriodicBoundaryConditions()
+    n_modes = len(metadata["modes"])
+    forces: list[openmm.Force] = []
+    content = Path(path).read_bytes()
+    if backend == "torchforce":
+        import openmmtorch
+    for mode in range(n_modes):
+        if backend == "torchforce":
+            module = _EnergyAndForces(cv, mode, n_modes)
+            force = openmmtorch.TorchForce(torch.jit.script(module))
+            force.setOutputsForces(True)
+        else:
+            force = openmm.PythonForce(PythonMode(content, mode, periodic))
+        force.setUsesPeriodicBoundaryConditions(periodic)
+        digest = hashlib.sha256(content).hexdigest()[:12]
+        force.setName(f"symplectic-cv mode {metadata['modes'][mode]} ({digest})")
+        forces.append(force)
+    return forces
+
+
+def check_atoms(molecule: dict[str, Any], system: openmm.System) -> None:
+    """Raises SelectionError where the system does not hold the modelled atoms.
+
+    Heavy atoms may be lighter by repartitioned hydrogen mass; anything else is taken for
+    another molecule.
+    """
+    n = system.getNumParticles()
+    for atom in molecule["atoms"]:
+        index, name = atom["system_index"], f"{atom['residue']}{atom['residue_number']}-{atom['name']}"
+        if index >= n:
+            raise SelectionError(
+                f"the model's atom {name} is atom {index + 1}, but the system has only {n} atoms: "
+                "is this the system that the model was trained on?"
+            )
+        mass = system.getParticleMass(index).value_in_unit(unit.dalton)
+        light = atom["element"] == "H"
+        fits = 0.9 < mass < 4.5 if light else -10.0 < mass - atom["mass_da"] < 0.5
+        if not fits:
+            raise SelectionError(
+                f"the model's atom {name} (atom {index + 1}) has {atom['mass_da']:.3f} Da, the "
+                f"system's atom {index + 1} has {mass:.3f} Da: the system is not the one that the "
+                "model was trained on, or its atoms are in another order"
+            )
+
+
+def evaluate(forces: list[openmm.Force], n_atoms: int, positions: np.ndarray) -> np.ndarray:
+    """Values of the modes (len(forces),) at positions (n_atoms, 3) in nm, through OpenMM.
+
+    Raises:
+        OptionError: positions of another number of atoms.
+    """
+    if positions.shape != (n_atoms, 3):
+        raise OptionError(f"positions have shape {positions.shape}, not ({n_atoms}, 3)")
+    system = openmm.System()
+    for _ in range(n_atoms):
+        system.addParticle(1.0)
+    probe = openmm.CustomCVForce("0")
+    for k, force in enumerate(forces):
+        probe.addCollectiveVariable(f"cv{k}", openmm.XmlSerializer.clone(force))
+    system.addForce(probe)
+    platform = openmm.Platform.getPlatformByName("Reference")
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+    context.setPositions(positions)
+    return np.array(probe.getCollectiveVariableValues(context))

@@ -1,0 +1,125 @@
+"""Entry point of `symplectic-cv`: gathers the commands and reports users' errors."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+from typer.core import TyperGroup
+
+from symplectic_cv.cli.console import error_console
+from symplectic_cv.errors import UserError
+
+COMMANDS = {
+    "simulate": "Run molecular dynamics with OpenMM: the data to learn from.",
+    "train": "Learn a neural canonical transformation from trajectory files.",
+    "analyze": "Frequencies, mutual information with torsions, figures, report.",
+    "export": "Write the slowest modes as a TorchScript collective variable.",
+    "metadynamics": "Bias the slowest modes in OpenMM, well-tempered.",
+    "path": "Draw a latent path between two conformations.",
+    "demo": "The whole job on alanine dipeptide, small, with a report.",
+}
+"""Every command in the order of a project, with its line of help; each is the function of its name
+in the module of its name."""
+
+SEVERAL_VALUES = {
+    "--modes": re.compile(r"\d+"),
+    "--forcefield": re.compile(r"[^-].*\.xml"),
+    "--torsions": re.compile(r"[^-/.][^/.]*"),
+}
+"""Options that take several values behind one flag, and what such a value looks like."""
+
+
+class _LazyCommands(TyperGroup):
+    """Imports a command's module (and with it torch, OpenMM, …) only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"symplectic_cv.cli.{name}")
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command(name, short_help=COMMANDS[name])(getattr(module, name))
+        command = typer.main.get_command(app)
+        command.short_help = COMMANDS[name]
+        return command
+
+
+app = typer.Typer(
+    cls=_LazyCommands,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(show: bool) -> None:
+    if show:
+        from symplectic_cv import __version__
+
+        typer.echo(f"symplectic-cv {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    """Collective variables from trajectories by neural canonical transformations.
+
+    simulate (or your own files) → train → analyze → export → metadynamics, path.
+    Units: nm, ps, Da, kJ/mol, K, rad/ps, nats.
+    """
+
+
+def expand_several_values(arguments: Sequence[str]) -> list[str]:
+    """`--modes 0 1` as `--modes 0 --modes 1`, which the parser behind Typer understands.
+
+    Example:
+        >>> expand_several_values(["export", "--modes", "0", "1", "-o", "x"])
+        ['export', '--modes', '0', '--modes', '1', '-o', 'x']
+    """
+    out: list[str] = []
+    flag: str | None = None
+    fresh = False
+    for argument in arguments:
+        if flag is not None and not fresh and SEVERAL_VALUES[flag].fullmatch(argument):
+            out += [flag, argument]
+            continue
+        if fresh:
+            fresh = False
+            out.append(argument)
+            continue
+        flag = argument if argument in SEVERAL_VALUES else None
+        fresh = flag is not None
+        out.append(argument)
+    return out
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line; a user's error is one line on stderr and exit status 2."""
+    arguments = expand_several_values(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = app(arguments, prog_name="symplectic-cv", standalone_mode=False)
+    except UserError as error:
+        error_console.print(f"error: {error}", style="red", markup=False)
+        sys.exit(2)
+    except click.exceptions.Abort:
+        error_console.print("interrupted; finished parts are kept, --resume goes on")
+        sys.exit(130)
+    except KeyboardInterrupt:
+        error_console.print("interrupted; finished parts are kept, --resume goes on")
+        sys.exit(130)
+    except click.ClickException as error:
+        error_console.print(f"error: {error.format_message()}", style="red", markup=False)
+        sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)

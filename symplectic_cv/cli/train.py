@@ -1,0 +1,162 @@
+"""`symplectic-cv train`."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Annotated, Optional
+
+import numpy as np
+import torch
+import typer
+
+from symplectic_cv.cli import options as o
+from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
+from symplectic_cv.errors import OptionError
+from symplectic_cv.momenta import Momenta
+from symplectic_cv.output import RUN, require_free, start_run
+from symplectic_cv.storage import save_model
+from symplectic_cv.training import HistoryRow, TrainingOptions, check_weights, prepare
+from symplectic_cv.training import train as run_training
+from symplectic_cv.units import thermal_energy
+
+DEFAULT = TrainingOptions()
+
+
+def train(
+    trajectories: o.Trajectories,
+    output: o.Output = Path("model"),
+    top: o.Top = None,
+    atoms: o.Atoms = None,
+    temperature: o.Temperature = 300.0,
+    steps: Annotated[int, typer.Option(help="Optimizer steps at most.")] = DEFAULT.steps,
+    batch: Annotated[int, typer.Option(help="Frames per step.")] = DEFAULT.batch,
+    layers: Annotated[int, typer.Option(help="Coupling layers.")] = DEFAULT.layers,
+    hidden: Annotated[int, typer.Option(help="Width of the hidden layers.")] = DEFAULT.hidden,
+    momenta: Annotated[
+        Momenta, typer.Option(help="How momenta are drawn in training.")
+    ] = DEFAULT.momenta,
+    momentum_weight: Annotated[
+        float, typer.Option(help="Weight of the momentum part of the loss; 1: the paper's NLL.")
+    ] = DEFAULT.momentum_weight,
+    weights: Annotated[
+        Optional[Path], typer.Option(help="One weight per frame (.npy), for biased data.")
+    ] = None,
+    mdshare_folder: Annotated[
+        Path, typer.Option(help="Where files from the mdshare repository are kept.")
+    ] = Path("mdshare"),
+    mdshare_catalogue: Annotated[
+        Optional[Path], typer.Option(help="Catalogue (YAML) of an mdshare mirror.")
+    ] = None,
+    seed: o.Seed = DEFAULT.seed,
+    device: o.DeviceOption = o.Device.AUTO,
+    threads: o.Threads = 1,
+    resume: o.Resume = False,
+) -> None:
+    """Learn a neural canonical transformation from trajectory files.
+
+    Reads every frame, removes rigid motion in the Eckart frame, and fits a symplectic flow to a
+    harmonic latent space by maximum likelihood. Writes model.safetensors, config.json and
+    history.csv. The topology is found beside the first trajectory, or named with --top.
+
+    Example: symplectic-cv train md/trajectory.xtc -o model
+    """
+    torch.set_num_threads(threads)
+    thermal_energy(temperature)
+    if not resume:
+        require_free(output)
+    training_options = TrainingOptions(
+        steps=steps,
+        batch=batch,
+        layers=layers,
+        hidden=hidden,
+        momenta=momenta,
+        momentum_weight=momentum_weight,
+        seed=seed,
+        device=device.value,
+    )
+    with progress_bar("reading", None, "frames") as bar:
+        data = read_trajectories(
+            trajectories,
+            top,
+            atoms,
+            mdshare_folder=mdshare_folder,
+            mdshare_catalogue=mdshare_catalogue,
+            progress=bar.advance,
+        )
+    frame_weights = None if weights is None else _read_weights(weights, data.n_frames)
+    note(
+        f"{data.n_frames} frames of {data.molecule.n_atoms} atoms from {len(data.names)} run(s): "
+        f"{3 * data.molecule.n_atoms - 6} modes"
+    )
+    settings = {
+        "command": "train",
+        "temperature_k": temperature,
+        "options": training_options.to_json(),
+        "data_sha256": _fingerprint(data, frame_weights),
+    }
+    # everything that bad data can break comes before the folder is made
+    prepared = prepare(
+        data.positions, data.molecule, temperature, training_options, data.lengths, frame_weights
+    )
+    note(
+        f"frame: smallest det A is {prepared.health.smallest:.3f} of the median "
+        f"({data.locate(prepared.health.frame)})"
+    )
+    for message in prepared.warnings:
+        warn(message)
+    if start_run(output, settings, resume) and (output / "config.json").is_file():
+        note(f"{output}: this training is complete")
+        return
+
+    checkpoints = output / "checkpoint"
+    with progress_bar("training", steps, "steps") as bar:
+
+        def show(step: int, row: HistoryRow | None) -> None:
+            status = "" if row is None else f"validation NLL {row.validation_nll:.2f} nats"
+            bar.to(step, status)
+
+        result = run_training(prepared, checkpoint_folder=checkpoints, progress=show)
+    save_model(
+        output,
+        result.model,
+        result.history,
+        training={
+            "options": training_options.to_json(),
+            "trajectories": data.names,
+            "frames": data.n_frames,
+            "validation_nll_nats": result.validation_nll,
+            "gaussian_start_nll_nats": result.gaussian_nll,
+            "frame_health": result.health.smallest,
+            "warnings": result.warnings,
+            "stopped_early": result.stopped_early,
+        },
+    )
+    shutil.rmtree(checkpoints)
+    (output / RUN).unlink()
+    if result.stopped_early:
+        note("stopped early: the validation NLL had stopped falling; the best weights are kept")
+    note(
+        f"validation NLL of phase space: {result.validation_nll:.2f} nats "
+        f"(quasi-harmonic start {result.gaussian_nll:.2f})"
+    )
+    slowest = ", ".join(f"{float(omega):.2f}" for omega in result.model.omega[:6])
+    note(f"slowest frequencies: {slowest} rad/ps")
+    note(f"model: {output}")
+
+
+def _read_weights(path: Path, n_frames: int) -> np.ndarray:
+    try:
+        weights = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise OptionError(f"{path}: not a readable .npy file of weights ({error})") from error
+    return check_weights(weights, n_frames)
+
+
+def _fingerprint(data: TrajectoryData, weights: np.ndarray | None) -> str:
+    digest = hashlib.sha256(data.positions.tobytes())
+    if weights is not None:
+        digest.update(weights.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""From trajectory files to whole molecules in memory."""

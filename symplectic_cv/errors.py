@@ -1,0 +1,42 @@
+"""Errors caused by what a user gave: files, options, molecules.
+
+Each carries one line that says what is wrong, where (file, frame, atom, option) and
+what to do. The command line prints that line and ends with exit status 2.
+"""
+
+from __future__ import annotations
+
+
+class UserError(ValueError):
+    """Base of all errors that a user can mend; the message is one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class TrajectoryError(UserError):
+    """A trajectory or topology file that is missing, damaged or does not fit."""
+
+
+class SelectionError(UserError):
+    """Atoms that cannot carry a model: too few, collinear, or not in the system."""
+
+
+class FrameError(UserError):
+    """Coordinates for which the Eckart frame or the quasi-harmonic start does not exist."""
+
+
+class ModelError(UserError):
+    """A model folder or exported file that is missing a part, damaged or altered."""
+
+
+class OptionError(UserError):
+    """An option with a value that makes no sense here."""
+
+
+class OutputError(UserError):
+    """An output folder that cannot be written without losing data."""
+
+
+class BackendError(UserError):
+    """A backend that is absent, or a pair of versions known to crash."""

@@ -1,0 +1,143 @@
+"""Which atoms a model describes: their names, masses and places in the whole system."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import mdtraj as md
+import numpy as np
+
+from symplectic_cv.errors import ModelError, SelectionError
+
+SOLUTE_HEAVY_ATOMS = "heavy atoms of the solute"
+"""The default selection: no hydrogens, virtual sites, water or single-atom residues (ions)."""
+
+
+@dataclass(frozen=True)
+class Molecule:
+    """The modelled atoms.
+
+    Attributes:
+        topology: MDTraj topology of the modelled atoms alone.
+        masses: (N,) in Da.
+        indices: (N,) places of these atoms among all atoms of the simulated system.
+        n_system_atoms: number of atoms in the files the model was trained on.
+    """
+
+    topology: md.Topology
+    masses: np.ndarray
+    indices: np.ndarray
+    n_system_atoms: int
+
+    @property
+    def n_atoms(self) -> int:
+        return len(self.masses)
+
+    def atom_label(self, index: int) -> str:
+        """Atom `index` of the model as a user would name it: `ALA2-CA (atom 9)`."""
+        return f"{self.topology.atom(index)} (atom {int(self.indices[index]) + 1})"
+
+    def to_json(self) -> dict[str, Any]:
+        atoms = [
+            {
+                "name": atom.name,
+                "element": atom.element.symbol,
+                "residue": atom.residue.name,
+                "residue_number": atom.residue.resSeq,
+                "residue_index": atom.residue.index,
+                "chain": atom.residue.chain.index,
+                "mass_da": float(mass),
+                "system_index": int(index),
+            }
+            for atom, mass, index in zip(
+                self.topology.atoms, self.masses, self.indices, strict=True
+            )
+        ]
+        bonds = [[bond.atom1.index, bond.atom2.index] for bond in self.topology.bonds]
+        return {"n_system_atoms": self.n_system_atoms, "atoms": atoms, "bonds": bonds}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Molecule:
+        """Raises ModelError where the description is incomplete."""
+        try:
+            topology = md.Topology()
+            chains: dict[int, Any] = {}
+            residues: dict[int, Any] = {}
+            for atom in data["atoms"]:
+                if atom["chain"] not in chains:
+                    chains[atom["chain"]] = topology.add_chain()
+                if atom["residue_index"] not in residues:
+                    residues[atom["residue_index"]] = topology.add_residue(
+                        atom["residue"], chains[atom["chain"]], resSeq=atom["residue_number"]
+                    )
+                topology.add_atom(
+                    atom["name"],
+                    md.element.get_by_symbol(atom["element"]),
+                    residues[atom["residue_index"]],
+                )
+            for first, second in data["bonds"]:
+                topology.add_bond(topology.atom(first), topology.atom(second))
+            return cls(
+                topology=topology,
+                masses=np.array([atom["mass_da"] for atom in data["atoms"]], dtype=np.float64),
+                indices=np.array([atom["system_index"] for atom in data["atoms"]], dtype=np.int64),
+                n_system_atoms=int(data["n_system_atoms"]),
+            )
+        except (KeyError, TypeError, IndexError) as error:
+            raise ModelError(f"the molecule in config.json is incomplete: {error!r}") from error
+
+
+def select_atoms(topology: md.Topology, selection: str | None) -> Molecule:
+    """The molecule that an MDTraj selection names.
+
+    Args:
+        topology: of the whole system.
+        selection: MDTraj selection language; the heavy atoms of the solute where None.
+
+    Raises:
+        SelectionError: a selection that cannot be read or holds fewer than 3 atoms, or
+            atoms without a mass.
+    """
+    if selection is None:
+        indices = np.array(
+            [
+                atom.index
+                for atom in topology.atoms
+                if atom.element is not None
+                and atom.element.symbol not in ("H", "VS")
+                and not atom.residue.is_water
+                and atom.residue.n_atoms > 1
+            ],
+            dtype=np.int64,
+        )
+    else:
+        try:
+            indices = np.asarray(topology.select(selection), dtype=np.int64)
+        except Exception as error:  # MDTraj raises whatever its parser met
+            raise SelectionError(
+                f"--atoms {selection!r} is not an MDTraj selection ({error}); "
+                "an example: --atoms 'protein and element != H'"
+            ) from error
+    name = repr(selection) if selection is not None else SOLUTE_HEAVY_ATOMS
+    if len(indices) < 3:
+        raise SelectionError(
+            f"the selection ({name}) has {len(indices)} atoms, a molecular frame needs at "
+            "least 3: choose more with --atoms"
+        )
+    masses = []
+    for index in indices:
+        atom = topology.atom(int(index))
+        mass = atom.element.mass if atom.element is not None else 0.0
+        if not mass > 0.0:
+            raise SelectionError(
+                f"atom {index + 1} ({atom}) has no mass (element unknown or virtual): "
+                "leave it out with --atoms"
+            )
+        masses.append(mass)
+    return Molecule(
+        topology=topology.subset(indices),
+        masses=np.array(masses, dtype=np.float64),
+        indices=indices,
+        n_system_atoms=topology.n_atoms,
+    )

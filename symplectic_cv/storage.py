@@ -1,0 +1,146 @@
+"""Model folders: weights in safetensors, everything else in JSON, never a pickle.
+
+A model folder holds `model.safetensors`, `config.json` and `history.csv`. The config
+carries the SHA-256 of the weights, so that a damaged or exchanged file is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from symplectic_cv.errors import ModelError
+from symplectic_cv.flow import coupling_flow
+from symplectic_cv.frame import EckartFrame
+from symplectic_cv.layers import NormalModes
+from symplectic_cv.model import NeuralCanonicalTransformation
+from symplectic_cv.molecule import Molecule
+from symplectic_cv.prior import HarmonicPrior
+from symplectic_cv.training import HistoryRow
+
+FORMAT = 1
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+HISTORY = "history.csv"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all, and makes it durable."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(aside, "wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def save_model(
+    folder: Path,
+    model: NeuralCanonicalTransformation,
+    history: Sequence[HistoryRow] = (),
+    training: dict[str, Any] | None = None,
+) -> None:
+    """Writes a model folder; the config comes last, so a folder with one is complete.
+
+    Args:
+        folder: made where missing.
+        training: what is worth knowing about the training (JSON); stored as it is.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    weights = safetensors.torch.save(state)
+    coupling = model.flow.layers[1]
+    config = {
+        "format": FORMAT,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "temperature_k": model.temperature,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "flow": {
+            "coupling": "affine",
+            "layers": len(model.flow.layers) - 2,
+            "hidden": coupling.conditioner.first.out_features,  # type: ignore[union-attr]
+        },
+        "omega_rad_per_ps": [round(float(omega), 6) for omega in model.omega],
+        "molecule": model.molecule.to_json(),
+        "training": training or {},
+    }
+    write_atomically(folder / WEIGHTS, weights)
+    if history:
+        columns = [column.name for column in fields(HistoryRow)]
+        lines = [",".join(columns)]
+        lines += [",".join(f"{value:.8g}" for value in asdict(row).values()) for row in history]
+        write_atomically(folder / HISTORY, ("\n".join(lines) + "\n").encode())
+    write_atomically(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a model folder; raises ModelError where it is not one."""
+    folder = Path(folder)
+    path = folder / CONFIG
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such model folder (`symplectic-cv train` makes one)")
+    if not path.is_file():
+        raise ModelError(f"{folder}: has no {CONFIG}: not a model folder, or an unfinished training")
+    try:
+        config = json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{path}: truncated or altered ({error})") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ModelError(f"{path}: not of format {FORMAT}, which this version reads")
+    return config
+
+
+def load_model(folder: str | Path) -> NeuralCanonicalTransformation:
+    """Reads a model folder.
+
+    Raises:
+        ModelError: a missing, truncated or altered file.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ModelError(f"{folder}: has no {WEIGHTS}")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != config.get("weights_sha256"):
+        raise ModelError(
+            f"{path}: truncated or altered since it was saved (its SHA-256 differs from the one "
+            f"in {CONFIG}): copy the folder again or train anew"
+        )
+    try:
+        state = safetensors.torch.load(content)
+        molecule = Molecule.from_json(config["molecule"])
+        temperature = float(config["temperature_k"])
+        frame = EckartFrame(
+            state["frame.reference"], torch.as_tensor(molecule.masses), temperature
+        )
+        n = frame.dimension
+        flow = coupling_flow(
+            NormalModes(torch.eye(n), torch.zeros(n)),
+            torch.ones(n),
+            int(config["flow"]["layers"]),
+            int(config["flow"]["hidden"]),
+        )
+        model = NeuralCanonicalTransformation(
+            molecule, temperature, frame, flow, HarmonicPrior(torch.ones(n))
+        ).to(getattr(torch, config["dtype"]))
+        model.load_state_dict(state)
+    except ModelError:
+        raise
+    except Exception as error:  # whatever an edited config leads to
+        raise ModelError(
+            f"{folder / CONFIG}: does not describe the weights beside it "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    return model.eval()

@@ -1,0 +1,497 @@
+"""Maximum-likelihood training on frames of a trajectory (the paper, III.B.2).
+
+The loss is the negative log-likelihood of phase space, NLL = −E[ln N(T(x))], with fresh
+momenta in every step. It is the sum of the likelihood of configurations and of a term
+that is least where ∂Q/∂q is orthogonal; `momentum_weight` weighs the second.
+
+Lightning runs the loop. Every batch and its momenta follow from (seed, step) alone, so a
+run that is killed and resumed takes the same steps as one that is not.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from symplectic_cv.data.split import contiguous_split
+from symplectic_cv.errors import OptionError
+from symplectic_cv.flow import coupling_flow, quasi_harmonic_start
+from symplectic_cv.frame import EckartFrame, FrameHealth, mean_structure
+from symplectic_cv.model import NeuralCanonicalTransformation
+from symplectic_cv.molecule import Molecule
+from symplectic_cv.momenta import Momenta
+from symplectic_cv.prior import LOG_2PI, HarmonicPrior
+
+LEARNING_RATE = 2e-3
+GRADIENT_CLIP = 10.0
+WARMUP_STEPS = 50
+EVALUATIONS = 40
+"""Validations in a full-length run, evenly spaced."""
+PATIENCE = 12
+"""Validations without an improvement before a run stops early."""
+FEW_FRAMES_PER_DIMENSION = 200
+
+_VALIDATION_SEED = 20200428
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What a user may choose about a training.
+
+    Attributes:
+        steps: optimizer steps at most.
+        batch: frames per step.
+        layers: affine couplings.
+        hidden: width of the two hidden layers of each coupling's network.
+        momenta: how momenta are drawn.
+        momentum_weight: weight of the momentum part of the loss; 1 is the paper's NLL,
+            0 the likelihood of configurations alone.
+        seed: of the initial weights, batches and momenta.
+        device: `auto`, `cpu` or `cuda`.
+    """
+
+    steps: int = 4000
+    batch: int = 512
+    layers: int = 8
+    hidden: int = 128
+    momenta: Momenta = Momenta.RADEMACHER
+    momentum_weight: float = 1.0
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch", "layers", "hidden"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"--{name} must be at least 1; got {getattr(self, name)}")
+        if not 0.0 <= self.momentum_weight < math.inf:
+            raise OptionError(f"--momentum-weight must not be negative; got {self.momentum_weight}")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"momenta": self.momenta.value}
+
+
+@dataclass(frozen=True)
+class HistoryRow:
+    """One line of history.csv; NLLs in nats per frame, of phase space."""
+
+    step: int
+    train_nll: float
+    validation_nll: float
+    validation_nll_configuration: float
+    learning_rate: float
+
+
+@dataclass
+class TrainingResult:
+    """A trained model and how it got there.
+
+    Attributes:
+        model: settled: exact frequencies, slowest mode first, best weights of the run.
+        history: one row per validation.
+        validation_nll: NLL of phase space over the whole validation set, nats.
+        gaussian_nll: the same for the quasi-harmonic start, nats.
+        health: of the frame over all frames.
+        warnings: what a user should know about the data.
+        stopped_early: whether the validation loss had stopped improving.
+    """
+
+    model: NeuralCanonicalTransformation
+    history: list[HistoryRow]
+    validation_nll: float
+    gaussian_nll: float
+    health: FrameHealth
+    warnings: list[str] = field(default_factory=list)
+    stopped_early: bool = False
+
+
+def initial_model(
+    positions: np.ndarray,
+    molecule: Molecule,
+    temperature: float,
+    layers: int,
+    hidden: int,
+    seed: int = 0,
+    training: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
+) -> tuple[NeuralCanonicalTransformation, Tensor]:
+    """The quasi-harmonic start for a set of frames, and their coordinates q.
+
+    Args:
+        positions: whole frames, (F, N, 3) in nm.
+        molecule: the modelled atoms.
+        temperature: in K.
+        layers, hidden: number and width of the couplings.
+        seed: of the initial weights.
+        training: indices of the frames that may be used; all where None.
+        weights: one per frame, (F,), or None.
+
+    Returns:
+        The model (float32 network) and q (F, 3N−6) in ps, float64.
+
+    Raises:
+        SelectionError, FrameError: a molecule or frames that cannot carry a model.
+    """
+    chosen = np.arange(len(positions)) if training is None else training
+    w = None if weights is None else torch.as_tensor(weights[chosen])
+    masses = torch.as_tensor(molecule.masses)
+    frame = EckartFrame(mean_structure(positions[chosen], masses, w), masses, temperature)
+    q = torch.cat(
+        [
+            frame.coordinates(torch.as_tensor(positions[i : i + 8192]))
+            for i in range(0, len(positions), 8192)
+        ]
+    )
+    start, spread = quasi_harmonic_start(q[chosen], w)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        flow = coupling_flow(start, spread, layers, hidden)
+    model = NeuralCanonicalTransformation(
+        molecule, temperature, frame, flow, HarmonicPrior(1.0 / spread)
+    )
+    return model.to(torch.float32), q
+
+
+class _Batches(IterableDataset):
+    """Endless batches (p, q); batch number `step` is always the same one."""
+
+    def __init__(self, prepared: PreparedTraining, first_step: int) -> None:
+        self.q = prepared.training
+        self.weights = prepared.training_weights
+        self.options = prepared.options
+        self.first_step = first_step
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        n, batch = len(self.q), min(self.options.batch, len(self.q))
+        per_epoch = n // batch
+        generator = torch.Generator()
+        epoch, order = -1, torch.empty(0)
+        step = self.first_step
+        while True:
+            if step // per_epoch != epoch:
+                epoch = step // per_epoch
+                generator.manual_seed(self.options.seed * 1_000_003 + epoch)
+                if self.weights is None:
+                    order = torch.randperm(n, generator=generator)
+                else:
+                    order = torch.multinomial(self.weights, n, True, generator=generator)
+            begin = (step % per_epoch) * batch
+            q = self.q[order[begin : begin + batch]]
+            generator.manual_seed(self.options.seed * 1_000_003 + 500_000_000 + step)
+            yield self.options.momenta.draw(tuple(q.shape), generator), q
+            step += 1
+
+
+def negative_log_likelihood(
+    model: NeuralCanonicalTransformation, p: Tensor, q: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Configuration and momentum parts of the NLL, (...) each, in nats.
+
+    Their sum is −ln N(T(p, q)), the NLL of phase space; the log-determinant cancels.
+    """
+    p_latent, q_latent, log_det = model.flow.push(p, q)
+    configuration = -model.prior.log_prob_coordinates(q_latent) - log_det
+    momentum = 0.5 * (p_latent * p_latent).sum(-1) + 0.5 * q.shape[-1] * LOG_2PI + log_det
+    return configuration, momentum
+
+
+@torch.no_grad()
+def validation_nll(
+    model: NeuralCanonicalTransformation, q: Tensor, weights: Tensor | None = None
+) -> tuple[float, float]:
+    """NLL of phase space and of configurations over a whole set, nats per frame.
+
+    Momenta are Rademacher probes of a fixed seed, so that two models (or two moments of a
+    training) are compared on the same ones.
+    """
+    generator = torch.Generator().manual_seed(_VALIDATION_SEED)
+    share = torch.ones(len(q), dtype=torch.float64) if weights is None else weights
+    share = share / share.sum()
+    total, configurations = 0.0, 0.0
+    device = model.prior.log_omega.device
+    for part, w in zip(q.split(4096), share.split(4096), strict=True):
+        p = Momenta.RADEMACHER.draw(tuple(part.shape), generator).to(device, model.dtype)
+        c, m = negative_log_likelihood(model, p, part.to(device, model.dtype))
+        w = w.to(device)
+        configurations += float((w * c).sum())
+        total += float((w * (c + m)).sum())
+    return total, configurations
+
+
+class _MaximumLikelihood(L.LightningModule):
+    def __init__(self, prepared: PreparedTraining) -> None:
+        super().__init__()
+        self.model = prepared.model
+        self.options = prepared.options
+        self.validation = prepared.validation
+        self.validation_weights = prepared.validation_weights
+        self.running: list[Tensor] = []
+        self.history: list[HistoryRow] = []
+
+    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
+        configuration, momentum = negative_log_likelihood(self.model, *batch)
+        self.running.append((configuration + momentum).detach().mean())
+        return (configuration + self.options.momentum_weight * momentum).mean()
+
+    def validation_step(self, _batch: Tensor, _: int) -> None:
+        total, configuration = validation_nll(
+            self.model, self.validation, self.validation_weights
+        )
+        watched = configuration + self.options.momentum_weight * (total - configuration)
+        self.log("validation_loss", watched)
+        if self.trainer.sanity_checking or not self.running:
+            return
+        row = HistoryRow(
+            step=self.global_step,
+            train_nll=float(torch.stack(self.running).mean()),
+            validation_nll=total,
+            validation_nll_configuration=configuration,
+            learning_rate=self.trainer.optimizers[0].param_groups[0]["lr"],
+        )
+        self.running.clear()
+        self.history.append(row)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = [asdict(row) for row in self.history]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = [HistoryRow(**row) for row in checkpoint["history"]]
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE)
+        steps, warmup = self.options.steps, min(WARMUP_STEPS, self.options.steps)
+
+        def factor(step: int) -> float:
+            return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+
+class _Report(Callback):
+    def __init__(self, progress: Callable[[int, HistoryRow | None], None]) -> None:
+        self.progress = progress
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
+        if trainer.global_step % 10 == 0 or trainer.global_step == trainer.max_steps:
+            self.progress(trainer.global_step, module.history[-1] if module.history else None)
+
+
+@dataclass(frozen=True)
+class PreparedTraining:
+    """Frames turned into coordinates, the start of the model, and what to say of the data.
+
+    Attributes:
+        model: the quasi-harmonic start.
+        options: of the training.
+        training, validation: q (F, n) in ps, float32, in contiguous blocks.
+        training_weights, validation_weights: one per frame, or None.
+        health: of the frame over all frames.
+        warnings: what a user should know about the data.
+    """
+
+    model: NeuralCanonicalTransformation
+    options: TrainingOptions
+    training: Tensor
+    validation: Tensor
+    training_weights: Tensor | None
+    validation_weights: Tensor | None
+    health: FrameHealth
+    warnings: list[str]
+
+
+def prepare(
+    positions: np.ndarray,
+    molecule: Molecule,
+    temperature: float = 300.0,
+    options: TrainingOptions | None = None,
+    lengths: list[int] | None = None,
+    weights: np.ndarray | None = None,
+) -> PreparedTraining:
+    """All of a training that can fail because of the data, and none that takes long.
+
+    Args:
+        positions: whole frames, (F, N, 3) in nm.
+        molecule: the modelled atoms.
+        temperature: of the data, in K.
+        options: see `TrainingOptions`.
+        lengths: frames of each continuous run; one run where None.
+        weights: one non-negative weight per frame, (F,), for biased data.
+
+    Raises:
+        OptionError, SelectionError, FrameError, TrajectoryError: data, atoms or options
+            that cannot carry a model.
+    """
+    options = options or TrainingOptions()
+    training, held_out = contiguous_split(lengths or [len(positions)])
+    if weights is not None:
+        weights = check_weights(weights, len(positions))
+        for name, part in (("training", training), ("validation", held_out)):
+            if not weights[part].sum() > 0.0:
+                raise OptionError(f"--weights: all weights of the {name} frames are zero")
+    model, q = initial_model(
+        positions,
+        molecule,
+        temperature,
+        options.layers,
+        options.hidden,
+        options.seed,
+        training,
+        weights,
+    )
+    health = model.frame.health(q)
+    health.require_unique()
+    q = q.to(torch.float32)
+    return PreparedTraining(
+        model=model,
+        options=options,
+        training=q[training],
+        validation=q[held_out],
+        training_weights=None if weights is None else torch.as_tensor(weights[training]),
+        validation_weights=None if weights is None else torch.as_tensor(weights[held_out]),
+        health=health,
+        warnings=data_warnings(len(positions), model.dimension, health),
+    )
+
+
+def train(
+    prepared: PreparedTraining,
+    checkpoint_folder: Path | None = None,
+    progress: Callable[[int, HistoryRow | None], None] | None = None,
+) -> TrainingResult:
+    """Trains a neural canonical transformation by maximum likelihood.
+
+    Args:
+        prepared: from `prepare`; its model is trained in place.
+        checkpoint_folder: where checkpoints are kept; a run found there is resumed.
+        progress: called with the step and the last row of the history.
+
+    Returns:
+        The settled model with the best weights of the run, and its history.
+    """
+    options, model = prepared.options, prepared.model
+    gaussian_nll, _ = validation_nll(model, prepared.validation, prepared.validation_weights)
+    module = _MaximumLikelihood(prepared)
+    last = None if checkpoint_folder is None else checkpoint_folder / "last.ckpt"
+    resumed = last is not None and last.is_file()
+    first_step = 0
+    if resumed:
+        first_step = int(torch.load(last, map_location="cpu", weights_only=False)["global_step"])
+    keeper = _KeepBest()
+    callbacks: list[Callback] = [
+        EarlyStopping("validation_loss", patience=PATIENCE, min_delta=0.0),
+        keeper,
+    ]
+    if checkpoint_folder is not None:
+        callbacks.append(
+            ModelCheckpoint(
+                dirpath=checkpoint_folder,
+                filename="best",
+                save_last=True,
+                monitor="validation_loss",
+                enable_version_counter=False,
+            )
+        )
+    if progress is not None:
+        callbacks.append(_Report(progress))
+    torch.set_flush_denormal(True)  # idle weights decay into denormals, 3-5 times slower
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice on workers, which do not help here
+        for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        trainer = L.Trainer(
+            max_steps=options.steps,
+            accelerator=options.device,
+            devices=1,
+            logger=False,
+            enable_checkpointing=checkpoint_folder is not None,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            val_check_interval=max(1, options.steps // EVALUATIONS),
+            check_val_every_n_epoch=None,
+            gradient_clip_val=GRADIENT_CLIP,
+            callbacks=callbacks,
+        )
+        trainer.fit(
+            module,
+            DataLoader(_Batches(prepared, first_step), batch_size=None),
+            DataLoader(torch.zeros(1, 1)),
+            ckpt_path=last if resumed else None,
+            weights_only=False,
+        )
+    model.to("cpu").load_state_dict(keeper.best)
+    model.settle(prepared.training, prepared.training_weights)
+    final, _ = validation_nll(model, prepared.validation, prepared.validation_weights)
+    return TrainingResult(
+        model=model,
+        history=module.history,
+        validation_nll=final,
+        gaussian_nll=gaussian_nll,
+        health=prepared.health,
+        warnings=prepared.warnings,
+        stopped_early=trainer.global_step < options.steps,
+    )
+
+
+class _KeepBest(Callback):
+    """Keeps the weights of the least validation loss, across resumptions."""
+
+    def __init__(self) -> None:
+        self.loss = math.inf
+        self.best: dict[str, Any] = {}
+
+    def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
+        loss = float(trainer.callback_metrics["validation_loss"])
+        if loss < self.loss:
+            self.loss = loss
+            self.best = {k: v.detach().cpu().clone() for k, v in module.model.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"loss": self.loss, "best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.loss, self.best = state_dict["loss"], state_dict["best"]
+
+
+def check_weights(weights: np.ndarray, n_frames: int) -> np.ndarray:
+    """Frame weights as float64; raises OptionError where they cannot be."""
+    w = np.asarray(weights)
+    if w.shape != (n_frames,):
+        raise OptionError(
+            f"--weights has shape {w.shape}, the trajectories have {n_frames} frames: "
+            "give one weight per frame"
+        )
+    w = w.astype(np.float64)
+    if not np.isfinite(w).all() or (w < 0).any():
+        raise OptionError("--weights holds a negative, infinite or NaN weight")
+    return w
+
+
+def data_warnings(n_frames: int, dimension: int, health: FrameHealth) -> list[str]:
+    """What a user should know about the data before trusting a model of them."""
+    notes = []
+    if n_frames < FEW_FRAMES_PER_DIMENSION * dimension:
+        notes.append(
+            f"the data are few: {n_frames} frames for {dimension} dimensions (from "
+            f"{FEW_FRAMES_PER_DIMENSION * dimension} on the default settings are safe); expect an "
+            "early stop and noisy fast modes"
+        )
+    if health.near_limit:
+        notes.append(
+            f"the molecule folds until the frame nears its limit: smallest det A is "
+            f"{health.smallest:.3f} of the median (frame {health.frame}); modes may bend sharply "
+            "there. Fewer or stiffer atoms (--atoms) give a safer frame"
+        )
+    return notes

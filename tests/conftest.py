@@ -1,0 +1,118 @@
+"""What several tests share: one thread, an alanine dipeptide, models with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mdtraj as md
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from symplectic_cv.data.mdshare import heavy_atom_topology
+from symplectic_cv.flow import coupling_flow
+from symplectic_cv.frame import EckartFrame
+from symplectic_cv.layers import NormalModes
+from symplectic_cv.model import NeuralCanonicalTransformation
+from symplectic_cv.molecule import Molecule
+from symplectic_cv.prior import HarmonicPrior
+
+torch.set_num_threads(1)
+
+DIPEPTIDE = np.array(
+    [
+        [-0.116, -0.269, 0.181],
+        [-0.065, -0.205, 0.056],
+        [-0.019, -0.272, -0.035],
+        [-0.077, -0.076, 0.056],
+        [-0.033, 0.005, -0.060],
+        [-0.163, 0.055, -0.124],
+        [0.045, 0.133, -0.012],
+        [0.011, 0.200, 0.082],
+        [0.161, 0.160, -0.081],
+        [0.256, 0.268, -0.063],
+    ]
+)
+"""Heavy atoms of one conformation of alanine dipeptide, nm."""
+
+
+@pytest.fixture(scope="session")
+def dipeptide() -> np.ndarray:
+    """Positions of the ten heavy atoms, (10, 3) in nm."""
+    return DIPEPTIDE.copy()
+
+
+@pytest.fixture(scope="session")
+def topology() -> md.Topology:
+    """Topology of the ten heavy atoms."""
+    return heavy_atom_topology()
+
+
+@pytest.fixture(scope="session")
+def molecule(topology: md.Topology) -> Molecule:
+    """The ten heavy atoms as a molecule that fills its system."""
+    masses = np.array([atom.element.mass for atom in topology.atoms])
+    return Molecule(topology, masses, np.arange(10), 10)
+
+
+@pytest.fixture(scope="session")
+def wobble(dipeptide: np.ndarray) -> Callable[..., np.ndarray]:
+    """wobble(n_frames, seed, size): whole frames that jitter, turn and translate, (F, 10, 3)."""
+
+    def frames(n_frames: int, seed: int = 0, size: float = 0.008) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        x = dipeptide + size * rng.normal(size=(n_frames, 10, 3))
+        turns = Rotation.random(n_frames, rng=rng).as_matrix()
+        return np.einsum("fab,fib->fia", turns, x) + rng.normal(size=(n_frames, 1, 3))
+
+    return frames
+
+
+@pytest.fixture(scope="session")
+def perturb() -> Callable[..., None]:
+    """perturb(module, seed): random values for all weights, among them the zeros of the start."""
+
+    def randomise(module: torch.nn.Module, seed: int = 0, size: float = 0.3) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for parameter in module.parameters():
+                noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                parameter.add_(size * noise.to(parameter.dtype))
+
+    return randomise
+
+
+@pytest.fixture(scope="session")
+def make_model(
+    molecule: Molecule, dipeptide: np.ndarray, perturb: Callable[..., None]
+) -> Callable[..., NeuralCanonicalTransformation]:
+    """make_model(dtype, indices, n_system_atoms): dipeptide model with random weights."""
+
+    def build(
+        dtype: torch.dtype = torch.float64,
+        indices: np.ndarray | None = None,
+        n_system_atoms: int = 10,
+        layers: int = 3,
+        hidden: int = 16,
+    ) -> NeuralCanonicalTransformation:
+        placed = molecule
+        if indices is not None:
+            placed = Molecule(molecule.topology, molecule.masses, indices, n_system_atoms)
+        frame = EckartFrame(torch.as_tensor(dipeptide), torch.as_tensor(placed.masses), 300.0)
+        n = frame.dimension
+        generator = torch.Generator().manual_seed(11)
+        rotation = torch.linalg.qr(
+            torch.randn(n, n, generator=generator, dtype=torch.float64)
+        ).Q.contiguous()
+        shift = 0.02 * torch.randn(n, generator=generator, dtype=torch.float64)
+        spread = torch.logspace(-0.8, -2.2, n, dtype=torch.float64)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(5)
+            flow = coupling_flow(NormalModes(rotation, shift), spread, layers, hidden)
+        prior = HarmonicPrior(1.0 / spread)
+        perturb(flow, seed=7, size=0.1)
+        model = NeuralCanonicalTransformation(placed, 300.0, frame, flow, prior)
+        return model.to(dtype).eval()
+
+    return build
