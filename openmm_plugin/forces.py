@@ -5,8 +5,6 @@ in CustomCVForce and BiasVariable. TorchForce and PythonForce run the same expor
 module and give the same numbers; several can share a System.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 from pathlib import Path

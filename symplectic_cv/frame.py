@@ -209,7 +209,7 @@ def mean_structure(
 
 def _require_two_dimensions(structure: Tensor, masses: Tensor) -> None:
     extents = torch.linalg.svdvals(masses.sqrt()[:, None] * structure)
-    if extents[1] < COLLINEAR * extents[0]:
+    if not extents[1] > COLLINEAR * extents[0]:  # so that a single point is refused too
         raise SelectionError(
             "the selected atoms lie on one line (on average), which leaves their rotation "
             "undefined: choose atoms that span a plane with --atoms"
@@ -297,9 +297,10 @@ class EckartFrame(nn.Module):
 
     def superpose(self, positions: Tensor) -> Tensor:
         """Superposed positions (..., N, 3) in nm, with the exact gradient."""
-        return superpose_differentiable(
-            positions.to(torch.float64), self.reference, self.masses
-        )
+        x = positions.to(torch.float64)
+        if not x.requires_grad:  # the gradient does not exist where A is singular, the value does
+            return superpose(x, self.reference, self.masses)[0]
+        return superpose_differentiable(x, self.reference, self.masses)
 
     def coordinates(self, positions: Tensor) -> Tensor:
         """q (..., 3N−6) in ps, float64, from whole positions (..., N, 3) in nm."""

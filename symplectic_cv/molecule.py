@@ -84,7 +84,7 @@ class Molecule:
                 indices=np.array([atom["system_index"] for atom in data["atoms"]], dtype=np.int64),
                 n_system_atoms=int(data["n_system_atoms"]),
             )
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ModelError(f"the molecule in config.json is incomplete: {error!r}") from error
 
 

@@ -16,7 +16,7 @@ def require_free(folder: Path) -> Path:
     """The folder itself, if a new run may be written into it; nothing is made yet.
 
     Raises:
-        OutputError: it holds files, is a file, or its parent cannot be written.
+        OutputError: it holds files, or is a file.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -52,14 +52,17 @@ def start_run(folder: Path, settings: dict[str, Any], resume: bool) -> bool:
         Whether a run is resumed.
 
     Raises:
-        OutputError: the folder holds another run, or (with `resume`) none, or one with
-            other settings, which are named.
+        OutputError: the folder cannot be written, holds another run, or (with `resume`)
+            none, or one with other settings, which are named.
     """
     record = folder / RUN
     if not resume:
         require_free(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(record, (json.dumps(settings, indent=1) + "\n").encode())
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(record, (json.dumps(settings, indent=1) + "\n").encode())
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
         return False
     if not record.is_file():
         if folder.is_dir() and any(folder.iterdir()):
@@ -67,6 +70,8 @@ def start_run(folder: Path, settings: dict[str, Any], resume: bool) -> bool:
         return start_run(folder, settings, resume=False)
     try:
         before = json.loads(record.read_text())
+        if not isinstance(before, dict):
+            raise ValueError("not a JSON object")
     except ValueError as error:
         raise OutputError(f"{record}: damaged ({error}); start anew in another folder") from error
     settings = json.loads(json.dumps(settings))

@@ -1,7 +1,8 @@
 """Model folders: weights in safetensors, everything else in JSON, never a pickle.
 
 A model folder holds `model.safetensors`, `config.json` and `history.csv`. The config
-carries the SHA-256 of the weights, so that a damaged or exchanged file is noticed.
+carries the SHA-256 of the weights and of itself, so that a damaged, edited or exchanged
+file is noticed.
 """
 
 from __future__ import annotations
@@ -58,7 +59,11 @@ def save_model(
         training: what is worth knowing about the training (JSON); stored as it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    # cloned, because couplings share their index buffers and safetensors stores no sharing
+    state = {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in model.state_dict().items()
+    }
     weights = safetensors.torch.save(state)
     coupling = model.flow.layers[1]
     config = {
@@ -75,6 +80,7 @@ def save_model(
         "molecule": model.molecule.to_json(),
         "training": training or {},
     }
+    config["config_sha256"] = _digest(config)
     write_atomically(folder / WEIGHTS, weights)
     if history:
         columns = [column.name for column in fields(HistoryRow)]
@@ -98,7 +104,18 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: truncated or altered ({error})") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ModelError(f"{path}: not of format {FORMAT}, which this version reads")
+    if config.get("config_sha256") != _digest(config):
+        raise ModelError(
+            f"{path}: altered since it was saved (its own SHA-256 differs): copy the folder again "
+            "or train anew"
+        )
     return config
+
+
+def _digest(config: dict[str, Any]) -> str:
+    """SHA-256 of all of a config but the line that holds it."""
+    rest = {key: value for key, value in config.items() if key != "config_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def load_model(folder: str | Path) -> NeuralCanonicalTransformation:
@@ -136,8 +153,6 @@ def load_model(folder: str | Path) -> NeuralCanonicalTransformation:
             molecule, temperature, frame, flow, HarmonicPrior(torch.ones(n))
         ).to(getattr(torch, config["dtype"]))
         model.load_state_dict(state)
-    except ModelError:
-        raise
     except Exception as error:  # whatever an edited config leads to
         raise ModelError(
             f"{folder / CONFIG}: does not describe the weights beside it "

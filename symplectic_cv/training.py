@@ -65,7 +65,7 @@ class TrainingOptions:
     steps: int = 4000
     batch: int = 512
     layers: int = 8
-    hidden: int = 128
+    hidden: int = 64
     momenta: Momenta = Momenta.RADEMACHER
     momentum_weight: float = 1.0
     seed: int = 0

@@ -6,10 +6,10 @@ import importlib
 import re
 import sys
 from collections.abc import Sequence
+from typing import Any
 
-import click
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from symplectic_cv.cli.console import error_console
 from symplectic_cv.errors import UserError
@@ -34,37 +34,43 @@ SEVERAL_VALUES = {
 """Options that take several values behind one flag, and what such a value looks like."""
 
 
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+
+
 class _LazyCommands(TyperGroup):
     """Imports a command's module (and with it torch, OpenMM, …) only when it is used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: typer.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"symplectic_cv.cli.{name}")
-        app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(name, short_help=COMMANDS[name])(getattr(module, name))
-        command = typer.main.get_command(app)
-        command.short_help = COMMANDS[name]
-        return command
+    def get_command(self, ctx: typer.Context, name: str) -> Any:
+        """A stand-in, enough for the list of commands in the help."""
+        return TyperCommand(name, help=COMMANDS[name]) if name in COMMANDS else None
+
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:
+        name, stand_in, rest = super().resolve_command(ctx, args)
+        if stand_in is None:
+            return name, stand_in, rest
+        single = typer.Typer(add_completion=False, context_settings=CONTEXT)
+        module = importlib.import_module(f"symplectic_cv.cli.{stand_in.name}")
+        single.command(stand_in.name)(getattr(module, stand_in.name))
+        return name, typer.main.get_command(single), rest
 
 
 app = typer.Typer(
     cls=_LazyCommands,
     add_completion=False,
     no_args_is_help=True,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    context_settings=CONTEXT,
 )
 
 
 def _version(show: bool) -> None:
     if show:
-        from symplectic_cv import __version__
+        from symplectic_cv.version import VERSION
 
-        typer.echo(f"symplectic-cv {__version__}")
+        typer.echo(f"symplectic-cv {VERSION}")
         raise typer.Exit()
 
 
@@ -113,13 +119,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UserError as error:
         error_console.print(f"error: {error}", style="red", markup=False)
         sys.exit(2)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         error_console.print("interrupted; finished parts are kept, --resume goes on")
         sys.exit(130)
-    except KeyboardInterrupt:
-        error_console.print("interrupted; finished parts are kept, --resume goes on")
-        sys.exit(130)
-    except click.ClickException as error:
+    except typer.TyperException as error:
         error_console.print(f"error: {error.format_message()}", style="red", markup=False)
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)

@@ -87,9 +87,10 @@ def fetch(name: str, folder: Path, catalogue: Path | None = None) -> list[Path]:
                     name, working_directory=aside, repository=repository, show_progress=False
                 )
         except (OSError, mdshare.LoadError) as error:
+            reason = getattr(error, "message", type(error).__name__)
             raise TrajectoryError(
                 f"{PREFIX}{name}: could not be downloaded from {repository.url} "
-                f"({type(error).__name__}); without a network, make your own data with "
+                f"({reason}); without a network, make your own data with "
                 "`symplectic-cv simulate alanine-dipeptide`"
             ) from error
         complete = [Path(file) for file in ([found] if isinstance(found, str) else found)]

@@ -26,7 +26,8 @@ def contiguous_split(
     """Indices of the training and of the validation frames.
 
     Args:
-        lengths: frames of each continuous run.
+        lengths: frames of each continuous run; runs below `SMALLEST_SET` frames count as
+            one with their neighbours.
         share: part of each run that validates.
         blocks: validation blocks per run; fewer where a run is short.
 
@@ -45,7 +46,7 @@ def contiguous_split(
         )
     held_out = np.zeros(n_frames, dtype=bool)
     start = 0
-    for length in lengths:
+    for length in _joined(lengths):
         n_blocks = max(1, min(blocks, int(length * share) // 5))
         period = length / n_blocks
         width = max(1, round(period * share))
@@ -54,3 +55,17 @@ def contiguous_split(
             held_out[first : first + width] = True
         start += length
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+
+def _joined(lengths: Sequence[int]) -> list[int]:
+    """Lengths of at least `SMALLEST_SET`: a run of a few frames has no tenth to hold out."""
+    joined: list[int] = []
+    for length in lengths:
+        if joined and joined[-1] < SMALLEST_SET:
+            joined[-1] += length
+        else:
+            joined.append(length)
+    if len(joined) > 1 and joined[-1] < SMALLEST_SET:
+        last = joined.pop()
+        joined[-1] += last
+    return joined

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import mdtraj as md
 import numpy as np
+from scipy.io import netcdf_file
 
 from symplectic_cv.data import mdshare
 from symplectic_cv.data.periodic import (
@@ -76,7 +78,9 @@ def load_topology(path: Path) -> md.Topology:
     try:
         return md.load_topology(str(path))
     except Exception as error:  # MDTraj raises whatever its parsers met
-        raise TrajectoryError(f"{path}: not a readable topology ({error})") from error
+        raise TrajectoryError(
+            f"{path}: truncated, or not a readable topology ({_last_line(error)})"
+        ) from error
 
 
 def find_topology(trajectory: Path) -> Path | None:
@@ -228,7 +232,7 @@ def _npz_runs(
     for key, array in arrays.items():
         name = str(file) if len(arrays) == 1 else f"{file} [{key}]"
         if array.ndim == 2 and array.shape[1] % 3 == 0:
-            array = array.reshape(len(array), -1, 3)
+            array = array.reshape(len(array), array.shape[1] // 3, 3)
         if array.ndim != 3 or array.shape[2] != 3 or not np.issubdtype(array.dtype, np.floating):
             raise TrajectoryError(
                 f"{name}: shape {array.shape}, type {array.dtype}; positions must be floating-point "
@@ -251,6 +255,7 @@ def _array_chunks(
 
 def _mdtraj_chunks(file: Path, topology: md.Topology, indices: np.ndarray) -> Iterator[_Chunk]:
     _require_complete_dcd(file)
+    _require_complete_netcdf(file)
     suffix = file.suffix.lower()
     try:
         if suffix not in SELF_DESCRIBING:
@@ -271,7 +276,7 @@ def _mdtraj_chunks(file: Path, topology: md.Topology, indices: np.ndarray) -> It
         raise
     except Exception as error:  # MDTraj raises whatever its readers met
         raise TrajectoryError(
-            f"{file}: truncated or damaged ({type(error).__name__}: {error}); "
+            f"{file}: truncated or damaged ({type(error).__name__}: {_last_line(error)}); "
             "copy it again, or cut it to its last good frame"
         ) from error
 
@@ -296,6 +301,31 @@ def _require_complete_dcd(file: Path) -> None:
             f"{file}: truncated, its header announces {announced} frames and {present} are there; "
             "copy it again, or cut it to its last good frame"
         )
+
+
+def _require_complete_netcdf(file: Path) -> None:
+    """The NetCDF library fills what is cut off with zeros; SciPy's reader asks for the bytes."""
+    with open(file, "rb") as handle:
+        if handle.read(4) not in (b"CDF\x01", b"CDF\x02"):  # HDF5 inside notices by itself
+            return
+    complete = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that its memory map is still in use when it fails
+        try:
+            netcdf_file(file, mmap=True).close()
+        except (OSError, ValueError, TypeError, IndexError, KeyError):
+            complete = False
+    if not complete:
+        raise TrajectoryError(
+            f"{file}: truncated, it is shorter than its header announces; copy it again, or cut "
+            "it to its last good frame"
+        )
+
+
+def _last_line(error: Exception) -> str:
+    """What an error says in the end: HDF5 puts a page of its own call stack before."""
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
 
 
 def _require_atom_count(name: str, found: int, expected: int) -> None:

@@ -27,7 +27,7 @@ def test_log_prob_is_that_of_independent_gaussians():
 
 def test_the_density_is_normalised_and_its_marginal_is_the_coordinates_one():
     omega = 3.0
-    prior = HarmonicPrior(torch.tensor([omega], dtype=torch.float64))
+    prior = HarmonicPrior(torch.tensor([omega], dtype=torch.float64)).requires_grad_(False)
     p = torch.linspace(-9.0, 9.0, 401, dtype=torch.float64)
     q = p / omega
     grid_p, grid_q = torch.meshgrid(p, q, indexing="ij")

@@ -1,0 +1,141 @@
+"""Runs that survive a kill: checkpoints and files that grow, kept in step.
+
+A checkpoint records the size of every growing file. Resuming cuts those files back to the
+checkpoint, so that nothing is lost or written twice, and continues from the same state.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openmm
+from openmm import app
+
+from symplectic_cv.errors import OutputError, UserError
+
+PREFIX = "step-"
+
+
+class SimulationError(UserError):
+    """A simulation that blew up, with what to change."""
+
+
+class CheckpointFolder:
+    """The last complete checkpoint of a run, replaced whole each time.
+
+    Args:
+        folder: where checkpoints are kept.
+        growing: files that are only appended to; their sizes belong to a checkpoint.
+    """
+
+    def __init__(self, folder: Path, growing: Sequence[Path]) -> None:
+        self.folder = folder
+        self.growing = list(growing)
+
+    def latest(self) -> Path | None:
+        found = sorted(self.folder.glob(f"{PREFIX}*[0-9]"))
+        return found[-1] if found else None
+
+    def save(
+        self,
+        simulation: app.Simulation,
+        arrays: dict[str, np.ndarray] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> None:
+        """Writes a checkpoint, then removes the one before it."""
+        step = simulation.currentStep
+        final = self.folder / f"{PREFIX}{step:012d}"
+        aside = self.folder / f".{final.name}.tmp"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        (aside / "openmm.chk").write_bytes(simulation.context.createCheckpoint())
+        state = simulation.context.getState(positions=True, velocities=True, parameters=True)
+        (aside / "state.xml").write_text(openmm.XmlSerializer.serialize(state))
+        np.savez(aside / "arrays.npz", **(arrays or {}))  # type: ignore[arg-type]
+        record = {
+            "step": step,
+            "sizes": {path.name: path.stat().st_size for path in self.growing if path.exists()},
+            "extra": extra or {},
+        }
+        (aside / "record.json").write_text(json.dumps(record))
+        for path in aside.iterdir():
+            with open(path, "rb") as handle:
+                os.fsync(handle.fileno())
+        before = [path for path in self.folder.glob(f"{PREFIX}*[0-9]") if path != final]
+        if final.exists():
+            shutil.rmtree(final)
+        aside.rename(final)
+        for path in before:
+            shutil.rmtree(path)
+
+    def restore(
+        self, simulation: app.Simulation
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+        """Puts the simulation and the growing files back to the last checkpoint.
+
+        Returns:
+            Its arrays and extra record, or None where there is no checkpoint yet (growing
+            files are then removed: they belong to a run that never got anywhere).
+
+        Raises:
+            OutputError: a checkpoint that is damaged; nothing is changed then.
+        """
+        latest = self.latest()
+        if latest is None:
+            for path in self.growing:
+                path.unlink(missing_ok=True)
+            return None
+        try:
+            record = json.loads((latest / "record.json").read_text())
+            with np.load(latest / "arrays.npz", allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in archive.files}
+            checkpoint = (latest / "openmm.chk").read_bytes()
+            state = (latest / "state.xml").read_text()
+            sizes = {path: int(record["sizes"][path.name]) for path in self.growing}
+            for path, size in sizes.items():
+                if path.stat().st_size < size:
+                    raise OSError(f"{path.name} is shorter than at the checkpoint")
+        except (OSError, ValueError, KeyError) as error:
+            raise OutputError(
+                f"{latest}: damaged checkpoint ({error}); nothing was changed; start anew in "
+                "another folder"
+            ) from error
+        try:
+            simulation.context.loadCheckpoint(checkpoint)
+        except openmm.OpenMMException:  # written on another platform or machine
+            try:
+                simulation.context.setState(openmm.XmlSerializer.deserialize(state))
+            except Exception as error:
+                raise OutputError(
+                    f"{latest}: damaged checkpoint ({error}); nothing was changed; start anew in "
+                    "another folder"
+                ) from error
+        simulation.currentStep = int(record["step"])
+        for path, size in sizes.items():
+            os.truncate(path, size)
+        return arrays, record["extra"]
+
+
+def steps_of(time: float, timestep: float, option: str) -> int:
+    """Number of time steps in a time, both in the same unit; at least one.
+
+    Raises:
+        UserError: not a positive number.
+    """
+    if not 0.0 < time < float("inf"):
+        raise SimulationError(f"{option} must be positive; got {time}")
+    return max(1, round(time / timestep))
+
+
+def blown_up(step: int, timestep: float, folder: Path) -> SimulationError:
+    """The error for a simulation whose coordinates are no longer numbers."""
+    return SimulationError(
+        f"{folder}: the simulation blew up near {step * timestep:.3f} ps (coordinates are NaN): "
+        "use a smaller --timestep-fs or a relaxed starting structure; the last checkpoint is kept"
+    )

@@ -1,0 +1,138 @@
+"""Unbiased molecular dynamics: the data that models learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import openmm
+from openmm import app, unit
+
+from openmm_plugin.running import CheckpointFolder, blown_up, steps_of
+from openmm_plugin.systems import MolecularSystem
+
+FRICTION = 1.0
+"""Of the Langevin thermostat, 1/ps."""
+CHUNK_STEPS = 2000
+EQUILIBRATION = 20.0
+"""Time between the minimisation and the first frame, ps."""
+
+Progress = Callable[[int], None]
+
+
+def write_structure(molecule: MolecularSystem, folder: Path) -> None:
+    """Writes topology.pdb and system.xml, which later commands start from."""
+    with open(folder / "topology.pdb", "w") as handle:
+        app.PDBFile.writeFile(molecule.topology, molecule.positions, handle, keepIds=True)
+    (folder / "system.xml").write_text(openmm.XmlSerializer.serialize(molecule.system))
+
+
+def langevin_simulation(
+    molecule: MolecularSystem,
+    system: openmm.System,
+    temperature: float,
+    timestep: float,
+    seed: int,
+    platform: openmm.Platform,
+) -> app.Simulation:
+    """A simulation with the middle Langevin integrator, at the molecule's structure.
+
+    Args:
+        molecule: topology and positions.
+        system: the system to integrate (the molecule's own, or a biased copy).
+        temperature: K.
+        timestep: ps.
+        seed: of the thermostat; 0 would mean "random" to OpenMM, so 1 is added.
+        platform: where it runs.
+    """
+    integrator = openmm.LangevinMiddleIntegrator(
+        temperature * unit.kelvin, FRICTION / unit.picosecond, timestep * unit.picosecond
+    )
+    integrator.setRandomNumberSeed(seed + 1)
+    for force in system.getForces():
+        if isinstance(force, openmm.MonteCarloBarostat):
+            force.setRandomNumberSeed(seed + 1)
+    simulation = app.Simulation(molecule.topology, system, integrator, platform)
+    simulation.context.setPositions(molecule.positions)
+    return simulation
+
+
+def relax(simulation: app.Simulation, temperature: float, timestep: float, seed: int) -> None:
+    """Minimises the energy, draws velocities and lets them settle."""
+    simulation.minimizeEnergy()
+    simulation.context.setVelocitiesToTemperature(temperature * unit.kelvin, seed + 1)
+    simulation.step(steps_of(EQUILIBRATION, timestep, "equilibration"))
+    simulation.currentStep = 0
+    simulation.context.setStepCount(0)
+    simulation.context.setTime(0.0)
+
+
+def simulate(
+    molecule: MolecularSystem,
+    folder: Path,
+    time_ns: float,
+    stride_ps: float,
+    timestep_fs: float,
+    temperature: float,
+    seed: int,
+    platform: openmm.Platform,
+    progress: Progress | None = None,
+    checkpoint_ps: float = 100.0,
+) -> int:
+    """Runs Langevin dynamics, or goes on with the run that the folder holds.
+
+    Writes `trajectory.xtc`, `state.csv` and `checkpoint/`, beside the `topology.pdb` and
+    `system.xml` of `write_structure`.
+
+    Args:
+        time_ns: length of the whole run.
+        stride_ps: time between frames.
+        timestep_fs: time step.
+        temperature: K.
+        progress: called with the step reached.
+
+    Returns:
+        Number of frames.
+
+    Raises:
+        SimulationError: it blew up, or a time is not positive.
+        OutputError: the checkpoint is damaged.
+    """
+    timestep = timestep_fs / 1000.0
+    total = steps_of(time_ns * 1000.0, timestep, "--time-ns")
+    stride = steps_of(stride_ps, timestep, "--stride-ps")
+    trajectory, state_csv = folder / "trajectory.xtc", folder / "state.csv"
+    simulation = langevin_simulation(
+        molecule, molecule.system, temperature, timestep, seed, platform
+    )
+    checkpoints = CheckpointFolder(folder / "checkpoint", [trajectory, state_csv])
+    try:
+        resumed = checkpoints.restore(simulation) is not None
+        if not resumed:
+            relax(simulation, temperature, timestep, seed)
+        simulation.reporters.append(app.XTCReporter(str(trajectory), stride, append=resumed))
+        table = app.StateDataReporter(
+            str(state_csv),
+            stride,
+            append=resumed,
+            step=True,
+            time=True,
+            potentialEnergy=True,
+            kineticEnergy=True,
+            temperature=True,
+            volume=molecule.periodic,
+        )
+        simulation.reporters.append(table)
+        every = steps_of(checkpoint_ps, timestep, "checkpoint interval")
+        while simulation.currentStep < total:
+            here = simulation.currentStep
+            simulation.step(min(CHUNK_STEPS, total - here, every - here % every))
+            if simulation.currentStep % every == 0 or simulation.currentStep == total:
+                checkpoints.save(simulation)
+            if progress is not None:
+                progress(simulation.currentStep)
+    except (openmm.OpenMMException, ValueError) as error:
+        if "NaN" in str(error) or "infinite" in str(error):
+            raise blown_up(simulation.currentStep, timestep, folder) from error
+        raise
+    return total // stride

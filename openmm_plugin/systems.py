@@ -1,0 +1,173 @@
+"""Systems to simulate: built-in molecules, a user's PDB with force-field files, or XML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import openmm
+from openmm import app, unit
+
+from symplectic_cv.errors import OptionError, TrajectoryError, UserError
+
+BUILT_IN = {"alanine-dipeptide": "alanine-dipeptide.pdb"}
+PADDING = 1.0
+"""Water around the solute in explicit solvent, nm."""
+SMALL_SYSTEM = 100
+"""Up to so many atoms the Reference platform beats the parallel CPU platform."""
+
+
+class Solvent(str, Enum):
+    VACUUM = "vacuum"
+    IMPLICIT = "implicit"
+    EXPLICIT = "explicit"
+
+
+FORCE_FIELDS = {
+    Solvent.VACUUM: ("amber99sbildn.xml",),
+    Solvent.IMPLICIT: ("amber99sbildn.xml", "amber99_obc.xml"),
+    Solvent.EXPLICIT: ("amber99sbildn.xml", "tip3p.xml"),
+}
+"""Amber ff99SB-ILDN; with OBC implicit solvent; with TIP3P water."""
+
+
+@dataclass
+class MolecularSystem:
+    """An OpenMM system with its topology and a structure to start from."""
+
+    system: openmm.System
+    topology: app.Topology
+    positions: unit.Quantity
+
+    @property
+    def periodic(self) -> bool:
+        return bool(self.system.usesPeriodicBoundaryConditions())
+
+
+def read_pdb(path: Path) -> app.PDBFile:
+    """A PDB file; raises TrajectoryError where it is missing or unreadable."""
+    if not path.is_file():
+        raise TrajectoryError(f"{path}: no such PDB file")
+    try:
+        return app.PDBFile(str(path))
+    except Exception as error:  # OpenMM's parser raises whatever it met
+        raise TrajectoryError(f"{path}: not a readable PDB file ({error})") from error
+
+
+def built_in_pdb(name: str) -> app.PDBFile:
+    """The structure of a built-in molecule; raises OptionError for an unknown name."""
+    if name not in BUILT_IN:
+        raise OptionError(
+            f"SYSTEM {name!r} is not built in; there is {', '.join(BUILT_IN)}, "
+            "or give your own with --pdb and --forcefield"
+        )
+    with as_file(files("openmm_plugin") / "structures" / BUILT_IN[name]) as path:
+        return app.PDBFile(str(path))
+
+
+def build_system(
+    pdb: app.PDBFile,
+    solvent: Solvent,
+    force_field: Sequence[str] | None = None,
+    flexible: bool = False,
+    temperature: float = 300.0,
+) -> MolecularSystem:
+    """A system ready to simulate.
+
+    Args:
+        pdb: topology and positions; explicit solvent is added around them unless they
+            have a periodic box already.
+        solvent: vacuum and implicit are without cutoff, explicit with PME and a
+            Monte Carlo barostat at 1 bar.
+        force_field: XML files of OpenMM or the user's; Amber ff99SB-ILDN where None.
+        flexible: no constraints on bonds to hydrogen (time step at most 1 fs).
+        temperature: of the barostat, K.
+
+    Raises:
+        OptionError: the force field does not know the molecule.
+    """
+    names = list(force_field or FORCE_FIELDS[solvent])
+    try:
+        field = app.ForceField(*names)
+        model = app.Modeller(pdb.topology, pdb.positions)
+        has_box = pdb.topology.getPeriodicBoxVectors() is not None
+        if solvent is Solvent.EXPLICIT and not has_box:
+            model.addSolvent(field, padding=PADDING * unit.nanometer)
+        if solvent is not Solvent.EXPLICIT:
+            model.topology.setPeriodicBoxVectors(None)
+        system = field.createSystem(
+            model.topology,
+            nonbondedMethod=app.PME if solvent is Solvent.EXPLICIT else app.NoCutoff,
+            constraints=None if flexible else app.HBonds,
+            rigidWater=not flexible,
+        )
+    except UserError:
+        raise
+    except Exception as error:  # force fields raise ValueError, KeyError, OSError, …
+        raise OptionError(
+            f"--forcefield {' '.join(names)} cannot describe this molecule: {error}"
+        ) from error
+    if solvent is Solvent.EXPLICIT:
+        system.addForce(openmm.MonteCarloBarostat(1.0 * unit.bar, temperature * unit.kelvin))
+    return MolecularSystem(system, model.topology, model.positions)
+
+
+def load_system(xml: Path, pdb: Path | None = None) -> MolecularSystem:
+    """A serialized system with the structure beside it.
+
+    Args:
+        xml: `system.xml`, as `simulate` writes it.
+        pdb: its atoms and a structure to start from; `topology.pdb` beside it where None.
+
+    Raises:
+        TrajectoryError: a file that is missing or damaged, or another number of atoms.
+    """
+    if not xml.is_file():
+        raise TrajectoryError(f"{xml}: no such file (--system; `symplectic-cv simulate` writes one)")
+    try:
+        system = openmm.XmlSerializer.deserialize(xml.read_text())
+        if not isinstance(system, openmm.System):
+            raise TypeError(f"holds a {type(system).__name__}")
+    except Exception as error:
+        raise TrajectoryError(f"{xml}: not a readable OpenMM system ({error})") from error
+    if pdb is None:
+        pdb = xml.with_name("topology.pdb")
+        if not pdb.is_file():
+            raise TrajectoryError(
+                f"{xml}: no topology.pdb beside it; name the PDB of its atoms with --top"
+            )
+    structure = read_pdb(pdb)
+    if structure.topology.getNumAtoms() != system.getNumParticles():
+        raise TrajectoryError(
+            f"{pdb}: has {structure.topology.getNumAtoms()} atoms, {xml} has "
+            f"{system.getNumParticles()}: name the PDB of the same atoms with --top"
+        )
+    if system.usesPeriodicBoundaryConditions():
+        vectors = structure.topology.getPeriodicBoxVectors()
+        if vectors is not None:
+            system.setDefaultPeriodicBoxVectors(*vectors)
+    return MolecularSystem(system, structure.topology, structure.positions)
+
+
+def choose_platform(name: str | None, n_atoms: int) -> openmm.Platform:
+    """The named platform, or the one that is fastest for a system of this size.
+
+    Raises:
+        OptionError: the platform is not installed; those that are, are named.
+    """
+    count = openmm.Platform.getNumPlatforms()
+    known = {openmm.Platform.getPlatform(i).getName(): i for i in range(count)}
+    if name is None:
+        if n_atoms <= SMALL_SYSTEM:
+            name = "Reference"
+        else:
+            fastest = max(known, key=lambda key: openmm.Platform.getPlatformByName(key).getSpeed())
+            name = fastest
+    if name not in known:
+        raise OptionError(
+            f"--platform {name} is not installed here; there is {', '.join(sorted(known))}"
+        )
+    return openmm.Platform.getPlatform(known[name])

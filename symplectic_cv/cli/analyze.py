@@ -1,0 +1,87 @@
+"""`symplectic-cv analyze`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import numpy as np
+import torch
+import typer
+
+from symplectic_cv.analysis import latent
+from symplectic_cv.analysis.report import read_history, write_analysis
+from symplectic_cv.analysis.torsions import find_torsions
+from symplectic_cv.cli import options as o
+from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.data.trajectories import read_trajectories
+from symplectic_cv.output import require_free
+from symplectic_cv.storage import load_model
+
+
+def analyze(
+    model: o.ModelFolder,
+    trajectories: o.Trajectories,
+    output: o.Output = Path("analysis"),
+    top: o.Top = None,
+    torsions: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="T [T...]",
+            help="Torsions to compare with: phi psi omega chi1 …, or NAME=i,j,k,l with atom "
+            "numbers of the topology, counted from 1 (default: phi and psi where there are any).",
+        ),
+    ] = None,
+    mdshare_folder: Annotated[
+        Path, typer.Option(help="Where files from the mdshare repository are kept.")
+    ] = Path("mdshare"),
+    mdshare_catalogue: Annotated[
+        Optional[Path], typer.Option(help="Catalogue (YAML) of an mdshare mirror.")
+    ] = None,
+    seed: o.Seed = 0,
+    threads: o.Threads = 1,
+) -> None:
+    """Frequencies, mutual information with torsions, figures, report.
+
+    Maps every frame to the latent space of a trained model. Writes modes.csv (frequencies in
+    rad/ps, slowest first), mutual_information.csv (nats), latent.npz, figures and report.html.
+
+    Example: symplectic-cv analyze model md/trajectory.xtc -o analysis
+    """
+    torch.set_num_threads(threads)
+    require_free(output)
+    trained = load_model(model)
+    read_history(model)  # a damaged one is told before the work, not after
+    found = find_torsions(trained.molecule, torsions or None)
+    with progress_bar("reading", None, "frames") as bar:
+        data = read_trajectories(
+            trajectories,
+            top,
+            molecule=trained.molecule,
+            mdshare_folder=mdshare_folder,
+            mdshare_catalogue=mdshare_catalogue,
+            progress=bar.advance,
+        )
+    with progress_bar("latent space", data.n_frames, "frames") as bar:
+        frames = latent.latent_frames(trained, data, bar.advance)
+    if frames.health.near_limit:
+        warn(
+            f"{data.locate(frames.health.frame)}: the molecule nears the limit of its frame "
+            f"(smallest det A is {frames.health.smallest:.3f} of the median); modes may bend "
+            "sharply there"
+        )
+    if found:
+        with progress_bar("mutual information", trained.dimension * len(found), "pairs") as bar:
+            analysis = latent.analyze(trained, data, found, frames, seed, bar.advance)
+    else:
+        note("no backbone torsion among the model's atoms: mutual information is left out")
+        analysis = latent.analyze(trained, data, found, frames, seed)
+    write_analysis(output, analysis, trained, model)
+
+    slowest = ", ".join(f"{omega:.2f}" for omega in analysis.omega[:6])
+    note(f"slowest frequencies: {slowest} rad/ps")
+    for column, torsion in enumerate(found[:6]):
+        information = analysis.mutual_information[:, column]
+        best = int(np.argmax(information))
+        note(f"{torsion.name}: mode {best} tells most of it, {information[best]:.2f} nats")
+    note(f"report: {output / 'report.html'}")

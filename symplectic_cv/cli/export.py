@@ -1,0 +1,41 @@
+"""`symplectic-cv export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from symplectic_cv.cli import options as o
+from symplectic_cv.cli.console import note
+from symplectic_cv.export import export as write_export
+from symplectic_cv.storage import load_model
+
+FILE = "cv.pt"
+
+
+def export(
+    model: o.ModelFolder,
+    modes: o.Modes = [0, 1],  # noqa: B006 - Typer reads the default
+    output: Annotated[
+        Optional[Path],
+        typer.Option(
+            "-o", "--output", help="Folder for cv.pt, or a file *.pt (default: the model folder)."
+        ),
+    ] = None,
+) -> None:
+    """Write the chosen modes as TorchScript: positions (n_atoms, 3) in nm → values.
+
+    The values are ω_k Q_k, dimensionless, with unit variance under the training data. The file
+    needs nothing of this package: torch.jit.load("cv.pt")(positions, box or None).
+
+    Example: symplectic-cv export model --modes 0 1
+    """
+    path = model / FILE if output is None else output
+    if path.suffix != ".pt":
+        path = path / FILE
+    metadata = write_export(load_model(model), modes, path)
+    for mode, omega in zip(metadata["modes"], metadata["omega_rad_per_ps"], strict=True):
+        note(f"mode {mode}: ω = {omega:.3f} rad/ps")
+    note(f"collective variables: {path}")

@@ -1,0 +1,106 @@
+"""`symplectic-cv simulate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from openmm_plugin import simulation
+from openmm_plugin.running import steps_of
+from openmm_plugin.systems import Solvent, build_system, built_in_pdb, choose_platform, read_pdb
+from symplectic_cv.cli import options as o
+from symplectic_cv.cli.console import note, progress_bar
+from symplectic_cv.errors import OptionError
+from symplectic_cv.output import require_free, start_run
+from symplectic_cv.units import thermal_energy
+
+DEFAULT_TIMESTEP_FS = 2.0
+FLEXIBLE_TIMESTEP_FS = 0.5
+
+
+def simulate(
+    system: Annotated[
+        Optional[str], typer.Argument(metavar="[SYSTEM]", help="A built-in: alanine-dipeptide.")
+    ] = None,
+    output: o.Output = Path("md"),
+    pdb: Annotated[
+        Optional[Path], typer.Option(help="Your own molecule, with --forcefield.")
+    ] = None,
+    forcefield: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--forcefield", metavar="XML [XML...]", help="Force-field files, OpenMM's or your own."
+        ),
+    ] = None,
+    solvent: Annotated[Solvent, typer.Option(help="Surroundings.")] = Solvent.IMPLICIT,
+    time_ns: Annotated[float, typer.Option(help="Length of the run, ns.")] = 12.0,
+    stride_ps: Annotated[float, typer.Option(help="Time between frames, ps.")] = 0.24,
+    timestep_fs: Annotated[
+        Optional[float],
+        typer.Option(help="Time step, fs (default: 2, or 0.5 with --flexible)."),
+    ] = None,
+    flexible: Annotated[
+        bool, typer.Option("--flexible", help="No constraints on bonds to hydrogen.")
+    ] = False,
+    platform: Annotated[
+        Optional[str], typer.Option(help="OpenMM platform (default: the fastest for this size).")
+    ] = None,
+    temperature: o.Temperature = 300.0,
+    seed: o.Seed = 0,
+    resume: o.Resume = False,
+) -> None:
+    """Run Langevin dynamics with OpenMM: the data to learn from.
+
+    Writes trajectory.xtc, topology.pdb, system.xml and state.csv. Force field by default: Amber
+    ff99SB-ILDN (implicit: with OBC, explicit: in TIP3P water at 1 bar).
+
+    Example: symplectic-cv simulate alanine-dipeptide --time-ns 12 -o md
+    """
+    thermal_energy(temperature)
+    if (system is None) == (pdb is None):
+        raise OptionError("name either a built-in SYSTEM (alanine-dipeptide) or your own with --pdb")
+    if not resume:
+        require_free(output)
+    structure = read_pdb(pdb) if pdb is not None else built_in_pdb(str(system))
+    molecule = build_system(structure, solvent, forcefield, flexible, temperature)
+    if timestep_fs is None:
+        timestep_fs = FLEXIBLE_TIMESTEP_FS if flexible else DEFAULT_TIMESTEP_FS
+    chosen = choose_platform(platform, molecule.topology.getNumAtoms())
+    total = steps_of(time_ns * 1e6, timestep_fs, "--time-ns")
+    steps_of(stride_ps, timestep_fs, "--stride-ps")
+    settings = {
+        "command": "simulate",
+        "system": str(pdb or system),
+        "solvent": solvent.value,
+        "forcefield": forcefield,
+        "stride_ps": stride_ps,
+        "timestep_fs": timestep_fs,
+        "flexible": flexible,
+        "temperature_k": temperature,
+        "seed": seed,
+    }
+    if not start_run(output, settings, resume):
+        simulation.write_structure(molecule, output)
+    elif (output / "system.xml").is_file():
+        from openmm_plugin.systems import load_system
+
+        molecule = load_system(output / "system.xml")
+    note(
+        f"{molecule.topology.getNumAtoms()} atoms, {solvent.value}, {temperature:g} K, "
+        f"{time_ns:g} ns in steps of {timestep_fs:g} fs on {chosen.getName()}"
+    )
+    with progress_bar("simulating", total, "steps") as bar:
+        frames = simulation.simulate(
+            molecule,
+            output,
+            time_ns,
+            stride_ps,
+            timestep_fs,
+            temperature,
+            seed,
+            chosen,
+            progress=lambda step: bar.to(step, f"{step * timestep_fs * 1e-6:.3f} ns"),
+        )
+    note(f"{frames} frames, {stride_ps:g} ps apart: {output / 'trajectory.xtc'}")

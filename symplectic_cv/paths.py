@@ -1,0 +1,349 @@
+"""Paths between two conformations: geodesic in the latent space, straight in space.
+
+In the scaled coordinates u_k = ω_k Q_k the model's density is a standard normal one, whose
+probability sits near a sphere of radius √n. A straight line between two points cuts through
+the unlikely inside; spherical interpolation stays near the shell (the paper, Fig. 6).
+Everything is computed in float64.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import mdtraj as md
+import numpy as np
+import torch
+from torch import Tensor
+
+from symplectic_cv.data import mdshare
+from symplectic_cv.data.periodic import (
+    find_broken_link,
+    make_whole,
+    spanning_links,
+)
+from symplectic_cv.data.trajectories import (
+    FORMATS,
+    SELF_DESCRIBING,
+    find_topology,
+    load_topology,
+    read_trajectories,
+)
+from symplectic_cv.errors import FrameError, OptionError, SelectionError, TrajectoryError, UserError
+from symplectic_cv.model import NeuralCanonicalTransformation
+from symplectic_cv.molecule import Molecule
+
+CHIRAL_VOLUME = 0.3
+"""Above this triple product of unit bond vectors a carbon is tetrahedral; 0.77 is ideal."""
+
+PARALLEL = 1e-12
+"""Below this sine two directions span no plane."""
+
+_FRAME = re.compile(r"(?P<file>.+):(?P<frame>-?\d+)")
+
+
+@dataclass(frozen=True)
+class LatentPath:
+    """P points between two structures.
+
+    Attributes:
+        latent: dimensionless u_k = ω_k Q_k, (P, n).
+        positions: superposed on the model's reference, (P, N, 3) in nm.
+        log_likelihood: ln ρ(q) in nats (q in ps), (P,).
+    """
+
+    latent: np.ndarray
+    positions: np.ndarray
+    log_likelihood: np.ndarray
+
+
+def slerp(start: Tensor, end: Tensor, n_points: int) -> Tensor:
+    """Spherical interpolation of direction, linear of length, (P, n), float64.
+
+    The direction turns at constant speed along the great circle from `start` (n,) to `end`
+    (n,), both of which are reproduced. Parallel vectors are joined by a straight line.
+    Between opposite ones every great circle is as short; one is taken. A vector of length
+    zero takes the direction of the other.
+
+    Source: K. Shoemake, Comput. Graph. (SIGGRAPH) 19, 245 (1985).
+
+    Example:
+        >>> slerp(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 2.0]), 3).norm(dim=-1)
+        tensor([1.0000, 1.5000, 2.0000], dtype=torch.float64)
+    """
+    u, v = start.to(torch.float64), end.to(torch.float64)
+    share = torch.linspace(0.0, 1.0, n_points, dtype=torch.float64).unsqueeze(-1)
+    u_length, v_length = u.norm(), v.norm()
+    if u_length == 0.0 or v_length == 0.0:
+        return (1.0 - share) * u + share * v
+    first, last = u / u_length, v / v_length
+    cosine = first @ last
+    across = last - cosine * first
+    sine = across.norm()
+    angle = torch.atan2(sine, cosine)
+    if sine < PARALLEL:
+        if cosine > 0.0 or len(u) < 2:
+            return (1.0 - share) * u + share * v
+        across = torch.zeros_like(first)
+        across[first.abs().argmin()] = 1.0
+        across = across - (across @ first) * first
+    across = across / across.norm()
+    direction = (share * angle).cos() * first + (share * angle).sin() * across
+    return ((1.0 - share) * u_length + share * v_length) * direction
+
+
+def spherical_path(
+    model: NeuralCanonicalTransformation,
+    start_positions: np.ndarray,
+    end_positions: np.ndarray,
+    n_points: int,
+    modes: Sequence[int] | None = None,
+) -> LatentPath:
+    """The path by `slerp` of the scaled latent coordinates.
+
+    Args:
+        start_positions, end_positions: whole structures, (N, 3) in nm.
+        n_points: both ends included, at least 2.
+        modes: those interpolated on their sphere, the others linearly; all where None.
+            One mode alone has no sphere and is interpolated linearly.
+
+    Raises:
+        OptionError: fewer than two points, or a mode that does not exist.
+        FrameError: an end that the model maps to infinity.
+    """
+    _require_points(n_points)
+    chosen = list(range(model.dimension)) if modes is None else model.check_modes(modes)
+    exact = _in_float64(model)
+    with torch.no_grad():
+        start, end = (
+            exact.collective_variables(torch.as_tensor(x)) for x in (start_positions, end_positions)
+        )
+        _require_finite(start, "start")
+        _require_finite(end, "end")
+        share = torch.linspace(0.0, 1.0, n_points, dtype=torch.float64).unsqueeze(-1)
+        scaled = (1.0 - share) * start + share * end
+        if len(chosen) > 1:
+            scaled[:, chosen] = slerp(start[chosen], end[chosen], n_points)
+        latent = scaled / exact.omega
+        q, log_det = exact.flow.inverse(latent)
+        return LatentPath(
+            latent=scaled.numpy(),
+            positions=exact.frame.positions(q).numpy(),
+            log_likelihood=(exact.prior.log_prob_coordinates(latent) - log_det).numpy(),
+        )
+
+
+def cartesian_path(
+    model: NeuralCanonicalTransformation,
+    start_positions: np.ndarray,
+    end_positions: np.ndarray,
+    n_points: int,
+) -> LatentPath:
+    """The straight line in q, that is, between the superposed structures.
+
+    Args and errors are those of `spherical_path`.
+    """
+    _require_points(n_points)
+    exact = _in_float64(model)
+    with torch.no_grad():
+        start, end = (
+            exact.frame.coordinates(torch.as_tensor(x)) for x in (start_positions, end_positions)
+        )
+        share = torch.linspace(0.0, 1.0, n_points, dtype=torch.float64).unsqueeze(-1)
+        q = (1.0 - share) * start + share * end
+        latent, log_det = exact.flow(q)
+        return LatentPath(
+            latent=(latent * exact.omega).numpy(),
+            positions=exact.frame.positions(q).numpy(),
+            log_likelihood=(exact.prior.log_prob_coordinates(latent) + log_det).numpy(),
+        )
+
+
+def read_structure(spec: str, molecule: Molecule, top: str | Path | None = None) -> np.ndarray:
+    """One whole structure of the modelled atoms, (N, 3) in nm, float64.
+
+    Args:
+        spec: a PDB file with one structure, or `TRAJ:FRAME` with a trajectory file of any
+            kind that `train` reads (or `mdshare:FILE`) and a frame number from 0.
+        molecule: the model's atoms; the file holds these alone, or the whole system.
+        top: topology of a trajectory; found beside it where None.
+
+    Raises:
+        OptionError: neither a file nor TRAJ:FRAME.
+        TrajectoryError: a missing or damaged file, a frame that is not there, or a
+            structure that cannot be made whole.
+        SelectionError: other atoms than the model's.
+    """
+    source, frame = _split(spec)
+    is_mdshare = source.startswith(mdshare.PREFIX)
+    if is_mdshare or source.lower().endswith(".npz"):
+        if is_mdshare and top is None:
+            topology, name_of_top = mdshare.heavy_atom_topology(), source
+        else:
+            top = _topology_file(Path(source), top)
+            topology, name_of_top = load_topology(top), str(top)
+        places = _match(topology, molecule, name_of_top)
+        there = replace(molecule, indices=places, n_system_atoms=topology.n_atoms)
+        data = read_trajectories([source], top, molecule=there)
+        return data.positions[_choose(source, frame, data.n_frames)].astype(np.float64)
+
+    path = Path(source)
+    top = _topology_file(path, top)
+    topology = load_topology(top)
+    places = _match(topology, molecule, str(top))
+    try:
+        if path.suffix.lower() == ".pdb":
+            every = md.load(str(path), atom_indices=places)
+            loaded = every[_choose(source, frame, every.n_frames)]
+        else:
+            with md.open(str(path)) as handle:
+                n_frames = len(handle)
+            chosen = _choose(source, frame, n_frames)
+            options = {} if path.suffix.lower() in SELF_DESCRIBING else {"top": topology}
+            loaded = md.load_frame(str(path), chosen, atom_indices=places, **options)
+    except UserError:
+        raise
+    except Exception as error:  # MDTraj raises whatever its readers met
+        raise TrajectoryError(
+            f"{spec}: truncated or damaged, or not of the topology {top} "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    return _whole(loaded, molecule, spec)
+
+
+def require_same_handedness(
+    positions: np.ndarray, model: NeuralCanonicalTransformation, name: str
+) -> None:
+    """Raises SelectionError where a carbon of the structure has the other handedness.
+
+    A carbon with three modelled neighbours is compared with the model's mean structure by
+    the triple product of its bonds. No path of allowed conformations joins mirror images,
+    and the frame, which knows rotations only, does not superpose them.
+
+    Args:
+        positions: whole structure, (N, 3) in nm.
+        name: of the structure, for the message.
+    """
+    topology = model.molecule.topology
+    neighbours: dict[int, list[int]] = {}
+    for bond in topology.bonds:
+        neighbours.setdefault(bond.atom1.index, []).append(bond.atom2.index)
+        neighbours.setdefault(bond.atom2.index, []).append(bond.atom1.index)
+    reference = model.frame.reference.cpu().numpy()
+    for atom, around in sorted(neighbours.items()):
+        if topology.atom(atom).element.symbol != "C" or len(around) < 3:
+            continue
+        three = sorted(around)[:3]
+        here, there = (_triple_product(x, atom, three) for x in (positions, reference))
+        if here * there < 0.0 and min(abs(here), abs(there)) > CHIRAL_VOLUME:
+            raise SelectionError(
+                f"{name}: {model.molecule.atom_label(atom)} has the opposite handedness to the "
+                "model's (a mirror image?): no path leads there; take a structure of the same "
+                "stereoisomer"
+            )
+
+
+def _triple_product(positions: np.ndarray, centre: int, around: list[int]) -> float:
+    arms = positions[around] - positions[centre]
+    return float(np.linalg.det(arms / np.linalg.norm(arms, axis=1, keepdims=True)))
+
+
+def _in_float64(model: NeuralCanonicalTransformation) -> NeuralCanonicalTransformation:
+    return copy.deepcopy(model).double()
+
+
+def _require_points(n_points: int) -> None:
+    if n_points < 2:
+        raise OptionError(f"--points must be at least 2, the two ends; got {n_points}")
+
+
+def _require_finite(latent: Tensor, end: str) -> None:
+    if not bool(torch.isfinite(latent).all()):
+        raise FrameError(
+            f"the model maps the {end} structure to infinity, so it is far from all that the "
+            "model was trained on: choose another, or train on data that hold it"
+        )
+
+
+def _split(spec: str) -> tuple[str, int | None]:
+    """File and frame of PDB or TRAJ:FRAME, after checking that there is such a file."""
+    match = _FRAME.fullmatch(spec)
+    # a file may have a colon in its name, so what exists as it stands is a file
+    whole = match is None or Path(spec).is_file()
+    source, frame = (spec, None) if whole else (match["file"], int(match["frame"]))
+    if source.startswith(mdshare.PREFIX):
+        return source, frame
+    if not Path(source).is_file():
+        raise OptionError(f"{source}: no such file; give a PDB file, or TRAJ:FRAME")
+    if Path(source).suffix.lower() not in FORMATS:
+        raise OptionError(f"{source}: unknown format; known are {', '.join(FORMATS)}")
+    return source, frame
+
+
+def _choose(source: str, frame: int | None, n_frames: int) -> int:
+    """The frame to take; raises TrajectoryError where it is not there or not named."""
+    if frame is None and n_frames != 1:
+        raise TrajectoryError(
+            f"{source}: holds {n_frames} structures; say which, for example {source}:0"
+        )
+    if frame is not None and not 0 <= frame < n_frames:
+        raise TrajectoryError(
+            f"{source}: no frame {frame}; it has {n_frames}, numbered 0 to {n_frames - 1}"
+        )
+    return frame or 0
+
+
+def _topology_file(path: Path, top: str | Path | None) -> Path:
+    """A file that describes itself needs no --top, which then belongs to the other end."""
+    found = find_topology(path)
+    if path.suffix.lower() in SELF_DESCRIBING:
+        return path
+    if top is not None:
+        return Path(top)
+    if found is None:
+        raise TrajectoryError(f"{path}: no topology found beside it; name one with --top")
+    return found
+
+
+def _match(topology: md.Topology, molecule: Molecule, name: str) -> np.ndarray:
+    """Places of the model's atoms in a file with the whole system or with these alone."""
+    if topology.n_atoms == molecule.n_atoms:
+        places = np.arange(molecule.n_atoms)
+    elif topology.n_atoms > int(molecule.indices.max()):
+        places = molecule.indices
+    else:
+        raise SelectionError(
+            f"{name}: has {topology.n_atoms} atoms; the model describes {molecule.n_atoms} of "
+            f"{molecule.n_system_atoms}: give the whole system, or the model's atoms alone"
+        )
+    for place, known in zip(places, molecule.topology.atoms, strict=True):
+        atom = topology.atom(int(place))
+        if (atom.name, atom.element) != (known.name, known.element):
+            raise SelectionError(
+                f"{name}: atom {int(place) + 1} is {atom} where the model has {known}: give the "
+                "same atoms in the same order as the model's training data"
+            )
+    return np.asarray(places, dtype=np.int64)
+
+
+def _whole(loaded: md.Trajectory, molecule: Molecule, name: str) -> np.ndarray:
+    """The one frame made whole, (N, 3) in nm; raises TrajectoryError where it cannot be."""
+    if not np.isfinite(loaded.xyz).all():
+        raise TrajectoryError(f"{name}: has NaN or infinite coordinates; take another frame")
+    box = loaded.unitcell_vectors
+    if box is not None and not (np.abs(box.diagonal(axis1=1, axis2=2)) > 1e-6).all():
+        box = None  # engines write a box of zeros for "no box"
+    bonds = [(bond.atom1.index, bond.atom2.index) for bond in molecule.topology.bonds]
+    links = spanning_links(loaded.xyz[0], None if box is None else box[0], bonds)
+    whole = make_whole(loaded.xyz, box, links)
+    broken = find_broken_link(whole, links, np.full(len(links.pairs), np.inf))
+    if broken is not None:
+        first, second = (molecule.atom_label(int(atom)) for atom in links.pairs[broken[1]])
+        raise TrajectoryError(
+            f"{name}: {first} and {second} are {broken[2]:.2f} nm apart: not a whole molecule, "
+            "or not the topology of this file"
+        )
+    return whole[0]

@@ -1,0 +1,322 @@
+"""The readers on small real files, good and bad."""
+
+import mdtraj as md
+import numpy as np
+import pytest
+from mdtraj.formats import XTCTrajectoryFile
+
+from symplectic_cv.data.trajectories import find_topology, load_topology, read_trajectories
+from symplectic_cv.errors import SelectionError, TrajectoryError
+from symplectic_cv.molecule import select_atoms
+
+N_FRAMES = 40
+PRECISION = {".xtc": 1e-3, ".dcd": 1e-6, ".h5": 1e-7, ".nc": 1e-6, ".trr": 1e-7, ".pdb": 1e-4}
+"""How well a format keeps a coordinate, nm."""
+
+
+@pytest.fixture(scope="module")
+def system(topology):
+    """Topology of two waters, the dipeptide and a third water: the solute is not the first."""
+    whole = md.Topology()
+
+    def water():
+        residue = whole.add_residue("HOH", whole.add_chain())
+        for name, element in (("O", "O"), ("H1", "H"), ("H2", "H")):
+            whole.add_atom(name, md.element.get_by_symbol(element), residue)
+
+    water()
+    water()
+    whole = whole.join(topology)
+    water()
+    return whole
+
+
+@pytest.fixture(scope="module")
+def positions(dipeptide):
+    """(F, 19, 3), float32: a whole dipeptide at places 6 … 15."""
+    rng = np.random.default_rng(0)
+    water = np.array([[0.0, 0.0, 0.0], [0.0957, 0.0, 0.0], [-0.024, 0.0927, 0.0]])
+    start = np.concatenate([water + 1.0, water - 1.0, dipeptide, water + [1.0, -1.0, 0.0]])
+    return (start + 0.01 * rng.normal(size=(N_FRAMES, 19, 3))).astype(np.float32)
+
+
+@pytest.fixture
+def top(tmp_path, system, positions):
+    path = tmp_path / "system.pdb"
+    md.Trajectory(positions[:1], system).save(str(path))
+    return path
+
+
+def _save(path, positions, topology, box=None):
+    trajectory = md.Trajectory(positions, topology)
+    if box is not None:
+        trajectory.unitcell_vectors = np.broadcast_to(box, (len(positions), 3, 3))
+    trajectory.save(str(path))
+    return path
+
+
+def _message(error):
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+@pytest.mark.parametrize("suffix", PRECISION)
+def test_every_format_gives_the_numbers_back(tmp_path, system, positions, top, suffix):
+    file = _save(tmp_path / f"run{suffix}", positions, system)
+    data = read_trajectories([file], top=top)
+    assert data.positions.dtype == np.float32
+    assert data.n_frames == N_FRAMES
+    assert data.lengths == [N_FRAMES]
+    assert data.names == [str(file)]
+    assert data.molecule.indices.tolist() == list(range(6, 16))
+    assert data.molecule.n_system_atoms == 19
+    expected = positions[:, 6:16]
+    np.testing.assert_allclose(data.positions, expected, rtol=0.0, atol=PRECISION[suffix])
+
+
+def test_a_file_longer_than_a_chunk_is_read_to_its_end(tmp_path, topology, dipeptide, monkeypatch):
+    monkeypatch.setattr("symplectic_cv.data.trajectories.CHUNK", 7)
+    rng = np.random.default_rng(1)
+    x = (dipeptide + 0.01 * rng.normal(size=(23, 10, 3))).astype(np.float32)
+    file = _save(tmp_path / "run.h5", x, topology)
+    np.savez(tmp_path / "run.npz", x)
+    seen = []
+    data = read_trajectories([file, tmp_path / "run.npz"], progress=seen.append)
+    assert seen == [7, 7, 7, 2] * 2
+    assert data.lengths == [23, 23]
+    np.testing.assert_allclose(data.positions, np.concatenate([x, x]), rtol=0.0, atol=1e-6)
+
+
+def test_several_files_are_several_runs(tmp_path, system, positions, top):
+    first = _save(tmp_path / "a.dcd", positions[:15], system)
+    second = _save(tmp_path / "b.xtc", positions[15:], system)
+    data = read_trajectories([first, second], top=top)
+    assert data.lengths == [15, 25]
+    assert data.locate(14) == f"{first}, frame 14"
+    assert data.locate(15) == f"{second}, frame 0"
+    with pytest.raises(IndexError):
+        data.locate(40)
+    np.testing.assert_allclose(data.positions, positions[:, 6:16], rtol=0.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", ["flat", "frames, atoms, 3"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_archives_of_one_array(tmp_path, positions, top, shape, dtype):
+    array = positions.astype(dtype)
+    file = tmp_path / "positions.npz"
+    np.savez(file, array.reshape(N_FRAMES, -1) if shape == "flat" else array)
+    data = read_trajectories([file], top=top)
+    assert data.names == [str(file)]
+    np.testing.assert_allclose(data.positions, positions[:, 6:16], rtol=0.0, atol=1e-7)
+
+
+def test_each_array_of_an_archive_is_a_run(tmp_path, positions, top):
+    file = tmp_path / "positions.npz"
+    np.savez_compressed(file, positions[:10], positions[10:], last=positions[:5])
+    data = read_trajectories([file], top=top)
+    names = {f"{file} [arr_0]": 10, f"{file} [arr_1]": 30, f"{file} [last]": 5}
+    assert dict(zip(data.names, data.lengths, strict=True)) == names
+
+
+def test_the_topology_is_found_beside_the_trajectory(tmp_path, system, positions):
+    file = _save(tmp_path / "run.xtc", positions, system)
+    assert find_topology(file) is None
+    with pytest.raises(TrajectoryError, match="no topology found beside it.*--top") as error:
+        read_trajectories([file])
+    assert str(file) in _message(error)
+    general = _save(tmp_path / "topology.pdb", positions[:1], system)
+    assert find_topology(file) == general
+    own = _save(tmp_path / "run.pdb", positions[:1], system)
+    assert find_topology(file) == own
+    assert read_trajectories([file]).n_frames == N_FRAMES
+    assert find_topology(tmp_path / "run.h5") == tmp_path / "run.h5"
+
+
+def test_atoms_are_picked_by_selection_or_by_a_model(tmp_path, system, positions, top):
+    file = _save(tmp_path / "run.dcd", positions, system)
+    backbone = read_trajectories([file], top=top, atoms="name N CA C and not water")
+    names = [atom.name for atom in backbone.molecule.topology.atoms]
+    assert names == ["C", "N", "CA", "C", "N", "C"]
+    np.testing.assert_allclose(
+        backbone.positions, positions[:, backbone.molecule.indices], rtol=0.0, atol=1e-6
+    )
+    again = read_trajectories([file], top=top, molecule=backbone.molecule)
+    assert again.molecule is backbone.molecule
+    assert np.array_equal(again.positions, backbone.positions)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        np.eye(3) * 2.3222,
+        np.array([[2.4, 0.0, 0.0], [0.7, 2.2, 0.0], [-1.0, 0.9, 2.1]]),
+    ],
+    ids=["cubic", "triclinic"],
+)
+@pytest.mark.parametrize("suffix", [".xtc", ".dcd", ".h5", ".nc"])
+def test_molecules_in_pieces_are_made_whole(tmp_path, system, positions, top, box, suffix):
+    rng = np.random.default_rng(2)
+    pieces = positions + rng.integers(-1, 2, size=(N_FRAMES, 19, 3)) @ box
+    file = _save(tmp_path / f"run{suffix}", pieces.astype(np.float32), system, box)
+    whole = read_trajectories([file], top=top).positions
+    expected = positions[:, 6:16] - positions[:, 6:7]
+    # formats that keep lengths and angles round the box edges
+    atol = 3e-3 if suffix == ".xtc" else 1e-5
+    np.testing.assert_allclose(whole - whole[:, :1], expected, rtol=0.0, atol=atol)
+
+
+def test_a_box_of_zeros_means_no_box(tmp_path, positions, top):
+    file = tmp_path / "run.xtc"
+    with XTCTrajectoryFile(str(file), "w") as handle:
+        handle.write(positions, box=np.zeros((N_FRAMES, 3, 3), dtype=np.float32))
+    data = read_trajectories([file], top=top)
+    np.testing.assert_allclose(data.positions, positions[:, 6:16], rtol=0.0, atol=1e-3)
+
+
+@pytest.mark.parametrize("share", [0.6, 0.0], ids=["cut", "empty"])
+@pytest.mark.parametrize("suffix", [".xtc", ".dcd", ".h5", ".nc", ".trr", ".npz", ".pdb"])
+def test_a_truncated_file_is_named(tmp_path, system, positions, top, suffix, share):
+    file = tmp_path / f"run{suffix}"
+    if suffix == ".npz":
+        np.savez(file, positions)
+    else:
+        _save(file, positions, system)
+    content = file.read_bytes()
+    # an odd number of bytes off, so that no frame happens to end here
+    file.write_bytes(content[: max(0, int(share * len(content)) // 8 * 8 - 3)])
+    with pytest.raises(TrajectoryError, match="truncated") as error:
+        read_trajectories([file], top=top)
+    text = _message(error)
+    assert str(file) in text
+    assert len(text) < 300 + 2 * len(str(file))
+
+
+def test_a_netcdf_file_cut_at_a_frame_is_not_read_as_zeros(tmp_path, system, positions, top):
+    file = _save(tmp_path / "run.nc", positions, system)
+    content = file.read_bytes()
+    file.write_bytes(content[: -(len(content) // 4)])
+    with pytest.raises(TrajectoryError, match="shorter than its header announces"):
+        read_trajectories([file], top=top)
+
+
+@pytest.mark.parametrize("suffix", [".xtc", ".dcd", ".h5", ".nc", ".npz"])
+def test_another_atom_count_than_the_topologys_is_named(
+    tmp_path, topology, dipeptide, top, suffix
+):
+    file = tmp_path / f"run{suffix}"
+    x = np.stack([dipeptide] * 3).astype(np.float32)
+    if suffix == ".npz":
+        np.savez(file, x)
+    else:
+        _save(file, x, topology)
+    with pytest.raises(TrajectoryError, match="has 10 atoms, its topology has 19.*--top") as error:
+        read_trajectories([file], top=top)
+    assert str(file) in _message(error)
+
+
+@pytest.mark.parametrize("suffix", [".dcd", ".h5", ".nc", ".npz"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_coordinate_that_is_no_number_is_named_with_file_frame_and_atom(
+    tmp_path, system, positions, top, suffix, value
+):
+    bad = positions.copy()
+    bad[23, 10, 1] = value
+    bad[30, 0, 0] = value  # of a water that is not modelled
+    file = tmp_path / f"run{suffix}"
+    if suffix == ".npz":
+        np.savez(file, bad)
+    else:
+        _save(file, bad, system)
+    with pytest.raises(TrajectoryError, match="frame 23 has NaN or infinite") as error:
+        read_trajectories([file], top=top)
+    text = _message(error)
+    assert str(file) in text
+    assert "ALA" in text
+    assert "CA (atom 11)" in text
+
+
+def test_frames_in_messages_count_from_the_start_of_the_file(
+    tmp_path, topology, dipeptide, monkeypatch
+):
+    monkeypatch.setattr("symplectic_cv.data.trajectories.CHUNK", 10)
+    bad = np.stack([dipeptide] * 35).astype(np.float32)
+    bad[27, 3] = np.nan
+    file = _save(tmp_path / "run.h5", bad, topology)
+    with pytest.raises(TrajectoryError, match="frame 27 has NaN"):
+        read_trajectories([file])
+
+
+def test_a_molecule_in_pieces_without_a_box_is_an_error(tmp_path, system, positions, top):
+    broken = positions.copy()
+    broken[5, 15] += 2.3222
+    file = _save(tmp_path / "run.dcd", broken, system)
+    with pytest.raises(TrajectoryError, match="frame 5: .* nm apart, and the file holds no box") as (
+        error
+    ):
+        read_trajectories([file], top=top)
+    text = _message(error)
+    assert str(file) in text
+    assert "(atom 16)" in text
+
+
+def test_atoms_of_another_order_than_the_topologys_are_an_error(tmp_path, system, positions, top):
+    shuffled = positions.copy()
+    shuffled[:, [6, 15]] = shuffled[:, [15, 6]]
+    file = _save(tmp_path / "run.xtc", shuffled, system, np.eye(3) * 5.0)
+    with pytest.raises(TrajectoryError, match="although its box was used: is the topology right"):
+        read_trajectories([file], top=top)
+
+
+def test_names_that_lead_to_no_file_or_format(tmp_path, positions, top):
+    with pytest.raises(TrajectoryError, match="no trajectory file given"):
+        read_trajectories([])
+    missing = tmp_path / "missing.xtc"
+    with pytest.raises(TrajectoryError, match="missing.xtc: no such trajectory file"):
+        read_trajectories([missing], top=top)
+    strange = tmp_path / "run.mp4"
+    strange.write_bytes(b"film")
+    with pytest.raises(TrajectoryError, match=r"run.mp4: unknown trajectory format; .*\.xtc"):
+        read_trajectories([strange], top=top)
+    np.savez(tmp_path / "run.npz", positions)
+    with pytest.raises(TrajectoryError, match="nowhere.pdb: no such topology file"):
+        read_trajectories([tmp_path / "run.npz"], top=tmp_path / "nowhere.pdb")
+    text = tmp_path / "text.pdb"
+    text.write_text("not a structure\n")
+    with pytest.raises(TrajectoryError, match="text.pdb: .*not a readable topology"):
+        load_topology(text)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({}, "holds no array"),
+        ({"x": np.zeros((5, 19, 2))}, r"shape \(5, 19, 2\)"),
+        ({"x": np.zeros((5, 20))}, r"shape \(5, 20\)"),
+        ({"x": np.zeros((5, 57), dtype=int)}, "type int64"),
+        ({"x": np.zeros((0, 57))}, "holds no frame"),
+        ({"x": np.array([{"a": 1}], dtype=object)}, "truncated or not a NumPy archive"),
+    ],
+)
+def test_archives_that_hold_no_positions(tmp_path, top, arrays, message):
+    file = tmp_path / "positions.npz"
+    np.savez(file, **arrays)
+    with pytest.raises(TrajectoryError, match=message) as error:
+        read_trajectories([file], top=top)
+    assert str(file) in _message(error)
+
+
+def test_selections_that_carry_no_model(tmp_path, system, positions, top):
+    file = _save(tmp_path / "run.dcd", positions, system)
+    with pytest.raises(SelectionError, match="has 0 atoms, a molecular frame needs at least 3"):
+        read_trajectories([file], top=top, atoms="resname XYZ")
+    with pytest.raises(SelectionError, match="has 2 atoms"):
+        read_trajectories([file], top=top, atoms="name CA CB")
+    with pytest.raises(SelectionError, match="is not an MDTraj selection"):
+        read_trajectories([file], top=top, atoms="name ==== CA (")
+
+
+def test_a_model_of_a_larger_system_does_not_fit(tmp_path, topology, system, dipeptide):
+    file = _save(tmp_path / "small.h5", np.stack([dipeptide] * 3).astype(np.float32), topology)
+    with pytest.raises(SelectionError, match="needs atom 16, but the topology has only 10 atoms"):
+        read_trajectories([file], molecule=select_atoms(system, None))
