@@ -5,8 +5,10 @@ in CustomCVForce and BiasVariable. TorchForce and PythonForce run the same expor
 module and give the same numbers; several can share a System.
 """
 
+import functools
 import hashlib
 import io
+import threading
 from pathlib import Path
 from typing import Any, Optional
 
@@ -30,11 +32,45 @@ class _EnergyAndForces(nn.Module):
         super().__init__()
         self.cv = cv
         self.mode = mode
-        self.register_buffer("combination", torch.eye(n_modes, dtype=torch.float64)[mode].clone())
+        combination = torch.eye(n_modes, dtype=torch.float64)[mode : mode + 1].clone()
+        self.register_buffer("combination", combination)
 
     def forward(self, positions: Tensor, box: Optional[Tensor] = None) -> tuple[Tensor, Tensor]:
-        values, gradient = self.cv.values_and_gradient(positions, box, self.combination)
-        return values[self.mode], -gradient
+        values, gradients = self.cv.values_and_gradients(positions, box, self.combination)
+        return values[self.mode], -gradients[0]
+
+
+class _AllModes:
+    """Evaluates all modes of an exported file at once, and keeps the last result.
+
+    The forces of one System ask one after the other for the same positions; whoever asks
+    first pays. The result is found by the positions themselves, so Contexts and threads
+    cannot mistake one another's.
+    """
+
+    def __init__(self, exported: bytes) -> None:
+        self._cv = torch.jit.load(io.BytesIO(exported), map_location="cpu")
+        self._combinations = torch.eye(self._cv.chosen.shape[0], dtype=torch.float64)
+        self._lock = threading.Lock()
+        self._key: tuple[bytes, bytes] = (b"", b"")
+        self._last: tuple[np.ndarray, np.ndarray] = (np.empty(0), np.empty(0))
+
+    def __call__(
+        self, positions: np.ndarray, box: Optional[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        key = (positions.tobytes(), b"" if box is None else box.tobytes())
+        with self._lock:
+            if key != self._key:
+                values, gradients = self._cv.values_and_gradients(
+                    torch.from_numpy(positions),
+                    None if box is None else torch.from_numpy(box),
+                    self._combinations,
+                )
+                self._key, self._last = key, (values.numpy(), -gradients.numpy())
+            return self._last
+
+
+_all_modes = functools.lru_cache(maxsize=16)(_AllModes)
 
 
 class PythonMode:
@@ -47,30 +83,27 @@ class PythonMode:
     """
 
     def __init__(self, exported: bytes, mode: int, periodic: bool) -> None:
-        self._load({"exported": exported, "mode": mode, "periodic": periodic})
-
-    def _load(self, state: dict[str, Any]) -> None:
-        self._state = state
-        self._cv = torch.jit.load(io.BytesIO(state["exported"]), map_location="cpu")
-        n_modes = self._cv.chosen.shape[0]
-        self._combination = torch.eye(n_modes, dtype=torch.float64)[state["mode"]]
+        self.__setstate__({"exported": exported, "mode": mode, "periodic": periodic})
 
     def __getstate__(self) -> dict[str, Any]:
         return self._state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._load(state)
+        self._state = state
+        self._modes = _all_modes(state["exported"])
 
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
-        positions = torch.from_numpy(
-            state.getPositions(asNumpy=True).value_in_unit(unit.nanometer).astype(np.float64)
-        )
+        positions = _array(state.getPositions(asNumpy=True))
         box = None
         if self._state["periodic"]:
-            vectors = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
-            box = torch.from_numpy(np.asarray(vectors, dtype=np.float64))
-        values, gradient = self._cv.values_and_gradient(positions, box, self._combination)
-        return float(values[self._state["mode"]]), -gradient.numpy()
+            box = _array(state.getPeriodicBoxVectors(asNumpy=True))
+        values, forces = self._modes(positions, box)
+        mode = self._state["mode"]
+        return float(values[mode]), forces[mode]
+
+
+def _array(lengths: unit.Quantity) -> np.ndarray:
+    return np.ascontiguousarray(lengths.value_in_unit(unit.nanometer), dtype=np.float64)
 
 
 def mode_forces(
@@ -125,7 +158,10 @@ def check_atoms(molecule: dict[str, Any], system: openmm.System) -> None:
     """
     n = system.getNumParticles()
     for atom in molecule["atoms"]:
-        index, name = atom["system_index"], f"{atom['residue']}{atom['residue_number']}-{atom['name']}"
+        index, name = (
+            atom["system_index"],
+            f"{atom['residue']}{atom['residue_number']}-{atom['name']}",
+        )
         if index >= n:
             raise SelectionError(
                 f"the model's atom {name} is atom {index + 1}, but the system has only {n} atoms: "

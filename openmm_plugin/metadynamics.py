@@ -19,7 +19,7 @@ from openmm import app, unit
 from openmm_plugin.forces import evaluate
 from openmm_plugin.free_energy import bias_offset, free_energy
 from openmm_plugin.running import CheckpointFolder, blown_up, steps_of
-from openmm_plugin.simulation import langevin_simulation, relax
+from openmm_plugin.simulation import langevin_simulation, relaxed_state, start_from
 from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.errors import OptionError
 from symplectic_cv.storage import write_atomically
@@ -152,7 +152,7 @@ class Metadynamics(app.Metadynamics):
         now = height.value_in_unit(unit.kilojoules_per_mole)
         scale = (unit.MOLAR_GAS_CONSTANT_R * self._deltaT).value_in_unit(unit.kilojoules_per_mole)
         kt = scale / (self.biasFactor - 1.0)
-        energy = -scale * float(np.log(now / first))
+        energy = scale * float(np.log(first / now))
         offset = bias_offset(self._totalBias, self.biasFactor, kt)
         self.last = Deposit(np.array(position), energy, float(np.exp((energy - offset) / kt)))
         super()._addGaussian(position, height, context)
@@ -235,7 +235,8 @@ def run_metadynamics(
     try:
         kept = checkpoints.restore(simulation)
         if kept is None:
-            relax(simulation, options.temperature, timestep, options.seed)
+            relaxed = relaxed_state(molecule, options.temperature, timestep, options.seed, platform)
+            start_from(simulation, relaxed)
             columns = ["time_ps", *mode_names, "bias_kj_per_mol", "weight"]
             colvar.write_text(",".join(columns) + "\n")
         else:

@@ -57,14 +57,28 @@ def langevin_simulation(
     return simulation
 
 
-def relax(simulation: app.Simulation, temperature: float, timestep: float, seed: int) -> None:
-    """Minimises the energy, draws velocities and lets them settle."""
+def relaxed_state(
+    molecule: MolecularSystem,
+    temperature: float,
+    timestep: float,
+    seed: int,
+    platform: openmm.Platform,
+) -> openmm.State:
+    """The molecule after minimisation and a short equilibration, without any bias."""
+    simulation = langevin_simulation(
+        molecule, molecule.system, temperature, timestep, seed, platform
+    )
     simulation.minimizeEnergy()
     simulation.context.setVelocitiesToTemperature(temperature * unit.kelvin, seed + 1)
     simulation.step(steps_of(EQUILIBRATION, timestep, "equilibration"))
-    simulation.currentStep = 0
-    simulation.context.setStepCount(0)
-    simulation.context.setTime(0.0)
+    return simulation.context.getState(positions=True, velocities=True)
+
+
+def start_from(simulation: app.Simulation, state: openmm.State) -> None:
+    """Positions, velocities and box of a state, at step and time zero."""
+    simulation.context.setPeriodicBoxVectors(*state.getPeriodicBoxVectors())
+    simulation.context.setPositions(state.getPositions())
+    simulation.context.setVelocities(state.getVelocities())
 
 
 def simulate(
@@ -109,7 +123,8 @@ def simulate(
     try:
         resumed = checkpoints.restore(simulation) is not None
         if not resumed:
-            relax(simulation, temperature, timestep, seed)
+            relaxed = relaxed_state(molecule, temperature, timestep, seed, platform)
+            start_from(simulation, relaxed)
         simulation.reporters.append(app.XTCReporter(str(trajectory), stride, append=resumed))
         table = app.StateDataReporter(
             str(state_csv),

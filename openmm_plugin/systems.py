@@ -126,7 +126,9 @@ def load_system(xml: Path, pdb: Path | None = None) -> MolecularSystem:
         TrajectoryError: a file that is missing or damaged, or another number of atoms.
     """
     if not xml.is_file():
-        raise TrajectoryError(f"{xml}: no such file (--system; `symplectic-cv simulate` writes one)")
+        raise TrajectoryError(
+            f"{xml}: no such file (--system; `symplectic-cv simulate` writes one)"
+        )
     try:
         system = openmm.XmlSerializer.deserialize(xml.read_text())
         if not isinstance(system, openmm.System):

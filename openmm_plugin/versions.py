@@ -44,13 +44,14 @@ def torchforce_problem() -> str | None:
     torch = installed_version("torch")
     if openmm is None or torch is None:
         return "OpenMM or torch is not installed"
-    pip_build = plugin is not None
-    if pip_build and openmm[1] >= (8, 6):
+    if plugin is None:  # conda-forge's build, made for the torch and OpenMM beside it
+        return None
+    if openmm[1] >= (8, 6):
         return (
             f"OpenMM {openmm[0]} crashes with the installed TorchForce {plugin[0]} as soon as a "
             "force is copied: pip install 'openmm==8.5.2'"
         )
-    if pip_build and not (2, 10) <= torch[1] < (2, 13):
+    if not (2, 10) <= torch[1] < (2, 13):
         return (
             f"torch {torch[0]} does not work with the installed TorchForce {plugin[0]}, which "
             "needs torch >= 2.10, < 2.13: pip install 'torch==2.11.0'"

@@ -98,36 +98,38 @@ class CollectiveVariables(nn.Module):
         return self.omega * q[0].index_select(0, self.chosen).to(torch.float64)
 
     @torch.jit.export
-    def values_and_gradient(
-        self, positions: Tensor, box: Optional[Tensor], combination: Tensor
+    def values_and_gradients(
+        self, positions: Tensor, box: Optional[Tensor], combinations: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Values (len(modes),) and the gradient of combination · values, (n_atoms, 3) in 1/nm.
+        """Values (len(modes),) and gradients of combinations · values, (m, n_atoms, 3) in 1/nm.
+
+        One forward pass serves all m gradients.
 
         Args:
             positions, box: as for `forward`.
-            combination: (len(modes),), weights of the modes in the gradient.
+            combinations: (m, len(modes)), float64, weights of the modes in each gradient.
         """
         y, rotation, a = superpose(self.whole(positions, box), self.reference, self.masses)
         q = ((self.scale * (y - self.reference)).reshape(1, -1) @ self.basis).to(self.dtype)
         tapes: list[list[Tensor]] = []
         for layer in self.layers:
-            q, tape = layer.record(q)
+            q, tape = layer.record(q)  # type: ignore[operator]
             tapes.append(tape)
         values = self.omega * q[0].index_select(0, self.chosen).to(torch.float64)
 
-        p = torch.zeros(self.dimension, dtype=torch.float64, device=q.device)
-        p = p.index_add(0, self.chosen, self.omega * combination)
-        p = p.to(self.dtype).unsqueeze(0)
+        m = combinations.shape[0]
+        p = torch.zeros(m, self.dimension, dtype=torch.float64, device=q.device)
+        p = p.index_add(1, self.chosen, self.omega * combinations).to(self.dtype)
         for layer in self.layers_from_last:
-            p = layer.pull_back(p, tapes.pop())
-        on_frame = self.scale * (self.basis @ p[0].to(torch.float64)).reshape(-1, 3)
+            p = layer.pull_back(p, tapes.pop())  # type: ignore[operator]
+        on_frame = self.scale * (p.to(torch.float64) @ self.basis.t()).reshape(m, -1, 3)
         on_atoms = pull_back_to_positions(
-            on_frame, y, rotation, a, self.reference, self.masses
+            on_frame, y.expand_as(on_frame), rotation, a, self.reference, self.masses
         )
-        gradient = torch.zeros(
-            positions.shape[0], 3, dtype=torch.float64, device=positions.device
+        gradients = torch.zeros(
+            m, positions.shape[0], 3, dtype=torch.float64, device=positions.device
         )
-        return values, gradient.index_add(0, self.indices, on_atoms)
+        return values, gradients.index_add(1, self.indices, on_atoms)
 
 
 def script(model: NeuralCanonicalTransformation, modes: Sequence[int]) -> torch.jit.ScriptModule:

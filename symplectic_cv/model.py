@@ -66,9 +66,7 @@ class NeuralCanonicalTransformation(nn.Module):
         """Positions (..., N, 3) in nm, superposed on the reference, of Q (..., n) in ps."""
         return self.frame.positions(self.flow.inverse(latent.to(self.dtype))[0])
 
-    def collective_variables(
-        self, positions: Tensor, modes: Sequence[int] | None = None
-    ) -> Tensor:
+    def collective_variables(self, positions: Tensor, modes: Sequence[int] | None = None) -> Tensor:
         """Dimensionless ω_k Q_k (..., len(modes)); all modes where None.
 
         They have unit variance under the training data.

@@ -23,8 +23,8 @@ def require_free(folder: Path) -> Path:
         raise OutputError(f"{folder}: is a file; name a folder with -o/--output")
     if folder.is_dir() and any(folder.iterdir()):
         raise OutputError(
-            f"{folder}: already holds another run: name a new folder with -o/--output, "
-            "or go on with that run by --resume"
+            f"{folder}: already holds another run: name a new folder with -o/--output "
+            "(simulations, trainings and biased runs go on with --resume)"
         )
     return folder
 

@@ -185,7 +185,7 @@ def read_structure(spec: str, molecule: Molecule, top: str | Path | None = None)
         else:
             top = _topology_file(Path(source), top)
             topology, name_of_top = load_topology(top), str(top)
-        places = _match(topology, molecule, name_of_top)
+        places = molecule.places_in(topology, name_of_top)
         there = replace(molecule, indices=places, n_system_atoms=topology.n_atoms)
         data = read_trajectories([source], top, molecule=there)
         return data.positions[_choose(source, frame, data.n_frames)].astype(np.float64)
@@ -193,7 +193,7 @@ def read_structure(spec: str, molecule: Molecule, top: str | Path | None = None)
     path = Path(source)
     top = _topology_file(path, top)
     topology = load_topology(top)
-    places = _match(topology, molecule, str(top))
+    places = molecule.places_in(topology, str(top))
     try:
         if path.suffix.lower() == ".pdb":
             every = md.load(str(path), atom_indices=places)
@@ -271,9 +271,10 @@ def _require_finite(latent: Tensor, end: str) -> None:
 def _split(spec: str) -> tuple[str, int | None]:
     """File and frame of PDB or TRAJ:FRAME, after checking that there is such a file."""
     match = _FRAME.fullmatch(spec)
+    source, frame = spec, None
     # a file may have a colon in its name, so what exists as it stands is a file
-    whole = match is None or Path(spec).is_file()
-    source, frame = (spec, None) if whole else (match["file"], int(match["frame"]))
+    if match is not None and not Path(spec).is_file():
+        source, frame = match["file"], int(match["frame"])
     if source.startswith(mdshare.PREFIX):
         return source, frame
     if not Path(source).is_file():
@@ -306,27 +307,6 @@ def _topology_file(path: Path, top: str | Path | None) -> Path:
     if found is None:
         raise TrajectoryError(f"{path}: no topology found beside it; name one with --top")
     return found
-
-
-def _match(topology: md.Topology, molecule: Molecule, name: str) -> np.ndarray:
-    """Places of the model's atoms in a file with the whole system or with these alone."""
-    if topology.n_atoms == molecule.n_atoms:
-        places = np.arange(molecule.n_atoms)
-    elif topology.n_atoms > int(molecule.indices.max()):
-        places = molecule.indices
-    else:
-        raise SelectionError(
-            f"{name}: has {topology.n_atoms} atoms; the model describes {molecule.n_atoms} of "
-            f"{molecule.n_system_atoms}: give the whole system, or the model's atoms alone"
-        )
-    for place, known in zip(places, molecule.topology.atoms, strict=True):
-        atom = topology.atom(int(place))
-        if (atom.name, atom.element) != (known.name, known.element):
-            raise SelectionError(
-                f"{name}: atom {int(place) + 1} is {atom} where the model has {known}: give the "
-                "same atoms in the same order as the model's training data"
-            )
-    return np.asarray(places, dtype=np.int64)
 
 
 def _whole(loaded: md.Trajectory, molecule: Molecule, name: str) -> np.ndarray:

@@ -39,7 +39,9 @@ class HarmonicPrior(nn.Module):
         scaled = self.omega * q
         return self.log_omega.sum() - 0.5 * (scaled * scaled).sum(-1) - 0.5 * n * LOG_2PI
 
-    def sample_coordinates(self, n_samples: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample_coordinates(
+        self, n_samples: int, generator: torch.Generator | None = None
+    ) -> Tensor:
         """Q ~ N(0, ω⁻²), (n_samples, n) in ps."""
         omega = self.omega.detach()
         noise = torch.randn(

@@ -97,7 +97,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such model folder (`symplectic-cv train` makes one)")
     if not path.is_file():
-        raise ModelError(f"{folder}: has no {CONFIG}: not a model folder, or an unfinished training")
+        raise ModelError(
+            f"{folder}: has no {CONFIG}: not a model folder, or an unfinished training"
+        )
     try:
         config = json.loads(path.read_text())
     except (ValueError, OSError) as error:
@@ -139,9 +141,7 @@ def load_model(folder: str | Path) -> NeuralCanonicalTransformation:
         state = safetensors.torch.load(content)
         molecule = Molecule.from_json(config["molecule"])
         temperature = float(config["temperature_k"])
-        frame = EckartFrame(
-            state["frame.reference"], torch.as_tensor(molecule.masses), temperature
-        )
+        frame = EckartFrame(state["frame.reference"], torch.as_tensor(molecule.masses), temperature)
         n = frame.dimension
         flow = coupling_flow(
             NormalModes(torch.eye(n), torch.zeros(n)),

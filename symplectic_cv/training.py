@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from symplectic_cv.data.split import contiguous_split
 from symplectic_cv.errors import OptionError
@@ -245,9 +245,7 @@ class _MaximumLikelihood(L.LightningModule):
         return (configuration + self.options.momentum_weight * momentum).mean()
 
     def validation_step(self, _batch: Tensor, _: int) -> None:
-        total, configuration = validation_nll(
-            self.model, self.validation, self.validation_weights
-        )
+        total, configuration = validation_nll(self.model, self.validation, self.validation_weights)
         watched = configuration + self.options.momentum_weight * (total - configuration)
         self.log("validation_loss", watched)
         if self.trainer.sanity_checking or not self.running:
@@ -383,11 +381,11 @@ def train(
     options, model = prepared.options, prepared.model
     gaussian_nll, _ = validation_nll(model, prepared.validation, prepared.validation_weights)
     module = _MaximumLikelihood(prepared)
-    last = None if checkpoint_folder is None else checkpoint_folder / "last.ckpt"
-    resumed = last is not None and last.is_file()
+    resumed: Path | None = None
     first_step = 0
-    if resumed:
-        first_step = int(torch.load(last, map_location="cpu", weights_only=False)["global_step"])
+    if checkpoint_folder is not None and (checkpoint_folder / "last.ckpt").is_file():
+        resumed = checkpoint_folder / "last.ckpt"
+        first_step = int(torch.load(resumed, map_location="cpu", weights_only=False)["global_step"])
     keeper = _KeepBest()
     callbacks: list[Callback] = [
         EarlyStopping("validation_loss", patience=PATIENCE, min_delta=0.0),
@@ -427,8 +425,8 @@ def train(
         trainer.fit(
             module,
             DataLoader(_Batches(prepared, first_step), batch_size=None),
-            DataLoader(torch.zeros(1, 1)),
-            ckpt_path=last if resumed else None,
+            DataLoader(TensorDataset(torch.zeros(1))),
+            ckpt_path=resumed,
             weights_only=False,
         )
     model.to("cpu").load_state_dict(keeper.best)

@@ -15,7 +15,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import ArrayLike
 
 from symplectic_cv.storage import write_atomically
 
@@ -32,7 +34,7 @@ MOST_POINTS = 20_000
 MOST_TORSIONS = 6
 MOST_RESIDUES = 4
 
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "font.size": 10.0,
     "axes.titlesize": 10.5,
     "axes.labelsize": 10.0,
@@ -41,7 +43,7 @@ STYLE: dict[str, Any] = {
     "axes.edgecolor": "#444444",
     "axes.grid": True,
     "axes.axisbelow": True,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS),
+    "axes.prop_cycle": cycler(color=COLOURS),
     "grid.color": "#E4E4E4",
     "grid.linewidth": 0.7,
     "legend.frameon": False,
@@ -61,19 +63,9 @@ def frequency_spectrum(path: Path, omega: np.ndarray, n_slow: int) -> None:
         axes.set_yscale("log")
         axes.plot(modes, omega, color="#B8B8B8", linewidth=1.0, zorder=1)
         axes.scatter(modes[n_slow:], omega[n_slow:], s=26, color=GREY, label="other modes")
-        axes.scatter(
-            modes[:n_slow], omega[:n_slow], s=58, color=VERMILLION, zorder=3, label="slow modes"
-        )
-        for mode in modes[: min(n_slow, 5)]:
-            axes.annotate(
-                f"{omega[mode]:.3g}",
-                (mode, omega[mode]),
-                xytext=(9, -4),
-                textcoords="offset points",
-                color=VERMILLION,
-                va="top",
-                fontsize=9,
-            )
+        listed = ", ".join(f"{value:.3g}" for value in omega[: min(n_slow, 5)])
+        label = f"slow modes: {listed}{', …' if n_slow > 5 else ''} rad/ps"
+        axes.scatter(modes[:n_slow], omega[:n_slow], s=58, color=VERMILLION, zorder=3, label=label)
         axes.set_xlabel("mode number k")
         axes.set_ylabel(r"frequency $\omega_k$ (rad/ps)")
         axes.set_ylim(omega.min() / 1.8, omega.max() * 1.8)
@@ -373,9 +365,9 @@ def _span(values: np.ndarray) -> tuple[float, float]:
     return float(low - room), float(high + room)
 
 
-def _reciprocal(value: np.ndarray) -> np.ndarray:
+def _reciprocal(value: ArrayLike) -> ArrayLike:
     """ω in rad/ps to the period in ps and back; Matplotlib also asks for 0."""
-    return 2 * np.pi / np.maximum(value, 1e-12)
+    return 2 * np.pi / np.maximum(np.asarray(value, dtype=np.float64), 1e-12)
 
 
 def _label(name: str) -> str:

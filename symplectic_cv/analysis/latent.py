@@ -69,16 +69,17 @@ class Analysis:
 
 
 def slow_modes(omega: np.ndarray) -> int:
-    """How many modes lie below the widest gap in ln ω among the slowest ten.
+    """How many modes lie below the widest gap in ln ω among the slowest ten, at least two.
 
-    A mark for the eye in figures, not a test.
+    A mark for the eye in figures, not a test. The gap above mode 0 does not count: a single
+    slow basin change would hide the other soft modes.
 
     Example:
         >>> slow_modes(np.array([1.0, 1.5, 9.0, 12.0]))
         2
     """
-    steps = np.diff(np.log(omega[: SLOW_AMONG + 1]))
-    return int(np.argmax(steps)) + 1 if len(steps) else len(omega)
+    steps = np.diff(np.log(omega[1 : SLOW_AMONG + 1]))
+    return int(np.argmax(steps)) + 2 if len(steps) else len(omega)
 
 
 @torch.no_grad()

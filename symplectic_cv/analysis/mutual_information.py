@@ -27,7 +27,7 @@ def least_populated_angle(angles: np.ndarray) -> float:
 
     Example:
         >>> angles = np.radians([170.0, 175.0, -175.0, -170.0])
-        >>> abs(least_populated_angle(angles)) < np.radians(90)
+        >>> bool(abs(least_populated_angle(angles)) < np.radians(90))
         True
     """
     n_bins = 360

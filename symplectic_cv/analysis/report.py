@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from symplectic_cv.analysis import figures
-from symplectic_cv.analysis.latent import Analysis, slow_modes
+from symplectic_cv.analysis.latent import SLOW_AMONG, Analysis, slow_modes
 from symplectic_cv.analysis.mutual_information import FRAMES, NEIGHBOURS
 from symplectic_cv.analysis.torsions import backbone_pairs
 from symplectic_cv.errors import ModelError, OutputError
@@ -42,6 +42,7 @@ caption { padding-bottom: .4rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .28rem .9rem; text-align: right; border-bottom: 1px solid #e4e8ed; }
+th:first-child, td:first-child { text-align: left; }
 th { border-bottom: 2px solid #b9c2cd; font-weight: 600; }
 .warning { background: #fff4e0; border-left: 4px solid #e69f00; padding: .6rem 1rem; }
 code { background: #f3f6f9; padding: .1rem .3rem; border-radius: .25rem; }
@@ -256,7 +257,7 @@ def _frequencies(analysis: Analysis, n_slow: int, pictures: dict[str, Path]) -> 
             html_figure(
                 pictures["spectrum"],
                 f"Frequencies of all modes. The {n_slow} slowest, below the widest gap on the log "
-                f"scale among the first {MODES_SHOWN}, stand out.",
+                f"scale among the first {SLOW_AMONG}, stand out.",
             ),
             html_table(
                 ["mode", "ω (rad/ps)", "period (ps)", "std of ωQ"],

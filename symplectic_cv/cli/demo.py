@@ -62,7 +62,9 @@ def demo(
     scale: Annotated[
         float, typer.Option(help="Multiplies the lengths of simulation, training and bias.")
     ] = 1.0,
-    backend: Annotated[Backend, typer.Option(help="How OpenMM evaluates the modes.")] = Backend.AUTO,
+    backend: Annotated[
+        Backend, typer.Option(help="How OpenMM evaluates the modes.")
+    ] = Backend.AUTO,
     seed: o.Seed = 0,
     resume: o.Resume = False,
 ) -> None:
@@ -161,9 +163,7 @@ def nearest_frames(trajectory: str, targets: list[tuple[float, float]]) -> list[
     data = read_trajectories([trajectory])
     torsions = find_torsions(data.molecule, ["phi", "psi"])
     angles = compute_torsions(data.positions, torsions, data.molecule)
-    return [
-        int((1.0 - np.cos(angles - np.radians(target))).sum(1).argmin()) for target in targets
-    ]
+    return [int((1.0 - np.cos(angles - np.radians(target))).sum(1).argmin()) for target in targets]
 
 
 def _mode_rows(folder: Path) -> list[dict[str, Any]]:
@@ -247,5 +247,3 @@ def _figures(folder: Path) -> str:
         for name, caption in captions.items()
         if (folder / name).is_file()
     )
-
-

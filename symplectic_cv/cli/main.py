@@ -40,20 +40,20 @@ CONTEXT = {"help_option_names": ["-h", "--help"]}
 class _LazyCommands(TyperGroup):
     """Imports a command's module (and with it torch, OpenMM, …) only when it is used."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: typer.Context, name: str) -> Any:
+    def get_command(self, ctx: Any, name: str) -> Any:
         """A stand-in, enough for the list of commands in the help."""
         return TyperCommand(name, help=COMMANDS[name]) if name in COMMANDS else None
 
-    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, stand_in, rest = super().resolve_command(ctx, args)
-        if stand_in is None:
+        if name is None or stand_in is None:
             return name, stand_in, rest
         single = typer.Typer(add_completion=False, context_settings=CONTEXT)
-        module = importlib.import_module(f"symplectic_cv.cli.{stand_in.name}")
-        single.command(stand_in.name)(getattr(module, stand_in.name))
+        module = importlib.import_module(f"symplectic_cv.cli.{name}")
+        single.command(name)(getattr(module, name))
         return name, typer.main.get_command(single), rest
 
 

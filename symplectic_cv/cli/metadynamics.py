@@ -45,7 +45,9 @@ def metadynamics(
     bias_factor: Annotated[
         float, typer.Option(help="Bias factor γ of well-tempered metadynamics.")
     ] = DEFAULT.bias_factor,
-    height: Annotated[float, typer.Option(help="Height of the first hill, kJ/mol.")] = DEFAULT.height,
+    height: Annotated[
+        float, typer.Option(help="Height of the first hill, kJ/mol.")
+    ] = DEFAULT.height,
     width: Annotated[
         float, typer.Option(help="Width of a hill; modes have unit variance in the data.")
     ] = DEFAULT.width,
@@ -55,7 +57,9 @@ def metadynamics(
         typer.Option("--range", metavar="LOW HIGH", help="Range of the grid; walls at its ends."),
     ] = (DEFAULT.low, DEFAULT.high),
     timestep_fs: Annotated[float, typer.Option(help="Time step, fs.")] = DEFAULT.timestep_fs,
-    backend: Annotated[Backend, typer.Option(help="How OpenMM evaluates the modes.")] = Backend.AUTO,
+    backend: Annotated[
+        Backend, typer.Option(help="How OpenMM evaluates the modes.")
+    ] = Backend.AUTO,
     platform: Annotated[
         Optional[str], typer.Option(help="OpenMM platform (default: the fastest for this size).")
     ] = None,
@@ -114,10 +118,10 @@ def metadynamics(
         f"{' '.join(map(str, modes))} through {chosen_backend}; hills of {height:g} kJ/mol, width "
         f"{width:g}, each {pace:g} ps, bias factor {bias_factor:g}"
     )
-    with progress_bar("biasing", time_ns, "ns") as bar:
+    with progress_bar("biasing", round(time_ns * 1000), "ps") as bar:
 
         def show(step: int, values: np.ndarray) -> None:
-            bar.to(step * timestep_fs * 1e-6, " ".join(f"{value:+.2f}" for value in values))
+            bar.to(round(step * timestep_fs * 1e-3), " ".join(f"{value:+.2f}" for value in values))
 
         meta.run_metadynamics(molecule, forces, names, options, output, chosen, progress=show)
     draw(output, names)

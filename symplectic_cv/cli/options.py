@@ -32,7 +32,8 @@ Top = Annotated[
 Atoms = Annotated[
     Optional[str],
     typer.Option(
-        "--atoms", help="MDTraj selection of the atoms to model (default: heavy atoms of the solute)."
+        "--atoms",
+        help="MDTraj selection of the atoms to model (default: heavy atoms of the solute).",
     ),
 ]
 Temperature = Annotated[float, typer.Option("--temperature", help="Temperature, K.")]

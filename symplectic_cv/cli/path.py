@@ -39,7 +39,7 @@ def path(
         Optional[list[int]],
         typer.Option(
             metavar="K [K...]",
-            help="Modes that move on their sphere, the others moving straight [default: all].",
+            help="Modes that move on their sphere, the others moving straight (default: all).",
         ),
     ] = None,
     output: o.Output = Path("path"),
@@ -58,13 +58,11 @@ def path(
     torch.set_num_threads(threads)
     require_free(output)
     trained = load_model(model)
-    ends = []
-    for spec in (start, end):
-        positions = read_structure(spec, trained.molecule, top)
-        require_same_handedness(positions, trained, spec)
-        ends.append(positions)
-    latent = spherical_path(trained, *ends, points, modes or None)
-    straight = cartesian_path(trained, *ends, points)
+    first, last = (read_structure(spec, trained.molecule, top) for spec in (start, end))
+    require_same_handedness(first, trained, start)
+    require_same_handedness(last, trained, end)
+    latent = spherical_path(trained, first, last, points, modes or None)
+    straight = cartesian_path(trained, first, last, points)
     torsions = find_torsions(trained.molecule)
     names = [torsion.name for torsion in torsions]
     angles, straight_angles = (

@@ -60,7 +60,9 @@ def simulate(
     """
     thermal_energy(temperature)
     if (system is None) == (pdb is None):
-        raise OptionError("name either a built-in SYSTEM (alanine-dipeptide) or your own with --pdb")
+        raise OptionError(
+            "name either a built-in SYSTEM (alanine-dipeptide) or your own with --pdb"
+        )
     if not resume:
         require_free(output)
     structure = read_pdb(pdb) if pdb is not None else built_in_pdb(str(system))

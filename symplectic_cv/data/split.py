@@ -51,7 +51,7 @@ def contiguous_split(
         period = length / n_blocks
         width = max(1, round(period * share))
         for block in range(n_blocks):
-            first = start + int(round(block * period + 0.5 * (period - width)))
+            first = start + round(block * period + 0.5 * (period - width))
             held_out[first : first + width] = True
         start += length
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)

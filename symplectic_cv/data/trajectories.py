@@ -128,11 +128,9 @@ def read_trajectories(
         topology = _topology_for(files[0], Path(top) if top is not None else None)
     if molecule is None:
         molecule = select_atoms(topology, atoms)
-    elif int(molecule.indices.max()) >= topology.n_atoms:
-        raise SelectionError(
-            f"the model needs atom {int(molecule.indices.max()) + 1}, but the topology has only "
-            f"{topology.n_atoms} atoms: give the topology that the model was trained on with --top"
-        )
+        places = molecule.indices
+    else:
+        places = molecule.places_in(topology, str(top or files[0]))
 
     runs: list[np.ndarray] = []
     names: list[str] = []
@@ -140,7 +138,7 @@ def read_trajectories(
     typical: np.ndarray | None = None
     bonds = [(bond.atom1.index, bond.atom2.index) for bond in molecule.topology.bonds]
     for file in files:
-        for name, chunks in _open_runs(file, topology, molecule.indices, built_in is not None):
+        for name, chunks in _open_runs(file, topology, places, built_in is not None):
             parts = []
             done = 0
             for chunk in chunks:
@@ -193,9 +191,7 @@ def _resolve(
             raise TrajectoryError(
                 f"{files[-1]}: unknown trajectory format; known are {', '.join(FORMATS)}"
             )
-    built_in = fetched == len(files) and all(
-        "heavy-atom-positions" in file.name for file in files
-    )
+    built_in = fetched == len(files) and all("heavy-atom-positions" in file.name for file in files)
     return files, mdshare.heavy_atom_topology() if built_in else None
 
 
@@ -235,8 +231,8 @@ def _npz_runs(
             array = array.reshape(len(array), array.shape[1] // 3, 3)
         if array.ndim != 3 or array.shape[2] != 3 or not np.issubdtype(array.dtype, np.floating):
             raise TrajectoryError(
-                f"{name}: shape {array.shape}, type {array.dtype}; positions must be floating-point "
-                "numbers in nm of shape (frames, atoms, 3) or (frames, 3·atoms)"
+                f"{name}: shape {array.shape}, type {array.dtype}; positions must be "
+                "floating-point numbers in nm of shape (frames, atoms, 3) or (frames, 3·atoms)"
             )
         _require_atom_count(name, array.shape[1], n_atoms)
         yield name, _array_chunks(array, indices, box_length)

@@ -47,7 +47,9 @@ def systems(wobble):
 
 
 def _gradient(module, x, box=None):
-    return module.values_and_gradient(x, box, COMBINATION)
+    """Values and the gradient of one combination of them."""
+    values, gradients = module.values_and_gradients(x, box, COMBINATION.unsqueeze(0))
+    return values, gradients[0]
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-6)])
@@ -73,9 +75,9 @@ def test_the_gradient_by_hand_is_autograds(make_model, systems, dtype, tolerance
         value = (model.collective_variables(moving, MODES).to(torch.float64) * COMBINATION).sum()
         (of_model,) = torch.autograd.grad(value, moving)
         through_script = x.clone().requires_grad_(True)
-        (automatic,) = torch.autograd.grad((module(through_script) * COMBINATION).sum(), (
-            through_script
-        ))
+        (automatic,) = torch.autograd.grad(
+            (module(through_script) * COMBINATION).sum(), (through_script)
+        )
         _, by_hand = _gradient(module, x)
         assert by_hand.dtype == torch.float64
         scale = float(by_hand.abs().max())
@@ -94,6 +96,20 @@ def test_the_gradient_by_hand_matches_finite_differences(exported, systems):
         step[atom, axis] = h
         numerical[atom, axis] = ((exported(x + step) - exported(x - step)) @ COMBINATION) / (2 * h)
     assert (gradient - numerical).abs().max() < 1e-6 * gradient.abs().max()
+
+
+def test_one_pass_gives_the_gradients_of_several_combinations(exported, systems):
+    x = systems[1]
+    combinations = torch.cat([torch.eye(3, dtype=torch.float64), COMBINATION.unsqueeze(0)])
+    values, gradients = exported.values_and_gradients(x, None, combinations)
+    assert gradients.shape == (4, N_SYSTEM, 3)
+    torch.testing.assert_close(values, exported(x), rtol=1e-12, atol=1e-12)
+    moving = x.clone().requires_grad_(True)
+    for value, gradient in zip(exported(moving), gradients, strict=False):
+        (expected,) = torch.autograd.grad(value, moving, retain_graph=True)
+        assert (gradient - expected).abs().max() < 1e-10 * expected.abs().max()
+    combined = torch.einsum("k,kic->ic", COMBINATION, gradients[:3])
+    assert (gradients[3] - combined).abs().max() < 1e-10 * combined.abs().max()
 
 
 def test_only_the_modelled_atoms_feel_a_force(exported, systems):
@@ -208,14 +224,14 @@ def test_modes_that_do_not_exist_write_nothing(tmp_path, model, modes, message):
 def test_an_existing_file_is_not_overwritten(tmp_path, model):
     path = tmp_path / "cv.pt"
     path.write_bytes(b"before")
-    with pytest.raises(OutputError, match="cv.pt: exists already"):
+    with pytest.raises(OutputError, match=r"cv.pt: exists already"):
         export(model, MODES, path)
     assert path.read_bytes() == b"before"
 
 
 def test_files_that_hold_no_collective_variable_are_named(tmp_path, model):
     path = tmp_path / "cv.pt"
-    with pytest.raises(ModelError, match="cv.pt: no such file"):
+    with pytest.raises(ModelError, match=r"cv.pt: no such file"):
         load_exported(path)
     export(model, MODES, path)
     content = path.read_bytes()

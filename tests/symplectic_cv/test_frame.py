@@ -249,9 +249,7 @@ def test_maxwell_momenta_become_standard_normal_in_the_frame(frames):
     n_frames = 20_000
     generator = torch.Generator().manual_seed(4)
     p = torch.randn(n_frames, 10, 3, generator=generator, dtype=torch.float64)
-    _, rotation, _ = superpose(
-        _move(_jitter(frame, n_frames), 6), frame.reference, frame.masses
-    )
+    _, rotation, _ = superpose(_move(_jitter(frame, n_frames), 6), frame.reference, frame.masses)
     momenta = (p @ rotation.transpose(-1, -2)).flatten(-2) @ frame.basis
     covariance = momenta.T @ momenta / n_frames
     identity = torch.eye(24, dtype=torch.float64)

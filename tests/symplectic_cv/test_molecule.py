@@ -80,7 +80,7 @@ def test_a_system_of_water_alone_has_no_solute():
     residue = water.add_residue("HOH", water.add_chain())
     for name, element in (("O", "O"), ("H1", "H"), ("H2", "H")):
         water.add_atom(name, md.element.get_by_symbol(element), residue)
-    with pytest.raises(SelectionError, match="heavy atoms of the solute.* has 0 atoms"):
+    with pytest.raises(SelectionError, match=r"heavy atoms of the solute.* has 0 atoms"):
         select_atoms(water, None)
 
 

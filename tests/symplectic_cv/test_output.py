@@ -20,7 +20,7 @@ def test_a_new_or_empty_folder_is_free_and_nothing_is_made(tmp_path):
 def test_a_folder_with_anything_in_it_is_not_free(tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / ".hidden").write_text("")
-    with pytest.raises(OutputError, match="old: already holds another run.*--resume"):
+    with pytest.raises(OutputError, match=r"old: already holds another run.*--resume"):
         require_free(tmp_path / "old")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file: is a file"):
@@ -32,7 +32,7 @@ def test_an_existing_file_is_not_free(tmp_path):
     assert require_free_file(path) == path
     assert not path.exists()
     path.write_text("before")
-    with pytest.raises(OutputError, match="cv.pt: exists already"):
+    with pytest.raises(OutputError, match=r"cv.pt: exists already"):
         require_free_file(path)
 
 
@@ -64,7 +64,7 @@ def test_resuming_nothing_starts_anew_but_not_over_other_files(tmp_path):
     assert (tmp_path / "new" / RUN).is_file()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match="holds no run.json"):
+    with pytest.raises(OutputError, match=r"holds no run.json"):
         start_run(tmp_path / "other", SETTINGS, resume=True)
     assert [file.name for file in (tmp_path / "other").iterdir()] == ["notes.txt"]
 
@@ -74,7 +74,7 @@ def test_a_damaged_record_is_named(tmp_path, content):
     folder = tmp_path / "run"
     start_run(folder, SETTINGS, resume=False)
     (folder / RUN).write_text(content)
-    with pytest.raises(OutputError, match="run.json: damaged"):
+    with pytest.raises(OutputError, match=r"run.json: damaged"):
         start_run(folder, SETTINGS, resume=True)
 
 

@@ -71,9 +71,7 @@ def test_a_folder_holds_weights_config_and_history_and_no_pickle(saved):
     assert len(config["omega_rad_per_ps"]) == 24
     assert config["training"] == {"seed": 3}
     lines = (saved / HISTORY).read_text().splitlines()
-    assert lines[0] == (
-        "step,train_nll,validation_nll,validation_nll_configuration,learning_rate"
-    )
+    assert lines[0] == ("step,train_nll,validation_nll,validation_nll_configuration,learning_rate")
     assert lines[1:] == ["100,-31.25,-30.5,-60.125,0.002"] * 2
 
 
@@ -167,7 +165,10 @@ def test_a_config_that_contradicts_its_weights_is_refused(saved, contradiction):
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "file"
+    write_atomically(path, b"first")
+    (tmp_path / "link").hardlink_to(path)
     write_atomically(path, b"before")
+    assert (tmp_path / "link").read_bytes() == b"first"  # replaced, never written into
 
     def full_disk(_):
         raise OSError("no space left")
@@ -176,4 +177,4 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space left"):
         write_atomically(path, b"after")
     assert path.read_bytes() == b"before"
-    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+    assert {file.name for file in tmp_path.iterdir()} == {"file", "link"}

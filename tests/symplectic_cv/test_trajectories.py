@@ -36,7 +36,8 @@ def positions(dipeptide):
     """(F, 19, 3), float32: a whole dipeptide at places 6 … 15."""
     rng = np.random.default_rng(0)
     water = np.array([[0.0, 0.0, 0.0], [0.0957, 0.0, 0.0], [-0.024, 0.0927, 0.0]])
-    start = np.concatenate([water + 1.0, water - 1.0, dipeptide, water + [1.0, -1.0, 0.0]])
+    shift = np.array([1.0, -1.0, 0.0])
+    start = np.concatenate([water + 1.0, water - 1.0, dipeptide, water + shift])
     return (start + 0.01 * rng.normal(size=(N_FRAMES, 19, 3))).astype(np.float32)
 
 
@@ -122,7 +123,7 @@ def test_each_array_of_an_archive_is_a_run(tmp_path, positions, top):
 def test_the_topology_is_found_beside_the_trajectory(tmp_path, system, positions):
     file = _save(tmp_path / "run.xtc", positions, system)
     assert find_topology(file) is None
-    with pytest.raises(TrajectoryError, match="no topology found beside it.*--top") as error:
+    with pytest.raises(TrajectoryError, match=r"no topology found beside it.*--top") as error:
         read_trajectories([file])
     assert str(file) in _message(error)
     general = _save(tmp_path / "topology.pdb", positions[:1], system)
@@ -201,16 +202,14 @@ def test_a_netcdf_file_cut_at_a_frame_is_not_read_as_zeros(tmp_path, system, pos
 
 
 @pytest.mark.parametrize("suffix", [".xtc", ".dcd", ".h5", ".nc", ".npz"])
-def test_another_atom_count_than_the_topologys_is_named(
-    tmp_path, topology, dipeptide, top, suffix
-):
+def test_another_atom_count_than_the_topologys_is_named(tmp_path, topology, dipeptide, top, suffix):
     file = tmp_path / f"run{suffix}"
     x = np.stack([dipeptide] * 3).astype(np.float32)
     if suffix == ".npz":
         np.savez(file, x)
     else:
         _save(file, x, topology)
-    with pytest.raises(TrajectoryError, match="has 10 atoms, its topology has 19.*--top") as error:
+    with pytest.raises(TrajectoryError, match=r"has 10 atoms, its topology has 19.*--top") as error:
         read_trajectories([file], top=top)
     assert str(file) in _message(error)
 
@@ -251,9 +250,8 @@ def test_a_molecule_in_pieces_without_a_box_is_an_error(tmp_path, system, positi
     broken = positions.copy()
     broken[5, 15] += 2.3222
     file = _save(tmp_path / "run.dcd", broken, system)
-    with pytest.raises(TrajectoryError, match="frame 5: .* nm apart, and the file holds no box") as (
-        error
-    ):
+    message = r"frame 5: .* nm apart, and the file holds no box"
+    with pytest.raises(TrajectoryError, match=message) as error:
         read_trajectories([file], top=top)
     text = _message(error)
     assert str(file) in text
@@ -272,18 +270,18 @@ def test_names_that_lead_to_no_file_or_format(tmp_path, positions, top):
     with pytest.raises(TrajectoryError, match="no trajectory file given"):
         read_trajectories([])
     missing = tmp_path / "missing.xtc"
-    with pytest.raises(TrajectoryError, match="missing.xtc: no such trajectory file"):
+    with pytest.raises(TrajectoryError, match=r"missing.xtc: no such trajectory file"):
         read_trajectories([missing], top=top)
     strange = tmp_path / "run.mp4"
     strange.write_bytes(b"film")
     with pytest.raises(TrajectoryError, match=r"run.mp4: unknown trajectory format; .*\.xtc"):
         read_trajectories([strange], top=top)
     np.savez(tmp_path / "run.npz", positions)
-    with pytest.raises(TrajectoryError, match="nowhere.pdb: no such topology file"):
+    with pytest.raises(TrajectoryError, match=r"nowhere.pdb: no such topology file"):
         read_trajectories([tmp_path / "run.npz"], top=tmp_path / "nowhere.pdb")
     text = tmp_path / "text.pdb"
     text.write_text("not a structure\n")
-    with pytest.raises(TrajectoryError, match="text.pdb: .*not a readable topology"):
+    with pytest.raises(TrajectoryError, match=r"text.pdb: .*not a readable topology"):
         load_topology(text)
 
 
