@@ -6,6 +6,7 @@ checkpoint, so that nothing is lost or written twice, and continues from the sam
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -61,6 +62,7 @@ class CheckpointFolder:
         record = {
             "step": step,
             "sizes": {path.name: path.stat().st_size for path in self.growing if path.exists()},
+            "sha256": {path.name: _digest(path) for path in aside.iterdir()},
             "extra": extra or {},
         }
         (aside / "record.json").write_text(json.dumps(record))
@@ -93,6 +95,10 @@ class CheckpointFolder:
             return None
         try:
             record = json.loads((latest / "record.json").read_text())
+            # OpenMM reads a cut or altered checkpoint without a word
+            for name, digest in record["sha256"].items():
+                if _digest(latest / name) != digest:
+                    raise ValueError(f"{name} is truncated or altered")
             with np.load(latest / "arrays.npz", allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}
             checkpoint = (latest / "openmm.chk").read_bytes()
@@ -101,7 +107,7 @@ class CheckpointFolder:
             for path, size in sizes.items():
                 if path.stat().st_size < size:
                     raise OSError(f"{path.name} is shorter than at the checkpoint")
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise OutputError(
                 f"{latest}: damaged checkpoint ({error}); nothing was changed; start anew in "
                 "another folder"
@@ -120,6 +126,10 @@ class CheckpointFolder:
         for path, size in sizes.items():
             os.truncate(path, size)
         return arrays, record["extra"]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def steps_of(time: float, timestep: float, option: str) -> int:

@@ -125,11 +125,13 @@ def simulate(
         if not resumed:
             relaxed = relaxed_state(molecule, temperature, timestep, seed, platform)
             start_from(simulation, relaxed)
-        simulation.reporters.append(app.XTCReporter(str(trajectory), stride, append=resumed))
+        # a checkpoint before the first frame leaves files without a header to go on from
+        begun = resumed and state_csv.stat().st_size > 0
+        simulation.reporters.append(app.XTCReporter(str(trajectory), stride, append=begun))
         table = app.StateDataReporter(
             str(state_csv),
             stride,
-            append=resumed,
+            append=begun,
             step=True,
             time=True,
             potentialEnergy=True,

@@ -114,8 +114,8 @@ print(work / "latent_plane.png")
 # %% [markdown]
 # ## 3. The modes as a force
 #
-# `export` writes one file with the two slowest modes. OpenMM takes it as a force whose energy is the
-# value of a mode; the value is the same in this package and in OpenMM.
+# `export` writes one file with the two slowest modes. OpenMM takes it as a force whose energy is
+# the value of a mode; the value is the same in this package and in OpenMM.
 
 # %%
 from openmm_plugin.forces import evaluate, mode_forces

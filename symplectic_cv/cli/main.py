@@ -123,6 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error_console.print("interrupted; finished parts are kept, --resume goes on")
         sys.exit(130)
     except typer.TyperException as error:
+        if not error.format_message():  # no command at all: Typer has printed the help
+            sys.exit(2)
         error_console.print(f"error: {error.format_message()}", style="red", markup=False)
         sys.exit(2)
     sys.exit(status if isinstance(status, int) else 0)

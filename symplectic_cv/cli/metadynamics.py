@@ -107,7 +107,7 @@ def metadynamics(
             "command": "metadynamics",
             "model_sha256": read_config(model)["weights_sha256"],
             "modes": modes,
-            "options": options.settings(),
+            **options.settings(),
         }
         start_run(output, settings, resume)
         if not (output / CV).is_file():

@@ -94,7 +94,7 @@ def train(
     settings = {
         "command": "train",
         "temperature_k": temperature,
-        "options": training_options.to_json(),
+        **training_options.to_json(),
         "data_sha256": _fingerprint(data, frame_weights),
     }
     # everything that bad data can break comes before the folder is made

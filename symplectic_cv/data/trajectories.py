@@ -19,7 +19,7 @@ from symplectic_cv.data.periodic import (
     make_whole,
     spanning_links,
 )
-from symplectic_cv.errors import SelectionError, TrajectoryError
+from symplectic_cv.errors import TrajectoryError
 from symplectic_cv.molecule import Molecule, select_atoms
 
 FORMATS = (".xtc", ".dcd", ".h5", ".nc", ".trr", ".pdb", ".npz")

@@ -314,7 +314,24 @@ def test_selections_that_carry_no_model(tmp_path, system, positions, top):
         read_trajectories([file], top=top, atoms="name ==== CA (")
 
 
-def test_a_model_of_a_larger_system_does_not_fit(tmp_path, topology, system, dipeptide):
-    file = _save(tmp_path / "small.h5", np.stack([dipeptide] * 3).astype(np.float32), topology)
-    with pytest.raises(SelectionError, match="needs atom 16, but the topology has only 10 atoms"):
-        read_trajectories([file], molecule=select_atoms(system, None))
+def test_a_models_atoms_are_read_from_the_whole_system_or_alone(
+    tmp_path, topology, system, positions, top
+):
+    trained = select_atoms(system, None)
+    whole = _save(tmp_path / "whole.h5", positions, system)
+    alone = _save(tmp_path / "alone.h5", positions[:, 6:16], topology)
+    for file in (whole, alone):
+        data = read_trajectories([file], molecule=trained)
+        assert data.molecule is trained
+        np.testing.assert_allclose(data.positions, positions[:, 6:16], rtol=0.0, atol=1e-7)
+
+
+def test_a_file_with_other_atoms_than_the_models_is_refused(tmp_path, system, positions):
+    trained = select_atoms(system, None)
+    fewer = _save(tmp_path / "fewer.h5", positions[:, 1:15], system.subset(range(1, 15)))
+    with pytest.raises(SelectionError, match="has 14 atoms; the model describes 10 of 19"):
+        read_trajectories([fewer], molecule=trained)
+    shifted = _save(tmp_path / "shifted.h5", positions[:, 1:], system.subset(range(1, 19)))
+    with pytest.raises(SelectionError, match=r"atom \d+ is .* where the model has") as error:
+        read_trajectories([shifted], molecule=trained)
+    assert str(shifted) in _message(error)
