@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from openmm_plugin.versions import choose_backend
 from symplectic_cv.errors import OptionError, SelectionError
-from symplectic_cv.export import load_exported
+from symplectic_cv.torchscript import load_exported
 
 
 class _EnergyAndForces(nn.Module):

@@ -395,9 +395,7 @@ def train(
         callbacks.append(
             ModelCheckpoint(
                 dirpath=checkpoint_folder,
-                filename="best",
-                save_last=True,
-                monitor="validation_loss",
+                filename="last",
                 enable_version_counter=False,
             )
         )

@@ -9,8 +9,8 @@ import typer
 
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note
-from symplectic_cv.export import export as write_export
 from symplectic_cv.storage import load_model
+from symplectic_cv.torchscript import export as write_export
 
 FILE = "cv.pt"
 

@@ -18,9 +18,9 @@ from symplectic_cv.analysis.figures import free_energy_surface, time_series
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
 from symplectic_cv.errors import ModelError
-from symplectic_cv.export import export
 from symplectic_cv.output import require_free, start_run
 from symplectic_cv.storage import load_model, read_config, write_atomically
+from symplectic_cv.torchscript import export
 
 DEFAULT = meta.BiasOptions()
 CV = "cv.pt"

@@ -9,6 +9,8 @@ to the atoms. It costs a third or less of autograd's and leaves no net force or 
 TorchScript is a format to leave this package with; models are stored by `storage`.
 """
 
+import copy
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -134,7 +136,7 @@ class CollectiveVariables(nn.Module):
 
 def script(model: NeuralCanonicalTransformation, modes: Sequence[int]) -> torch.jit.ScriptModule:
     """The chosen modes as a compiled TorchScript module, without gradients of its weights."""
-    module = CollectiveVariables(model, modes).eval()
+    module = copy.deepcopy(CollectiveVariables(model, modes)).eval()
     for parameter in module.parameters():
         parameter.requires_grad_(False)
     return torch.jit.script(module)
@@ -154,8 +156,6 @@ def export(
         OptionError: a mode that the model does not have.
         OutputError: the file exists.
     """
-    import io
-
     path = require_free_file(Path(path))
     metadata = {
         "format": FORMAT,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from symplectic_cv.errors import ModelError, OptionError, OutputError
-from symplectic_cv.export import export, load_exported, script
+from symplectic_cv.torchscript import export, load_exported, script
 
 MODES = [3, 0, 23]
 INDICES = np.array([4, 5, 6, 9, 11, 12, 13, 17, 18, 2])
