@@ -14,8 +14,9 @@ from openmm import app, unit
 from symplectic_cv.errors import OptionError, TrajectoryError, UserError
 
 BUILT_IN = {"alanine-dipeptide": "alanine-dipeptide.pdb"}
-PADDING = 1.0
-"""Water around the solute in explicit solvent, nm."""
+PADDING = 1.4
+"""Water between the images of the solute, nm. Boxes are at least twice as wide, which leaves the
+barostat room above the two cutoffs (2 nm) that a box must hold."""
 SMALL_SYSTEM = 100
 """Up to so many atoms the Reference platform beats the parallel CPU platform."""
 

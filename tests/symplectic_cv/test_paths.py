@@ -185,10 +185,10 @@ def test_what_cannot_be_read_is_told_in_one_line(files, molecule, spec, error, m
     apart = trajectory[0].slice(0)
     apart.xyz[0, 0] += 3.0
     apart.save_pdb(str(folder / "apart.pdb"))
-    lines = (
-        (folder / "run.pdb").read_text().replace(" CH3 ACE", " O   ACE").replace("  C  \n", "  C\n")
-    )
-    (folder / "other.pdb").write_text(lines)
+    lines = (folder / "run.pdb").read_text().splitlines()
+    place = next(i for i, line in enumerate(lines) if " CH3 ACE" in line)
+    lines[place] = lines[place].replace(" CH3 ACE", " O   ACE")[:76] + " O"
+    (folder / "other.pdb").write_text("\n".join(lines) + "\n")
     with pytest.raises(error, match=message) as caught:
         read_structure(f"{folder}/{spec}", molecule, folder / "run.pdb")
     assert "\n" not in str(caught.value)

@@ -1,0 +1,397 @@
+"""Exported modes as OpenMM forces: both backends against the model and each other."""
+
+import copy
+import threading
+
+import numpy as np
+import openmm
+import pytest
+import torch
+from openmm import unit
+from scipy.spatial.transform import Rotation
+
+from openmm_plugin.forces import check_atoms, evaluate, mode_forces
+from openmm_plugin.versions import choose_backend
+from symplectic_cv.errors import BackendError, ModelError, OptionError, SelectionError
+from symplectic_cv.torchscript import export, load_exported
+
+MODES = [3, 0]
+INDICES = np.array([4, 5, 6, 9, 11, 12, 13, 17, 18, 2])
+OTHERS = np.setdiff1d(np.arange(20), INDICES)
+BACKENDS = ["python", "torchforce"]
+BOXES = {
+    "cubic": np.eye(3) * 2.0,
+    "triclinic": np.array([[2.2, 0.0, 0.0], [0.7, 2.0, 0.0], [-1.0, 0.9, 1.9]]),
+}
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def model(make_model):
+    """A double model of ten atoms scattered among twenty."""
+    return make_model(torch.float64, INDICES, 20).requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def cv(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("exported") / "cv.pt"
+    export(model, MODES, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def frames(wobble):
+    """Positions of all twenty atoms, the modelled ones jittered, turned and translated."""
+    rng = np.random.default_rng(1)
+    systems = []
+    for solute in wobble(4, seed=2):
+        x = 3.0 * rng.normal(size=(20, 3))
+        x[INDICES] = solute
+        systems.append(x)
+    return systems
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    """expected(x): values of the chosen modes by the model itself."""
+
+    def values(x):
+        return model.collective_variables(torch.as_tensor(x[INDICES]), MODES).numpy()
+
+    return values
+
+
+@pytest.fixture(scope="module")
+def make_system(model):
+    """make_system(box): twenty free particles with the masses of the model."""
+
+    def build(box=None):
+        system = openmm.System()
+        masses = np.full(20, 18.0)
+        masses[INDICES] = model.molecule.masses
+        for mass in masses:
+            system.addParticle(mass)
+        if box is not None:
+            system.setDefaultPeriodicBoxVectors(*box)
+            periodic = openmm.NonbondedForce()  # what makes a system periodic; no interaction
+            periodic.setNonbondedMethod(openmm.NonbondedForce.CutoffPeriodic)
+            periodic.setCutoffDistance(0.5)
+            for _ in masses:
+                periodic.addParticle(0.0, 1.0, 0.0)
+            system.addForce(periodic)
+        return system
+
+    return build
+
+
+def _context(system):
+    platform = openmm.Platform.getPlatformByName("Reference")
+    return openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+
+
+def _energy_and_forces(context, x, groups=-1):
+    context.setPositions(x)
+    state = context.getState(energy=True, forces=True, groups=groups)
+    energy = state.getPotentialEnergy().value_in_unit(unit.kilojoules_per_mole)
+    forces = state.getForces(asNumpy=True)
+    return energy, forces.value_in_unit(unit.kilojoules_per_mole / unit.nanometer)
+
+
+def _modes_context(cv, system, backend):
+    """A context of the system with one force group per mode."""
+    for group, force in enumerate(mode_forces(cv, system, backend)):
+        force.setForceGroup(group + 1)
+        system.addForce(force)
+    return _context(system)
+
+
+def _all_modes(context, x):
+    """Energies (2,) and forces (2, 20, 3) of the two modes."""
+    parts = [_energy_and_forces(context, x, {group + 1}) for group in range(len(MODES))]
+    return np.array([part[0] for part in parts]), np.array([part[1] for part in parts])
+
+
+@pytest.fixture(scope="module")
+def contexts(cv, make_system):
+    """A context per backend, made once: TorchScript's first calls are slow."""
+    return {backend: _modes_context(cv, make_system(), backend) for backend in BACKENDS}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_energies_are_the_modes_of_the_model(contexts, frames, expected, backend):
+    for x in frames:
+        energies, forces = _all_modes(contexts[backend], x)
+        np.testing.assert_allclose(energies, expected(x), rtol=0, atol=TOLERANCE)
+        assert (forces[:, OTHERS] == 0.0).all()
+    assert np.ptp([expected(x) for x in frames], axis=0).min() > 1e-3
+
+
+def test_the_force_is_of_the_class_that_was_asked_for(cv, make_system):
+    classes = {"python": "PythonForce", "torchforce": "TorchForce"}
+    for backend, name in classes.items():
+        forces = mode_forces(cv, make_system(), backend)
+        assert [type(force).__name__ for force in forces] == [name] * 2
+        assert [force.getName().split(" (")[0] for force in forces] == [
+            "symplectic-cv mode 3",
+            "symplectic-cv mode 0",
+        ]
+    chosen = mode_forces(cv, make_system())[0]
+    assert type(chosen).__name__ == classes[choose_backend("auto")]
+
+
+def test_both_backends_agree(contexts, frames):
+    for x in frames:
+        energies, forces = _all_modes(contexts["torchforce"], x)
+        others, other_forces = _all_modes(contexts["python"], x)
+        assert np.abs(forces).max() > 1.0
+        np.testing.assert_allclose(energies, others, rtol=0, atol=TOLERANCE)
+        np.testing.assert_allclose(forces, other_forces, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_single_precision_model_gives_the_same_through_both(
+    make_model, make_system, frames, tmp_path, backend
+):
+    """As trainings make them: float32 networks, where the order of operations could show."""
+    single = make_model(torch.float32, INDICES, 20).requires_grad_(False)
+    export(single, MODES, tmp_path / "cv.pt")
+    module, _ = load_exported(tmp_path / "cv.pt")
+    context = _modes_context(tmp_path / "cv.pt", make_system(), backend)
+    energies, forces = _all_modes(context, frames[0])
+    values = single.collective_variables(torch.as_tensor(frames[0][INDICES]), MODES)
+    np.testing.assert_allclose(energies, values.numpy(), rtol=0, atol=TOLERANCE)
+    x = torch.as_tensor(frames[0]).requires_grad_(True)
+    for k, value in enumerate(module(x)):
+        (gradient,) = torch.autograd.grad(value, x, retain_graph=True)
+        scale = float(gradient.abs().max())
+        np.testing.assert_allclose(forces[k], -gradient.numpy(), rtol=0, atol=TOLERANCE * scale)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_forces_are_minus_the_finite_differences_of_the_energy(contexts, frames, backend):
+    context, h = contexts[backend], 1e-5
+    _, forces = _all_modes(context, frames[0])
+    for atom, axis in [(2, 0), (4, 2), (9, 1), (12, 0), (18, 2), (0, 1)]:
+        ends = []
+        for sign in (1, -1):
+            x = frames[0].copy()
+            x[atom, axis] += sign * h
+            ends.append(_all_modes(context, x)[0])
+        difference = -(ends[0] - ends[1]) / (2 * h)
+        np.testing.assert_allclose(forces[:, atom, axis], difference, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_there_is_no_net_force_and_no_net_torque(contexts, frames, backend):
+    for x in frames:
+        _, forces = _all_modes(contexts[backend], x)
+        scale = np.abs(forces).max()
+        assert np.abs(forces.sum(1)).max() < 1e-10 * scale
+        assert np.abs(np.cross(x - x[INDICES].mean(0), forces).sum(1)).max() < 1e-10 * scale
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_forces_turn_with_the_molecule(contexts, frames, backend):
+    turn = Rotation.from_euler("xyz", [0.4, -1.1, 2.0]).as_matrix()
+    energies, forces = _all_modes(contexts[backend], frames[1])
+    turned, turned_forces = _all_modes(contexts[backend], frames[1] @ turn.T + [1.0, -2.0, 0.5])
+    np.testing.assert_allclose(turned, energies, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(turned_forces, forces @ turn.T, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_inside_a_custom_cv_force(cv, make_system, contexts, frames, expected, backend):
+    """(a²b) of both modes: values, energy, and forces by the chain rule."""
+    system = make_system()
+    bias = openmm.CustomCVForce("a^2*b")
+    for name, force in zip("ab", mode_forces(cv, system, backend), strict=True):
+        bias.addCollectiveVariable(name, force)
+    system.addForce(bias)
+    context = _context(system)
+    for x in frames[:2]:
+        energy, forces = _energy_and_forces(context, x)
+        a, b = expected(x)
+        np.testing.assert_allclose(bias.getCollectiveVariableValues(context), [a, b], atol=1e-9)
+        assert energy == pytest.approx(a * a * b, abs=1e-9)
+        _, of_modes = _all_modes(contexts[backend], x)
+        by_rule = 2 * a * b * of_modes[0] + a * a * of_modes[1]
+        np.testing.assert_allclose(forces, by_rule, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("way", ["clone", "xml", "deepcopy", "system xml"])
+def test_copies_give_the_same(cv, make_system, contexts, frames, backend, way):
+    system = make_system()
+    (force, _) = mode_forces(cv, system, backend)
+    if way == "system xml":
+        system.addForce(force)
+        system = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(system))
+    elif way == "xml":
+        text = openmm.XmlSerializer.serialize(force)
+        system.addForce(openmm.XmlSerializer.deserialize(text))
+    else:
+        copies = {"clone": openmm.XmlSerializer.clone, "deepcopy": copy.deepcopy}
+        system.addForce(copies[way](force))
+    del force
+    energy, forces = _energy_and_forces(_context(system), frames[2])
+    energies, of_modes = _all_modes(contexts[backend], frames[2])
+    assert energy == pytest.approx(energies[0], abs=1e-12)
+    np.testing.assert_allclose(forces, of_modes[0], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("shape", BOXES)
+def test_a_wrapped_molecule_has_the_values_and_forces_of_the_whole_one(
+    cv, make_system, contexts, frames, backend, shape
+):
+    box = BOXES[shape]
+    system = make_system(box)
+    context = _modes_context(cv, system, backend)
+    assert system.usesPeriodicBoundaryConditions()
+    # whole at a corner of the box, so that wrapping tears it along every edge
+    x = frames[3] - frames[3][INDICES].mean(0)
+    wrapped = x.copy()
+    for axis in (2, 1, 0):
+        wrapped -= np.floor(wrapped[:, axis] / box[axis, axis])[:, None] * box[axis]
+    assert (np.ptp((wrapped - x)[INDICES], axis=0) > 0.5).all()
+    energies, forces = _all_modes(contexts[backend], x)
+    for positions in (x, wrapped):
+        found, found_forces = _all_modes(context, positions)
+        np.testing.assert_allclose(found, energies, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(found_forces, forces, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_box_of_the_moment_counts_not_the_first_one(cv, make_system, contexts, frames, backend):
+    """Under a barostat the box changes, with the same positions in memory."""
+    context = _modes_context(cv, make_system(BOXES["cubic"]), backend)
+    x = frames[3] - frames[3][INDICES].mean(0)
+    energies, _ = _all_modes(contexts[backend], x)
+    torn = x.copy()
+    torn[INDICES[5]] += [0.0, 2.1, 0.0]
+    before, _ = _all_modes(context, torn)
+    context.setPeriodicBoxVectors(*(np.eye(3) * 2.1))
+    after, _ = _all_modes(context, torn)
+    np.testing.assert_allclose(after, energies, rtol=0, atol=1e-9)
+    assert np.abs(before - energies).max() > 1e-2
+
+
+def test_without_a_box_nothing_is_unwrapped(cv, make_system, expected, frames):
+    """A molecule longer than an abandoned box stays as it is."""
+    x = frames[0].copy()
+    x[INDICES[9]] += [5.0, 0.0, 0.0]
+    for backend in BACKENDS:
+        energies, _ = _all_modes(_modes_context(cv, make_system(), backend), x)
+        np.testing.assert_allclose(energies, expected(x), rtol=1e-9)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_contexts_evaluated_in_turn_do_not_mix(cv, make_system, frames, expected, backend):
+    contexts = [_modes_context(cv, make_system(), backend) for _ in range(2)]
+    forces = [_all_modes(contexts[0], x)[1] for x in frames[:2]]
+    for _ in range(3):
+        for k in (0, 1):
+            energies, found = _all_modes(contexts[k], frames[k])
+            np.testing.assert_allclose(energies, expected(frames[k]), rtol=0, atol=1e-9)
+            np.testing.assert_allclose(found, forces[k], rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_contexts_in_two_threads_do_not_mix(cv, make_system, frames, expected, backend):
+    contexts = [_modes_context(cv, make_system(), backend) for _ in range(2)]
+    for context in contexts:
+        _all_modes(context, frames[2])  # TorchScript compiles in its first calls
+    start = threading.Barrier(2)
+    found = [[], []]
+
+    def work(k):
+        start.wait()
+        found[k] = [_all_modes(contexts[k], frames[(k + i) % 2])[0] for i in range(40)]
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for k in (0, 1):
+        assert len(found[k]) == 40
+        for i, energies in enumerate(found[k]):
+            right = expected(frames[(k + i) % 2])
+            np.testing.assert_allclose(energies, right, rtol=0, atol=1e-9)
+
+
+def test_evaluate_gives_the_modes_and_leaves_the_forces_usable(
+    cv, make_system, frames, expected
+):
+    for backend in BACKENDS:
+        forces = mode_forces(cv, make_system(), backend)
+        for x in frames[:2]:
+            np.testing.assert_allclose(evaluate(forces, 20, x), expected(x), atol=1e-9)
+        with pytest.raises(OptionError, match=r"shape \(10, 3\), not \(20, 3\)"):
+            evaluate(forces, 20, frames[0][:10])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_atoms_outside_of_the_system_are_refused(cv, backend):
+    system = openmm.System()
+    for _ in range(18):
+        system.addParticle(12.0)
+    with pytest.raises(SelectionError, match=r"is atom 19, but the system has only 18 atoms"):
+        mode_forces(cv, system, backend)
+
+
+def test_wrong_masses_are_refused(cv, make_system):
+    system = make_system()
+    system.setParticleMass(12, 35.45)
+    with pytest.raises(SelectionError, match=r"\(atom 13\) has .* atom 13 has 35\.450 Da"):
+        mode_forces(cv, system)
+    system.setParticleMass(12, 1.008)  # a hydrogen where the model has a heavy atom
+    with pytest.raises(SelectionError, match=r"atom 13 has 1\.008 Da"):
+        mode_forces(cv, system)
+
+
+def test_repartitioned_hydrogen_mass_is_allowed(model, make_system):
+    """A methyl carbon that gave 3 × 2 Da to its hydrogens; the hydrogen that took 2 Da."""
+    system = make_system()
+    carbon = next(
+        index for index, mass in zip(INDICES, model.molecule.masses, strict=True) if mass < 13
+    )
+    system.setParticleMass(int(carbon), 12.011 - 6.0)
+    check_atoms(model.molecule.to_json(), system)
+    hydrogen = {
+        "name": "H",
+        "element": "H",
+        "residue": "ALA",
+        "residue_number": 2,
+        "system_index": 0,
+        "mass_da": 1.008,
+    }
+    system.setParticleMass(0, 3.024)
+    check_atoms({"atoms": [hydrogen]}, system)
+    system.setParticleMass(0, 12.011)
+    with pytest.raises(SelectionError, match="ALA2-H"):
+        check_atoms({"atoms": [hydrogen]}, system)
+
+
+def test_a_file_that_is_no_exported_variable_is_refused(cv, make_system, tmp_path):
+    with pytest.raises(ModelError, match=r"missing\.pt: no such file"):
+        mode_forces(tmp_path / "missing.pt", make_system())
+    (tmp_path / "cut.pt").write_bytes(cv.read_bytes()[:2000])
+    with pytest.raises(ModelError, match=r"cut\.pt: truncated, altered"):
+        mode_forces(tmp_path / "cut.pt", make_system())
+
+
+def test_torchforce_that_cannot_be_used_is_an_error_not_a_crash(cv, make_system, monkeypatch):
+    monkeypatch.setattr("openmm_plugin.versions.torchforce_problem", lambda: "it is broken")
+    with pytest.raises(BackendError, match="--backend torchforce: it is broken"):
+        mode_forces(cv, make_system(), "torchforce")
+
+
+def test_torch_stays_at_one_thread(cv, make_system):
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        mode_forces(cv, make_system(), "python")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
