@@ -18,7 +18,7 @@ from openmm import app, unit
 
 from openmm_plugin.forces import evaluate
 from openmm_plugin.free_energy import bias_offset, free_energy
-from openmm_plugin.running import CheckpointFolder, blown_up, steps_of
+from openmm_plugin.running import CheckpointFolder, blown_up, has_blown_up, steps_of
 from openmm_plugin.simulation import langevin_simulation, relaxed_state, start_from
 from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.errors import OptionError
@@ -70,9 +70,10 @@ class BiasOptions:
             value = getattr(self, name)
             if not 0.0 < value < float("inf"):
                 raise OptionError(f"--{name.replace('_', '-')} must be positive; got {value}")
-        if not self.high - self.low > 4 * self.width:
+        if not 4 * self.width < self.high - self.low < float("inf"):
             raise OptionError(
-                f"--range {self.low} {self.high} holds less than four hill widths ({self.width})"
+                f"--range {self.low} {self.high} must be finite and hold more than four hill "
+                f"widths ({self.width})"
             )
 
     @property
@@ -257,7 +258,7 @@ def run_metadynamics(
                 if progress is not None:
                     progress(simulation.currentStep, hill.modes)
     except (openmm.OpenMMException, ValueError) as error:
-        if "NaN" in str(error) or "infinite" in str(error):
+        if has_blown_up(simulation):
             raise blown_up(simulation.currentStep, timestep, folder) from error
         raise
     write_free_energy(folder / "free_energy.npz", meta.bias, mode_names, options)

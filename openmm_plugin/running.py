@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 import openmm
-from openmm import app
+from openmm import app, unit
 
 from symplectic_cv.errors import OutputError, UserError
 
 PREFIX = "step-"
+FARTHEST = 1e5
+"""Beyond this an atom is lost, nm; a molecule diffuses a few hundred in a microsecond."""
 
 
 class SimulationError(UserError):
@@ -143,9 +145,19 @@ def steps_of(time: float, timestep: float, option: str) -> int:
     return max(1, round(time / timestep))
 
 
+def has_blown_up(simulation: app.Simulation) -> bool:
+    """Whether coordinates are NaN, infinite or absurd.
+
+    What such coordinates lead to is no guide: OpenMM, its reporters and the modes each fail in
+    their own words.
+    """
+    positions = simulation.context.getState(positions=True).getPositions(asNumpy=True)
+    return not bool((np.abs(positions.value_in_unit(unit.nanometer)) < FARTHEST).all())
+
+
 def blown_up(step: int, timestep: float, folder: Path) -> SimulationError:
     """The error for a simulation whose coordinates are no longer numbers."""
     return SimulationError(
-        f"{folder}: the simulation blew up near {step * timestep:.3f} ps (coordinates are NaN): "
+        f"{folder}: the simulation blew up near {step * timestep:.3f} ps (coordinates are NaN or absurd): "
         "use a smaller --timestep-fs or a relaxed starting structure; the last checkpoint is kept"
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import openmm
 from openmm import app, unit
 
-from openmm_plugin.running import CheckpointFolder, blown_up, steps_of
+from openmm_plugin.running import CheckpointFolder, blown_up, has_blown_up, steps_of
 from openmm_plugin.systems import MolecularSystem
 
 FRICTION = 1.0
@@ -149,7 +149,7 @@ def simulate(
             if progress is not None:
                 progress(simulation.currentStep)
     except (openmm.OpenMMException, ValueError) as error:
-        if "NaN" in str(error) or "infinite" in str(error):
+        if has_blown_up(simulation):
             raise blown_up(simulation.currentStep, timestep, folder) from error
         raise
     return total // stride

@@ -51,42 +51,59 @@ def superposing_rotation(centered: Tensor, reference: Tensor, masses: Tensor) ->
         masses: (N,).
     """
     s = centered.transpose(-1, -2) @ (masses.unsqueeze(-1) * reference)
-    trace = s[..., 0, 0] + s[..., 1, 1] + s[..., 2, 2]
-    yz = s[..., 1, 2] - s[..., 2, 1]
-    zx = s[..., 2, 0] - s[..., 0, 2]
-    xy = s[..., 0, 1] - s[..., 1, 0]
-    sym = s + s.transpose(-1, -2)
+    xx, xy, xz, yx, yy, yz, zx, zy, zz = s.flatten(-2).unbind(-1)
+    a, b, c = yz - zy, zx - xz, xy - yx
+    d, e, f = xy + yx, zx + xz, yz + zy
     key = torch.stack(
         [
-            torch.stack([trace, yz, zx, xy], -1),
-            torch.stack([yz, sym[..., 0, 0] - trace, sym[..., 0, 1], sym[..., 0, 2]], -1),
-            torch.stack([zx, sym[..., 0, 1], sym[..., 1, 1] - trace, sym[..., 1, 2]], -1),
-            torch.stack([xy, sym[..., 0, 2], sym[..., 1, 2], sym[..., 2, 2] - trace], -1),
+            xx + yy + zz,
+            a,
+            b,
+            c,
+            a,
+            xx - yy - zz,
+            d,
+            e,
+            b,
+            d,
+            yy - xx - zz,
+            f,
+            c,
+            e,
+            f,
+            zz - xx - yy,
         ],
-        -2,
+        -1,
     )
-    quaternion = torch.linalg.eigh(key)[1][..., 3]
-    w = quaternion[..., 0]
-    x = quaternion[..., 1]
-    y = quaternion[..., 2]
-    z = quaternion[..., 3]
-    return torch.stack(
+    quaternion = torch.linalg.eigh(key.unflatten(-1, (4, 4)))[1][..., 3]
+    w, x, y, z = quaternion.unbind(-1)
+    xw, yw, zw = x * w, y * w, z * w
+    xy, xz, yz = x * y, x * z, y * z
+    x2, y2, z2 = x * x, y * y, z * z
+    half = 0.5 * torch.ones_like(w)
+    rotation = torch.stack(
         [
-            torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
-            torch.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1),
-            torch.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
+            half - y2 - z2,
+            xy - zw,
+            xz + yw,
+            xy + zw,
+            half - x2 - z2,
+            yz - xw,
+            xz - yw,
+            yz + xw,
+            half - x2 - y2,
         ],
-        -2,
+        -1,
     )
+    return 2.0 * rotation.unflatten(-1, (3, 3))
 
 
 def eckart_matrix(superposed: Tensor, reference: Tensor, masses: Tensor) -> Tensor:
     """A_ab = Σ m [(r·y) δ_ab − y_a r_b], in Da nm², as (..., 3, 3)."""
     weighted = masses.unsqueeze(-1) * reference
     outer = superposed.transpose(-1, -2) @ weighted
-    trace = outer[..., 0, 0] + outer[..., 1, 1] + outer[..., 2, 2]
-    identity = torch.eye(3, dtype=outer.dtype, device=outer.device)
-    return trace.unsqueeze(-1).unsqueeze(-1) * identity - outer
+    trace = outer.diagonal(dim1=-2, dim2=-1).sum(-1, keepdim=True)
+    return torch.diag_embed(trace.expand(outer.shape[:-1])) - outer
 
 
 def superpose(

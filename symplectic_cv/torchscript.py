@@ -19,9 +19,11 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
+from symplectic_cv.coupling import AffineCoupling
 from symplectic_cv.data.periodic import spanning_links
 from symplectic_cv.errors import ModelError
 from symplectic_cv.frame import pull_back_to_positions, superpose, superpose_differentiable
+from symplectic_cv.layers import ModeOrder, NormalModes
 from symplectic_cv.model import NeuralCanonicalTransformation
 from symplectic_cv.output import require_free_file
 from symplectic_cv.storage import write_atomically
@@ -30,11 +32,73 @@ METADATA = "symplectic_cv.json"
 FORMAT = 1
 
 
+class FoldedCoupling(nn.Module):
+    """An affine coupling with its units folded into the weights, for one half and the other.
+
+    A dozen operations each way: for one frame the number of calls is what costs.
+    """
+
+    w1: Tensor
+    w2: Tensor
+    w3: Tensor
+    w1_transposed: Tensor
+    w2_transposed: Tensor
+    w3_transposed: Tensor
+    b1: Tensor
+    b2: Tensor
+    b3: Tensor
+
+    def __init__(self, coupling: AffineCoupling) -> None:
+        super().__init__()
+        net, bound = coupling.conditioner, coupling.scale_bound
+        units = torch.cat(
+            [torch.full_like(coupling.spread_moved, 1 / bound), coupling.spread_moved]
+        )
+        w1 = (net.first.weight / coupling.spread_kept).detach()
+        w2 = net.second.weight.detach()
+        w3 = (net.last.weight * units[:, None]).detach()
+        # ds = bound · d tanh: the way back meets the bound in the weights again
+        slopes = torch.where(torch.arange(len(units)) < len(units) // 2, bound, 1.0).to(w3)
+        self.register_buffer("w1", w1.clone())
+        self.register_buffer("w2", w2.clone())
+        self.register_buffer("w3", w3 * slopes[:, None])
+        self.register_buffer("w1_transposed", w1.T.contiguous())
+        self.register_buffer("w2_transposed", w2.T.contiguous())
+        self.register_buffer("w3_transposed", w3.T.contiguous())
+        self.register_buffer("b1", net.first.bias.detach().clone())
+        self.register_buffer("b2", net.second.bias.detach().clone())
+        self.register_buffer("b3", (net.last.bias * units).detach().clone())
+        self.bound = bound
+        self.n = coupling.n_moved
+
+    def record(self, kept: Tensor, moved: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The moved half afterwards, and what `pull_back` needs."""
+        h1 = torch.tanh(torch.addmm(self.b1, kept, self.w1_transposed))
+        h2 = torch.tanh(torch.addmm(self.b2, h1, self.w2_transposed))
+        s, t = torch.addmm(self.b3, h2, self.w3_transposed).split(self.n, 1)
+        u = torch.tanh(s)
+        grow = torch.exp(self.bound * u)
+        scaled = moved * grow
+        return scaled + t, [scaled, grow, u, h1, h2]
+
+    def pull_back(
+        self, p_kept: Tensor, p_moved: Tensor, tape: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Both halves of the momentum before the coupling, from those after it."""
+        scaled, grow, u, h1, h2 = tape[0], tape[1], tape[2], tape[3], tape[4]
+        through_scale = torch.ops.aten.tanh_backward(p_moved * scaled, u)
+        g = torch.cat([through_scale, p_moved], 1) @ self.w3
+        g = torch.ops.aten.tanh_backward(g, h2) @ self.w2
+        g = torch.ops.aten.tanh_backward(g, h1) @ self.w1
+        return p_kept + g, p_moved * grow
+
+
 class CollectiveVariables(nn.Module):
     """The chosen modes of a model as a function of all positions of a system.
 
     Args:
-        model: a trained model.
+        model: a trained model: normal modes, couplings that alternate between two halves,
+            an order of the modes.
         modes: which of its modes, 0 is the slowest.
 
     Raises:
@@ -48,7 +112,8 @@ class CollectiveVariables(nn.Module):
     reference: Tensor
     masses: Tensor
     scale: Tensor
-    basis: Tensor
+    to_modes: Tensor
+    origin: Tensor
     chosen: Tensor
     omega: Tensor
 
@@ -59,18 +124,34 @@ class CollectiveVariables(nn.Module):
         bonds = [(bond.atom1.index, bond.atom2.index) for bond in molecule.topology.bonds]
         links = spanning_links(frame.reference.cpu().numpy(), None, bonds)
         self.root = links.root
-        self.register_buffer("indices", torch.as_tensor(molecule.indices))
+        self.register_buffer("indices", torch.as_tensor(molecule.indices).clone())
         self.register_buffer("parent_atoms", torch.as_tensor(links.pairs[:, 0].copy()))
         self.register_buffer("child_atoms", torch.as_tensor(links.pairs[:, 1].copy()))
         self.register_buffer("path", torch.as_tensor(links.path_matrix()))
         self.register_buffer("reference", frame.reference.clone())
         self.register_buffer("masses", frame.masses.clone())
         self.register_buffer("scale", frame.scale.clone().unsqueeze(-1))
-        self.register_buffer("basis", frame.basis.clone())
-        self.register_buffer("chosen", torch.tensor(modes))
+
+        start, *between, last = model.flow.layers
+        couplings = [layer for layer in between if isinstance(layer, AffineCoupling)]
+        assert isinstance(start, NormalModes)
+        assert isinstance(last, ModeOrder)
+        assert len(couplings) == len(between)
+        halves = couplings[0].kept, couplings[0].moved
+        for k, coupling in enumerate(couplings):
+            assert torch.equal(coupling.kept, halves[k % 2])
+        # the frame's basis and the normal modes are one matrix, its columns sorted by halves
+        layout = torch.cat(halves)
+        rotation = start.rotation.detach().to(torch.float64)
+        self.register_buffer("to_modes", (frame.basis @ rotation)[:, layout].contiguous())
+        self.register_buffer("origin", (start.shift.to(torch.float64) @ rotation)[layout])
+        self.register_buffer("chosen", torch.argsort(layout)[last.order[modes]])
         self.register_buffer("omega", model.omega[modes].to(torch.float64))
-        self.layers = nn.ModuleList(model.flow.layers)
-        self.layers_from_last = nn.ModuleList(reversed(list(model.flow.layers)))
+        folded = [FoldedCoupling(coupling) for coupling in couplings]
+        self.couplings = nn.ModuleList(folded)
+        self.couplings_from_last = nn.ModuleList(reversed(folded))
+        self.n_first = int(halves[0].shape[0])
+        self.n_couplings = len(couplings)
         self.dtype = model.dtype
         self.dimension = model.dimension
 
@@ -86,6 +167,21 @@ class CollectiveVariables(nn.Module):
             steps = steps - count.unsqueeze(-1) * edges[axis]
         return x[self.root] + self.path @ steps
 
+    def latent(self, superposed: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
+        """Values of the modes (len(modes),) and the tapes of the couplings."""
+        displacement = (self.scale * (superposed - self.reference)).reshape(1, -1)
+        q = (displacement @ self.to_modes - self.origin).to(self.dtype)
+        kept, moved = q[:, : self.n_first], q[:, self.n_first :]
+        tapes: list[list[Tensor]] = []
+        for coupling in self.couplings:
+            changed, tape = coupling.record(kept, moved)  # type: ignore[operator]
+            tapes.append(tape)
+            kept, moved = changed, kept
+        if self.n_couplings % 2 == 1:
+            kept, moved = moved, kept
+        q = torch.cat([kept, moved], 1)[0].index_select(0, self.chosen)
+        return self.omega * q.to(torch.float64), tapes
+
     def forward(self, positions: Tensor, box: Optional[Tensor] = None) -> Tensor:
         """Values of the modes (len(modes),), dimensionless, float64; autograd works.
 
@@ -94,10 +190,7 @@ class CollectiveVariables(nn.Module):
             box: periodic box vectors (3, 3) in nm in OpenMM's reduced form, or None.
         """
         y = superpose_differentiable(self.whole(positions, box), self.reference, self.masses)
-        q = ((self.scale * (y - self.reference)).reshape(1, -1) @ self.basis).to(self.dtype)
-        for layer in self.layers:
-            q = layer(q)[0]
-        return self.omega * q[0].index_select(0, self.chosen).to(torch.float64)
+        return self.latent(y)[0]
 
     @torch.jit.export
     def values_and_gradients(
@@ -112,19 +205,18 @@ class CollectiveVariables(nn.Module):
             combinations: (m, len(modes)), float64, weights of the modes in each gradient.
         """
         y, rotation, a = superpose(self.whole(positions, box), self.reference, self.masses)
-        q = ((self.scale * (y - self.reference)).reshape(1, -1) @ self.basis).to(self.dtype)
-        tapes: list[list[Tensor]] = []
-        for layer in self.layers:
-            q, tape = layer.record(q)  # type: ignore[operator]
-            tapes.append(tape)
-        values = self.omega * q[0].index_select(0, self.chosen).to(torch.float64)
+        values, tapes = self.latent(y)
 
         m = combinations.shape[0]
-        p = torch.zeros(m, self.dimension, dtype=torch.float64, device=q.device)
+        p = torch.zeros(m, self.dimension, dtype=torch.float64, device=y.device)
         p = p.index_add(1, self.chosen, self.omega * combinations).to(self.dtype)
-        for layer in self.layers_from_last:
-            p = layer.pull_back(p, tapes.pop())  # type: ignore[operator]
-        on_frame = self.scale * (p.to(torch.float64) @ self.basis.t()).reshape(m, -1, 3)
+        kept, moved = p[:, : self.n_first], p[:, self.n_first :]
+        if self.n_couplings % 2 == 1:
+            kept, moved = moved, kept
+        for coupling in self.couplings_from_last:
+            kept, moved = coupling.pull_back(moved, kept, tapes.pop())  # type: ignore[operator]
+        p = torch.cat([kept, moved], 1).to(torch.float64)
+        on_frame = self.scale * (p @ self.to_modes.t()).reshape(m, -1, 3)
         on_atoms = pull_back_to_positions(
             on_frame, y.expand_as(on_frame), rotation, a, self.reference, self.masses
         )

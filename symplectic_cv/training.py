@@ -499,7 +499,7 @@ def data_warnings(n_frames: int, dimension: int, health: FrameHealth) -> list[st
         notes.append(
             f"the data are few: {n_frames} frames for {dimension} dimensions (from "
             f"{FEW_FRAMES_PER_DIMENSION * dimension} on the default settings are safe); expect an "
-            "early stop and noisy fast modes"
+            "early stop; a narrower network (--hidden 16) may fit better"
         )
     if health.near_limit:
         notes.append(

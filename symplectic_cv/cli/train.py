@@ -113,10 +113,12 @@ def train(
 
     checkpoints = output / "checkpoint"
     with progress_bar("training", steps, "steps") as bar:
+        best = float("inf")
 
         def show(step: int, row: HistoryRow | None) -> None:
-            status = "" if row is None else f"validation NLL {row.validation_nll:.2f} nats"
-            bar.to(step, status)
+            nonlocal best
+            best = min(best, best if row is None else row.validation_nll)
+            bar.to(step, "" if row is None else f"best validation NLL {best:.2f} nats")
 
         result = run_training(prepared, checkpoint_folder=checkpoints, progress=show)
     save_model(
