@@ -64,7 +64,7 @@ class BiasOptions:
 
     def __post_init__(self) -> None:
         thermal_energy(self.temperature)
-        if not self.bias_factor > 1.0:
+        if not 1.0 < self.bias_factor < float("inf"):
             raise OptionError(f"--bias-factor must be above 1; got {self.bias_factor}")
         for name in ("time_ns", "height", "width", "pace_ps", "wall", "timestep_fs"):
             value = getattr(self, name)

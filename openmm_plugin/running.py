@@ -142,6 +142,8 @@ def steps_of(time: float, timestep: float, option: str) -> int:
     """
     if not 0.0 < time < float("inf"):
         raise SimulationError(f"{option} must be positive; got {time}")
+    if not 0.0 < timestep < float("inf"):
+        raise SimulationError(f"--timestep-fs must be positive; got {timestep}")
     return max(1, round(time / timestep))
 
 
@@ -156,8 +158,9 @@ def has_blown_up(simulation: app.Simulation) -> bool:
 
 
 def blown_up(step: int, timestep: float, folder: Path) -> SimulationError:
-    """The error for a simulation whose coordinates are no longer numbers."""
+    """The error for a simulation that `has_blown_up`."""
     return SimulationError(
-        f"{folder}: the simulation blew up near {step * timestep:.3f} ps (coordinates are NaN or absurd): "
-        "use a smaller --timestep-fs or a relaxed starting structure; the last checkpoint is kept"
+        f"{folder}: the simulation blew up near {step * timestep:.3f} ps (coordinates are NaN or "
+        "absurd): use a smaller --timestep-fs or a relaxed starting structure; the last checkpoint "
+        "is kept"
     )

@@ -320,9 +320,7 @@ def test_contexts_in_two_threads_do_not_mix(cv, make_system, frames, expected, b
             np.testing.assert_allclose(energies, right, rtol=0, atol=1e-9)
 
 
-def test_evaluate_gives_the_modes_and_leaves_the_forces_usable(
-    cv, make_system, frames, expected
-):
+def test_evaluate_gives_the_modes_and_leaves_the_forces_usable(cv, make_system, frames, expected):
     for backend in BACKENDS:
         forces = mode_forces(cv, make_system(), backend)
         for x in frames[:2]:

@@ -405,6 +405,7 @@ def test_one_to_three_modes():
     [
         ({"bias_factor": 1.0}, "--bias-factor must be above 1; got 1.0"),
         ({"bias_factor": float("nan")}, "--bias-factor must be above 1"),
+        ({"bias_factor": float("inf")}, "--bias-factor must be above 1"),
         ({"height": 0.0}, "--height must be positive"),
         ({"width": -0.1}, "--width must be positive"),
         ({"pace_ps": float("inf")}, "--pace"),
@@ -412,7 +413,7 @@ def test_one_to_three_modes():
         ({"timestep_fs": float("nan")}, "--timestep-fs must be positive"),
         ({"temperature": 0.0}, "temperature"),
         ({"low": 3.0, "high": -3.0}, "--range"),
-        ({"low": -0.4, "high": 0.4}, "less than four hill widths"),
+        ({"low": -0.4, "high": 0.4}, "more than four hill widths"),
         ({"low": float("nan")}, "--range"),
         ({"high": float("inf")}, "--range"),
     ],
@@ -491,6 +492,7 @@ def test_a_run_that_blows_up_says_so(run, tmp_path, backend, wild):
         run(tmp_path, 1, backend, options)
 
 
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
 def test_a_run_that_blows_up_keeps_its_last_checkpoint(run, tmp_path):
     """Good until it is resumed with time steps that are far too long."""
     with pytest.raises(Killed):

@@ -202,6 +202,8 @@ def test_times_become_steps():
 def test_a_time_that_is_not_positive_is_refused(time):
     with pytest.raises(SimulationError, match="--pace must be positive; got"):
         steps_of(time, 0.002, "--pace")
+    with pytest.raises(SimulationError, match="--timestep-fs must be positive; got"):
+        steps_of(1.0, time, "--pace")
 
 
 def test_a_blown_up_run_says_where_and_what_to_do(tmp_path):

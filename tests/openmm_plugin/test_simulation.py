@@ -136,9 +136,7 @@ def test_a_killed_and_resumed_run_is_the_uninterrupted_one(run, whole, tmp_path,
         _frames(tmp_path, whole[0]), _frames(whole[0], whole[0]), strict=True
     ):
         np.testing.assert_array_equal(found, expected)
-    assert (tmp_path / "trajectory.xtc").read_bytes() == (
-        whole[0] / "trajectory.xtc"
-    ).read_bytes()
+    assert (tmp_path / "trajectory.xtc").read_bytes() == (whole[0] / "trajectory.xtc").read_bytes()
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(run, whole, tmp_path):
@@ -148,9 +146,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(run, whole, tmp_pa
     assert len(_rows(tmp_path)) == 1 + 8
     run(tmp_path)
     assert _rows(tmp_path) == _rows(whole[0])
-    assert (tmp_path / "trajectory.xtc").read_bytes() == (
-        whole[0] / "trajectory.xtc"
-    ).read_bytes()
+    assert (tmp_path / "trajectory.xtc").read_bytes() == (whole[0] / "trajectory.xtc").read_bytes()
 
 
 def test_frames_after_the_last_checkpoint_are_not_written_twice(run, whole, tmp_path):
@@ -163,9 +159,7 @@ def test_frames_after_the_last_checkpoint_are_not_written_twice(run, whole, tmp_
         handle.write("2250,4.5,-3")
     run(tmp_path)
     assert _rows(tmp_path) == _rows(whole[0])
-    assert (tmp_path / "trajectory.xtc").read_bytes() == (
-        whole[0] / "trajectory.xtc"
-    ).read_bytes()
+    assert (tmp_path / "trajectory.xtc").read_bytes() == (whole[0] / "trajectory.xtc").read_bytes()
 
 
 def test_a_kill_before_the_first_frame(run, vacuum, tmp_path):

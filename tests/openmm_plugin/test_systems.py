@@ -193,5 +193,7 @@ def test_small_systems_run_on_reference_and_large_ones_on_the_fastest():
 
 
 def test_an_unknown_platform_is_refused():
-    with pytest.raises(OptionError, match=r"--platform Abacus is not installed here; there is .*CPU"):
+    with pytest.raises(
+        OptionError, match=r"--platform Abacus is not installed here; there is .*CPU"
+    ):
         choose_platform("Abacus", 22)

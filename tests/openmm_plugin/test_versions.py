@@ -45,7 +45,9 @@ def test_the_tested_versions_give_torchforce(installed):
 @pytest.mark.parametrize("openmm", ["8.6.0", "8.6.1", "8.6.1.dev0", "8.7", "9.0"])
 def test_the_pair_that_crashes_is_refused(installed, openmm):
     installed(GOOD | {"openmm": openmm})
-    with pytest.raises(BackendError, match=rf"--backend torchforce: OpenMM {openmm} crashes") as info:
+    with pytest.raises(
+        BackendError, match=rf"--backend torchforce: OpenMM {openmm} crashes"
+    ) as info:
         versions.choose_backend("torchforce")
     assert "pip install 'openmm==8.5.2'" in str(info.value)
     assert versions.choose_backend("auto") == "python"
