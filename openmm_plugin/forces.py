@@ -8,6 +8,7 @@ module and give the same numbers; several can share a System.
 import functools
 import hashlib
 import io
+import logging
 import threading
 from pathlib import Path
 from typing import Any, Optional
@@ -135,7 +136,10 @@ def mode_forces(
     forces: list[openmm.Force] = []
     content = Path(path).read_bytes()
     if backend == "torchforce":
+        logging.disable(logging.WARNING)  # it imports OpenMM by its old name, which warns
         import openmmtorch
+
+        logging.disable(logging.NOTSET)
     for mode in range(n_modes):
         if backend == "torchforce":
             module = _EnergyAndForces(cv, mode, n_modes)

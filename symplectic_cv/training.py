@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -22,13 +23,13 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from symplectic_cv.coupling import AffineCoupling
 from symplectic_cv.data.split import contiguous_split
-from symplectic_cv.errors import OptionError
+from symplectic_cv.errors import OptionError, OutputError
 from symplectic_cv.flow import coupling_flow, quasi_harmonic_start
 from symplectic_cv.frame import EckartFrame, FrameHealth, mean_structure
 from symplectic_cv.model import NeuralCanonicalTransformation
@@ -48,6 +49,8 @@ EVALUATIONS = 40
 PATIENCE = 12
 """Validations without an improvement before a run stops early."""
 FEW_FRAMES_PER_DIMENSION = 200
+
+CHECKPOINT = "last.ckpt"
 
 _VALIDATION_SEED = 20200428
 
@@ -400,22 +403,16 @@ def train(
     module = _MaximumLikelihood(prepared)
     resumed: Path | None = None
     first_step = 0
-    if checkpoint_folder is not None and (checkpoint_folder / "last.ckpt").is_file():
-        resumed = checkpoint_folder / "last.ckpt"
-        first_step = int(torch.load(resumed, map_location="cpu", weights_only=False)["global_step"])
+    if checkpoint_folder is not None and (checkpoint_folder / CHECKPOINT).is_file():
+        resumed = checkpoint_folder / CHECKPOINT
+        first_step = _reached(resumed)
     keeper = _KeepBest()
     callbacks: list[Callback] = [
         EarlyStopping("validation_loss", patience=PATIENCE, min_delta=0.0),
         keeper,
     ]
     if checkpoint_folder is not None:
-        callbacks.append(
-            ModelCheckpoint(
-                dirpath=checkpoint_folder,
-                filename="last",
-                enable_version_counter=False,
-            )
-        )
+        callbacks.append(_KeepLast(checkpoint_folder / CHECKPOINT))
     if progress is not None:
         callbacks.append(_Report(progress))
     torch.set_flush_denormal(True)  # idle weights decay into denormals, 3-5 times slower
@@ -428,7 +425,7 @@ def train(
             accelerator=options.device,
             devices=1,
             logger=False,
-            enable_checkpointing=checkpoint_folder is not None,
+            enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -456,6 +453,30 @@ def train(
         warnings=prepared.warnings,
         stopped_early=trainer.global_step < options.steps,
     )
+
+
+def _reached(checkpoint: Path) -> int:
+    """Step of a checkpoint; raises OutputError where it is damaged."""
+    try:
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=False)["global_step"])
+    except Exception as error:  # zipfile, pickle and torch each raise their own
+        raise OutputError(
+            f"{checkpoint}: damaged checkpoint ({type(error).__name__}); train anew in another "
+            "folder"
+        ) from error
+
+
+class _KeepLast(Callback):
+    """Writes Lightning's checkpoint at every validation, whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path.with_name(f".{self.path.name}.tmp")
+        trainer.save_checkpoint(aside)
+        os.replace(aside, self.path)
 
 
 class _KeepBest(Callback):
