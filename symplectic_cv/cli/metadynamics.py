@@ -24,6 +24,8 @@ from symplectic_cv.torchscript import export
 
 DEFAULT = meta.BiasOptions()
 CV = "cv.pt"
+NO_BIAS = 0.01
+"""Where the bias is below this part of its maximum nothing is known; the figure is blank there."""
 
 
 class Backend(str, Enum):
@@ -138,4 +140,7 @@ def draw(folder: Path, names: list[str]) -> None:
     with np.load(folder / "free_energy.npz") as archive:
         if len(names) <= 2:
             axes = [archive[name] for name in names]
-            free_energy_surface(folder / "free_energy.png", axes, archive["free_energy"], names)
+            visited = archive["bias"] > NO_BIAS * archive["bias"].max()
+            surface = np.where(visited, archive["free_energy"], np.inf)
+            labels = [f"{name} (dimensionless)" for name in names]
+            free_energy_surface(folder / "free_energy.png", axes, surface, labels)
