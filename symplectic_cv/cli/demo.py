@@ -36,9 +36,9 @@ BETA_SHEET, ALPHA_HELIX = (-125.0, 150.0), (-75.0, 0.0)
 class Sizes:
     """Lengths that keep the demo under six minutes on two cores."""
 
-    simulation_ns: float = 4.0
+    simulation_ns: float = 6.0
     stride_ps: float = 0.2
-    training_steps: int = 2000
+    training_steps: int = 4000
     hidden: int = 64
     bias_ns: float = 0.1
     pace_ps: float = 0.25
