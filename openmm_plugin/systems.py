@@ -116,7 +116,7 @@ def build_system(
     return MolecularSystem(system, model.topology, model.positions)
 
 
-def load_system(xml: Path, pdb: Path | None = None) -> MolecularSystem:
+def load_system(xml: str | Path, pdb: str | Path | None = None) -> MolecularSystem:
     """A serialized system with the structure beside it.
 
     Args:
@@ -126,6 +126,7 @@ def load_system(xml: Path, pdb: Path | None = None) -> MolecularSystem:
     Raises:
         TrajectoryError: a file that is missing or damaged, or another number of atoms.
     """
+    xml = Path(xml)
     if not xml.is_file():
         raise TrajectoryError(
             f"{xml}: no such file (--system; `symplectic-cv simulate` writes one)"
@@ -142,7 +143,7 @@ def load_system(xml: Path, pdb: Path | None = None) -> MolecularSystem:
             raise TrajectoryError(
                 f"{xml}: no topology.pdb beside it; name the PDB of its atoms with --top"
             )
-    structure = read_pdb(pdb)
+    structure = read_pdb(Path(pdb))
     if structure.topology.getNumAtoms() != system.getNumParticles():
         raise TrajectoryError(
             f"{pdb}: has {structure.topology.getNumAtoms()} atoms, {xml} has "

@@ -47,7 +47,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def save_model(
-    folder: Path,
+    folder: str | Path,
     model: NeuralCanonicalTransformation,
     history: Sequence[HistoryRow] = (),
     training: dict[str, Any] | None = None,
@@ -58,6 +58,7 @@ def save_model(
         folder: made where missing.
         training: what is worth knowing about the training (JSON); stored as it is.
     """
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # cloned, because couplings share their index buffers and safetensors stores no sharing
     state = {
