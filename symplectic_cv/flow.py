@@ -111,15 +111,16 @@ def quasi_harmonic_start(
 
 
 def mode_halves(n: int) -> tuple[Tensor, Tensor]:
-    """Two halves of n modes, ordered from slow to fast: 0 3 4 7 8 … and 1 2 5 6 ….
+    """Two halves of n modes, ordered from slow to fast: 0 1 4 5 8 9 … and 2 3 6 7 ….
 
-    The slowest mode of a molecule is often an arc: the second or third mode is its
-    curvature, a function of the first. Here the slowest two modes after the first both
-    lie in the other half, where the first coupling can bend them by it. With 0 2 4 … and
-    1 3 5 … the arc was torn into two modes instead (alanine dipeptide's ψ, all seeds).
+    A slow torsion moves on a ring, which the normal modes show as two: the torsion and its
+    curvature. Here the two slowest modes stand together and the next two, their curvature,
+    in the other half, where the first coupling can bend them. With 0 2 4 … and 1 3 5 … the
+    ring was torn into two modes (alanine dipeptide's ψ, all seeds); with 0 3 4 … and 1 2 5 …
+    the two slowest modes mixed in some runs.
     """
     index = torch.arange(n)
-    first = (index + 1) // 2 % 2 == 0
+    first = index // 2 % 2 == 0
     return index[first], index[~first]
 
 

@@ -40,11 +40,11 @@ from symplectic_cv.prior import LOG_2PI, HarmonicPrior
 LEARNING_RATE = 2e-3
 GRADIENT_CLIP = 10.0
 WARMUP_STEPS = 50
-HEAD_START = 0.3
+HEAD_START = 0.15
 """Part of a training in which the first coupling learns alone. It bends the faster modes by the
 slowest, before any coupling can bend the slowest by the faster. A slow torsion is a ring of normal
 modes; with all couplings at once many runs tore it into two modes (alanine dipeptide's ψ)."""
-JOINED = 0.37
+JOINED = 0.25
 """Part of a training after which all couplings learn; the others join one after the other."""
 EVALUATIONS = 40
 """Validations in a full-length run, evenly spaced."""
