@@ -110,30 +110,31 @@ def quasi_harmonic_start(
     return NormalModes(vectors[:, order].contiguous(), shift), variance[order].sqrt()
 
 
-def mode_halves(n: int) -> tuple[Tensor, Tensor]:
-    """Two halves of n modes, ordered from slow to fast: 0 1 4 5 8 9 … and 2 3 6 7 ….
+def mode_halves(n: int, coupling: int) -> tuple[Tensor, Tensor]:
+    """Kept and moved modes of a coupling, out of n ordered from slow to fast.
+
+    Two ways to halve the modes take turns, two couplings each: 0 1 4 5 8 9 … against
+    2 3 6 7 …, then 0 3 4 7 8 … against 1 2 5 6 …. The half with the slowest mode is the
+    first to condition.
 
     A slow torsion moves on a ring, which the normal modes show as two: the torsion and its
-    curvature. Here the two slowest modes stand together and the next two, their curvature,
-    in the other half, where the first coupling can bend them. With 0 2 4 … and 1 3 5 … the
-    ring was torn into two modes (alanine dipeptide's ψ, all seeds); with 0 3 4 … and 1 2 5 …
-    the two slowest modes mixed in some runs.
+    curvature. The first way keeps the two slowest modes together and bends the next two,
+    their curvature; the second also lets the two slowest bend one another. With 0 2 4 …
+    against 1 3 5 … alone the ring was torn into two modes (alanine dipeptide's ψ).
     """
     index = torch.arange(n)
-    first = index // 2 % 2 == 0
-    return index[first], index[~first]
+    way = coupling // 2 % 2
+    first = (index + way) // 2 % 2 == 0
+    halves = index[first], index[~first]
+    return halves if coupling % 2 == 0 else (halves[1], halves[0])
 
 
 def coupling_flow(
     start: NormalModes, spread: Tensor, n_couplings: int, hidden: int
 ) -> PointTransformation:
-    """The default transformation: normal modes, then affine couplings between two halves.
-
-    The halves take turns; the half with the slowest mode is the first to condition.
-    """
+    """The default transformation: normal modes, affine couplings, an order of the modes."""
     n = spread.shape[0]
-    halves = mode_halves(n)
     couplings = [
-        AffineCoupling(halves[k % 2], halves[1 - k % 2], spread, hidden) for k in range(n_couplings)
+        AffineCoupling(*mode_halves(n, place), spread, hidden) for place in range(n_couplings)
     ]
     return PointTransformation([start, *couplings, ModeOrder(torch.arange(n))])

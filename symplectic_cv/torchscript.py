@@ -35,6 +35,8 @@ FORMAT = 1
 class FoldedCoupling(nn.Module):
     """An affine coupling with its units folded into the weights, for one half and the other.
 
+    It hands the halves on as the coupling that follows takes them.
+
     A dozen operations each way: for one frame the number of calls is what costs.
     """
 
@@ -47,9 +49,18 @@ class FoldedCoupling(nn.Module):
     b1: Tensor
     b2: Tensor
     b3: Tensor
+    to_next: Tensor
+    from_next: Tensor
 
-    def __init__(self, coupling: AffineCoupling) -> None:
+    def __init__(self, coupling: AffineCoupling, following: AffineCoupling) -> None:
         super().__init__()
+        own = torch.cat([coupling.kept, coupling.moved])
+        others = torch.cat([following.kept, following.moved])
+        self.alternates = torch.equal(coupling.moved, following.kept)
+        self.own_split = [coupling.kept.shape[0], coupling.moved.shape[0]]
+        self.next_split = [following.kept.shape[0], following.moved.shape[0]]
+        self.register_buffer("to_next", torch.argsort(own)[others])
+        self.register_buffer("from_next", torch.argsort(others)[own])
         net, bound = coupling.conditioner, coupling.scale_bound
         units = torch.cat(
             [torch.full_like(coupling.spread_moved, 1 / bound), coupling.spread_moved]
@@ -71,20 +82,31 @@ class FoldedCoupling(nn.Module):
         self.bound = bound
         self.n = coupling.n_moved
 
-    def record(self, kept: Tensor, moved: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """The moved half afterwards, and what `pull_back` needs."""
+    def record(self, kept: Tensor, moved: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Both halves afterwards, as the next coupling takes them, and what `pull_back` needs."""
         h1 = torch.tanh(torch.addmm(self.b1, kept, self.w1_transposed))
         h2 = torch.tanh(torch.addmm(self.b2, h1, self.w2_transposed))
         s, t = torch.addmm(self.b3, h2, self.w3_transposed).split(self.n, 1)
         u = torch.tanh(s)
         grow = torch.exp(self.bound * u)
         scaled = moved * grow
-        return scaled + t, [scaled, grow, u, h1, h2]
+        changed = scaled + t
+        tape = [scaled, grow, u, h1, h2]
+        if self.alternates:
+            return changed, kept, tape
+        q = torch.cat([kept, changed], 1).index_select(1, self.to_next)
+        kept, moved = q.split(self.next_split, 1)
+        return kept, moved, tape
 
     def pull_back(
         self, p_kept: Tensor, p_moved: Tensor, tape: list[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """Both halves of the momentum before the coupling, from those after it."""
+        """Both halves of the momentum before the coupling, from those that `record` gives."""
+        if self.alternates:
+            p_kept, p_moved = p_moved, p_kept
+        else:
+            p = torch.cat([p_kept, p_moved], 1).index_select(1, self.from_next)
+            p_kept, p_moved = p.split(self.own_split, 1)
         scaled, grow, u, h1, h2 = tape[0], tape[1], tape[2], tape[3], tape[4]
         through_scale = torch.ops.aten.tanh_backward(p_moved * scaled, u)
         g = torch.cat([through_scale, p_moved], 1) @ self.w3
@@ -97,8 +119,7 @@ class CollectiveVariables(nn.Module):
     """The chosen modes of a model as a function of all positions of a system.
 
     Args:
-        model: a trained model: normal modes, couplings that alternate between two halves,
-            an order of the modes.
+        model: a trained model: normal modes, couplings, an order of the modes.
         modes: which of its modes, 0 is the slowest.
 
     Raises:
@@ -137,21 +158,19 @@ class CollectiveVariables(nn.Module):
         assert isinstance(start, NormalModes)
         assert isinstance(last, ModeOrder)
         assert len(couplings) == len(between)
-        halves = couplings[0].kept, couplings[0].moved
-        for k, coupling in enumerate(couplings):
-            assert torch.equal(coupling.kept, halves[k % 2])
         # the frame's basis and the normal modes are one matrix, its columns sorted by halves
-        layout = torch.cat(halves)
+        layout = torch.cat([couplings[0].kept, couplings[0].moved])
         rotation = start.rotation.detach().to(torch.float64)
         self.register_buffer("to_modes", (frame.basis @ rotation)[:, layout].contiguous())
         self.register_buffer("origin", (start.shift.to(torch.float64) @ rotation)[layout])
         self.register_buffer("chosen", torch.argsort(layout)[last.order[modes]])
         self.register_buffer("omega", model.omega[modes].to(torch.float64))
-        folded = [FoldedCoupling(coupling) for coupling in couplings]
+        # the last hands on to the first, so that values come out in the layout of the start
+        followers = [*couplings[1:], couplings[0]]
+        folded = [FoldedCoupling(*pair) for pair in zip(couplings, followers, strict=True)]
         self.couplings = nn.ModuleList(folded)
         self.couplings_from_last = nn.ModuleList(reversed(folded))
-        self.n_first = int(halves[0].shape[0])
-        self.n_couplings = len(couplings)
+        self.n_first = int(couplings[0].kept.shape[0])
         self.dtype = model.dtype
         self.dimension = model.dimension
 
@@ -174,11 +193,8 @@ class CollectiveVariables(nn.Module):
         kept, moved = q[:, : self.n_first], q[:, self.n_first :]
         tapes: list[list[Tensor]] = []
         for coupling in self.couplings:
-            changed, tape = coupling.record(kept, moved)  # type: ignore[operator]
+            kept, moved, tape = coupling.record(kept, moved)  # type: ignore[operator]
             tapes.append(tape)
-            kept, moved = changed, kept
-        if self.n_couplings % 2 == 1:
-            kept, moved = moved, kept
         q = torch.cat([kept, moved], 1)[0].index_select(0, self.chosen)
         return self.omega * q.to(torch.float64), tapes
 
@@ -211,10 +227,8 @@ class CollectiveVariables(nn.Module):
         p = torch.zeros(m, self.dimension, dtype=torch.float64, device=y.device)
         p = p.index_add(1, self.chosen, self.omega * combinations).to(self.dtype)
         kept, moved = p[:, : self.n_first], p[:, self.n_first :]
-        if self.n_couplings % 2 == 1:
-            kept, moved = moved, kept
         for coupling in self.couplings_from_last:
-            kept, moved = coupling.pull_back(moved, kept, tapes.pop())  # type: ignore[operator]
+            kept, moved = coupling.pull_back(kept, moved, tapes.pop())  # type: ignore[operator]
         p = torch.cat([kept, moved], 1).to(torch.float64)
         on_frame = self.scale * (p @ self.to_modes.t()).reshape(m, -1, 3)
         on_atoms = pull_back_to_positions(

@@ -186,9 +186,9 @@ def test_couplings_start_as_the_identity_behind_the_normal_modes():
 
 
 def test_every_coordinate_meets_every_other_in_the_flow(perturb):
-    """No coordinate is left out: ∂Q/∂q has no zero once two couplings have acted."""
+    """No coordinate is left out: ∂Q/∂q has no zero once both ways to halve them have acted."""
     flow = coupling_flow(
-        NormalModes(torch.eye(5, dtype=torch.float64), torch.zeros(5)), _spread(5), 3, HIDDEN
+        NormalModes(torch.eye(5, dtype=torch.float64), torch.zeros(5)), _spread(5), 4, HIDDEN
     ).double()
     perturb(flow, seed=2, size=0.4)
     matrix = jacobian(lambda x: flow(x.unsqueeze(0))[0][0], _phase_space(5)[1][0])
