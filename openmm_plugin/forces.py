@@ -122,10 +122,10 @@ def mode_forces(
         BackendError: the backend cannot be used here.
         SelectionError: the modelled atoms are not in the system.
 
-    Example:
-        >>> import openmm
-        >>> forces = mode_forces("cv.pt", system)  # doctest: +SKIP
-        >>> variable = openmm.app.BiasVariable(forces[0], -3, 3, 0.25)  # doctest: +SKIP
+    Example::
+
+        forces = mode_forces("cv.pt", system)
+        variable = openmm.app.BiasVariable(forces[0], -5.0, 5.0, 0.25, gridWidth=101)
     """
     backend = choose_backend(backend)
     torch.set_num_threads(1)  # with more, one evaluation of a small network takes far longer

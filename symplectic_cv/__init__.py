@@ -1,9 +1,9 @@
 """Neural canonical transformations of molecules: invertible, ordered collective variables.
 
-    >>> import symplectic_cv as sc  # doctest: +SKIP
-    >>> data = sc.read_trajectories(["md/trajectory.xtc"])  # doctest: +SKIP
-    >>> result = sc.train(sc.prepare(data.positions, data.molecule))  # doctest: +SKIP
-    >>> sc.export(result.model, modes=[0, 1], path="cv.pt")  # doctest: +SKIP
+    import symplectic_cv as sc
+    data = sc.read_trajectories(["md/trajectory.xtc"])
+    result = sc.train(sc.prepare(data.positions, data.molecule))
+    sc.export(result.model, modes=[0, 1], path="cv.pt")
 
 What touches OpenMM lives in `openmm_plugin`; importing this package does not import it.
 Names are loaded when they are first used, so that `symplectic-cv --help` is quick.

@@ -13,7 +13,7 @@ import typer
 from openmm_plugin import metadynamics as meta
 from openmm_plugin.forces import mode_forces
 from openmm_plugin.systems import choose_platform, load_system
-from openmm_plugin.versions import choose_backend
+from openmm_plugin.versions import choose_backend, torchforce_problem
 from symplectic_cv.analysis.figures import free_energy_surface, time_series
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
@@ -81,6 +81,8 @@ def metadynamics(
     if not resume:
         require_free(output)
     chosen_backend = choose_backend(backend.value)
+    if backend is Backend.AUTO and chosen_backend != Backend.TORCHFORCE.value:
+        note(f"through PythonForce, because {torchforce_problem()}")
     network = load_model(model)
     modes = network.check_modes(modes)
     options = meta.BiasOptions(
