@@ -17,7 +17,7 @@ from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
 from symplectic_cv.momenta import Momenta
 from symplectic_cv.output import RUN, require_free, start_run
-from symplectic_cv.storage import save_model
+from symplectic_cv.storage import CONFIG, save_model
 from symplectic_cv.training import HistoryRow, TrainingOptions, check_weights, prepare
 from symplectic_cv.training import train as run_training
 from symplectic_cv.units import thermal_energy
@@ -67,6 +67,9 @@ def train(
     thermal_energy(temperature)
     if not resume:
         require_free(output)
+    elif (output / CONFIG).is_file():
+        note(f"{output}: this training is complete")
+        return
     training_options = TrainingOptions(
         steps=steps,
         batch=batch,
@@ -107,10 +110,7 @@ def train(
     )
     for message in prepared.warnings:
         warn(message)
-    if start_run(output, settings, resume) and (output / "config.json").is_file():
-        note(f"{output}: this training is complete")
-        return
-
+    start_run(output, settings, resume)
     checkpoints = output / "checkpoint"
     with progress_bar("training", steps, "steps") as bar:
         best = float("inf")
