@@ -88,6 +88,8 @@ class TrainingOptions:
                 raise OptionError(f"--{name} must be at least 1; got {getattr(self, name)}")
         if not 0.0 <= self.momentum_weight < math.inf:
             raise OptionError(f"--momentum-weight must not be negative; got {self.momentum_weight}")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise OptionError("--device cuda: torch finds no NVIDIA GPU here; use --device cpu")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"momenta": self.momenta.value}
