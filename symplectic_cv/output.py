@@ -29,6 +29,16 @@ def require_free(folder: Path) -> Path:
     return folder
 
 
+def make_folder(folder: Path) -> None:
+    """Makes an output folder; raises OutputError where that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be made ({error.strerror}); name another with -o"
+        ) from error
+
+
 def require_free_file(path: Path) -> Path:
     """The path itself, if a new file may be written there.
 

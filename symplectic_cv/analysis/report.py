@@ -15,9 +15,10 @@ from symplectic_cv.analysis import figures
 from symplectic_cv.analysis.latent import SLOW_AMONG, Analysis, slow_modes
 from symplectic_cv.analysis.mutual_information import FRAMES, NEIGHBOURS
 from symplectic_cv.analysis.torsions import backbone_pairs
-from symplectic_cv.errors import ModelError, OutputError
+from symplectic_cv.errors import ModelError
 from symplectic_cv.frame import HEALTH_WARNING
 from symplectic_cv.model import NeuralCanonicalTransformation
+from symplectic_cv.output import make_folder
 from symplectic_cv.storage import HISTORY, read_config, write_atomically
 
 MODES_SHOWN = 10
@@ -127,12 +128,7 @@ def write_analysis(
     """
     training = read_config(model_folder).get("training") or {}
     history = read_history(model_folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{folder}: cannot be made ({error.strerror}); name another with -o"
-        ) from error
+    make_folder(folder)
     _write_tables(folder, analysis)
     pictures = _draw(folder, analysis, history, training.get("gaussian_start_nll_nats"))
     page = _page(analysis, model, Path(model_folder), training, pictures)

@@ -32,12 +32,8 @@ def analyze(
             "numbers of the topology, counted from 1 (default: phi and psi where there are any).",
         ),
     ] = None,
-    mdshare_folder: Annotated[
-        Path, typer.Option(help="Where files from the mdshare repository are kept.")
-    ] = Path("mdshare"),
-    mdshare_catalogue: Annotated[
-        Optional[Path], typer.Option(help="Catalogue (YAML) of an mdshare mirror.")
-    ] = None,
+    mdshare_folder: o.MdshareFolder = Path("mdshare"),
+    mdshare_catalogue: o.MdshareCatalogue = None,
     seed: o.Seed = 0,
     threads: o.Threads = 1,
 ) -> None:

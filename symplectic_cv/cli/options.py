@@ -36,6 +36,12 @@ Atoms = Annotated[
         help="MDTraj selection of the atoms to model (default: heavy atoms of the solute).",
     ),
 ]
+MdshareFolder = Annotated[
+    Path, typer.Option(help="Where files from the mdshare repository are kept.")
+]
+MdshareCatalogue = Annotated[
+    Optional[Path], typer.Option(help="Catalogue (YAML) of an mdshare mirror.")
+]
 Temperature = Annotated[float, typer.Option("--temperature", help="Temperature, K.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed that makes a run repeatable.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where torch computes.")]

@@ -15,9 +15,8 @@ from symplectic_cv.analysis.figures import latent_path
 from symplectic_cv.analysis.torsions import compute_torsions, find_torsions
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note
-from symplectic_cv.errors import OutputError
 from symplectic_cv.molecule import Molecule
-from symplectic_cv.output import require_free
+from symplectic_cv.output import make_folder, require_free
 from symplectic_cv.paths import (
     LatentPath,
     cartesian_path,
@@ -69,12 +68,7 @@ def path(
         compute_torsions(way.positions, torsions, trained.molecule) for way in (latent, straight)
     )
 
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{output}: cannot be made ({error.strerror}); name another with -o"
-        ) from error
+    make_folder(output)
     _write_structures(output / "path.pdb", latent, trained.molecule)
     latent_path(
         output / "path.png",

@@ -44,12 +44,8 @@ def train(
     weights: Annotated[
         Optional[Path], typer.Option(help="One weight per frame (.npy), for biased data.")
     ] = None,
-    mdshare_folder: Annotated[
-        Path, typer.Option(help="Where files from the mdshare repository are kept.")
-    ] = Path("mdshare"),
-    mdshare_catalogue: Annotated[
-        Optional[Path], typer.Option(help="Catalogue (YAML) of an mdshare mirror.")
-    ] = None,
+    mdshare_folder: o.MdshareFolder = Path("mdshare"),
+    mdshare_catalogue: o.MdshareCatalogue = None,
     seed: o.Seed = DEFAULT.seed,
     device: o.DeviceOption = o.Device.AUTO,
     threads: o.Threads = 1,
