@@ -125,7 +125,7 @@ def mode_forces(
     Example::
 
         forces = mode_forces("cv.pt", system)
-        variable = openmm.app.BiasVariable(forces[0], -5.0, 5.0, 0.25, gridWidth=101)
+        variable = openmm.app.BiasVariable(forces[0], -6.0, 6.0, 0.25, gridWidth=121)
     """
     backend = choose_backend(backend)
     torch.set_num_threads(1)  # with more, one evaluation of a small network takes far longer

@@ -55,8 +55,8 @@ class BiasOptions:
     height: float = 1.0
     width: float = 0.25
     pace_ps: float = 1.0
-    low: float = -5.0
-    high: float = 5.0
+    low: float = -6.0
+    high: float = 6.0
     wall: float = 100.0
     timestep_fs: float = 2.0
     temperature: float = 300.0
