@@ -10,6 +10,7 @@ from openmm import app, unit
 
 from openmm_plugin.running import CheckpointFolder, blown_up, has_blown_up, steps_of
 from openmm_plugin.systems import MolecularSystem
+from symplectic_cv.storage import write_atomically
 
 FRICTION = 1.0
 """Of the Langevin thermostat, 1/ps."""
@@ -24,7 +25,10 @@ def write_structure(molecule: MolecularSystem, folder: Path) -> None:
     """Writes topology.pdb and system.xml, which later commands start from."""
     with open(folder / "topology.pdb", "w") as handle:
         app.PDBFile.writeFile(molecule.topology, molecule.positions, handle, keepIds=True)
-    (folder / "system.xml").write_text(openmm.XmlSerializer.serialize(molecule.system))
+    # last and whole: a folder with a system.xml has both
+    write_atomically(
+        folder / "system.xml", openmm.XmlSerializer.serialize(molecule.system).encode()
+    )
 
 
 def langevin_simulation(

@@ -34,6 +34,11 @@ class Molecule:
     def n_atoms(self) -> int:
         return len(self.masses)
 
+    @property
+    def bonds(self) -> list[tuple[int, int]]:
+        """Pairs of modelled atoms that are bonded."""
+        return [(bond.atom1.index, bond.atom2.index) for bond in self.topology.bonds]
+
     def atom_label(self, index: int) -> str:
         """Atom `index` of the model as a user would name it: `ALA2-CA (atom 9)`."""
         return f"{self.topology.atom(index)} (atom {int(self.indices[index]) + 1})"
@@ -82,7 +87,7 @@ class Molecule:
                 self.topology.atoms, self.masses, self.indices, strict=True
             )
         ]
-        bonds = [[bond.atom1.index, bond.atom2.index] for bond in self.topology.bonds]
+        bonds = [list(bond) for bond in self.bonds]
         return {"n_system_atoms": self.n_system_atoms, "atoms": atoms, "bonds": bonds}
 
     @classmethod

@@ -22,6 +22,7 @@ from torch import Tensor
 from symplectic_cv.data import mdshare
 from symplectic_cv.data.periodic import (
     find_broken_link,
+    known_box,
     make_whole,
     spanning_links,
 )
@@ -313,11 +314,8 @@ def _whole(loaded: md.Trajectory, molecule: Molecule, name: str) -> np.ndarray:
     """The one frame made whole, (N, 3) in nm; raises TrajectoryError where it cannot be."""
     if not np.isfinite(loaded.xyz).all():
         raise TrajectoryError(f"{name}: has NaN or infinite coordinates; take another frame")
-    box = loaded.unitcell_vectors
-    if box is not None and not (np.abs(box.diagonal(axis1=1, axis2=2)) > 1e-6).all():
-        box = None  # engines write a box of zeros for "no box"
-    bonds = [(bond.atom1.index, bond.atom2.index) for bond in molecule.topology.bonds]
-    links = spanning_links(loaded.xyz[0], None if box is None else box[0], bonds)
+    box = known_box(loaded.unitcell_vectors)
+    links = spanning_links(loaded.xyz[0], None if box is None else box[0], molecule.bonds)
     whole = make_whole(loaded.xyz, box, links)
     broken = find_broken_link(whole, links, np.full(len(links.pairs), np.inf))
     if broken is not None:

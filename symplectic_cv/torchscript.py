@@ -142,8 +142,7 @@ class CollectiveVariables(nn.Module):
         super().__init__()
         modes = model.check_modes(modes)
         molecule, frame = model.molecule, model.frame
-        bonds = [(bond.atom1.index, bond.atom2.index) for bond in molecule.topology.bonds]
-        links = spanning_links(frame.reference.cpu().numpy(), None, bonds)
+        links = spanning_links(frame.reference.cpu().numpy(), None, molecule.bonds)
         self.root = links.root
         self.register_buffer("indices", torch.as_tensor(molecule.indices).clone())
         self.register_buffer("parent_atoms", torch.as_tensor(links.pairs[:, 0].copy()))

@@ -9,7 +9,14 @@ import typer
 
 from openmm_plugin import simulation
 from openmm_plugin.running import steps_of
-from openmm_plugin.systems import Solvent, build_system, built_in_pdb, choose_platform, read_pdb
+from openmm_plugin.systems import (
+    Solvent,
+    build_system,
+    built_in_pdb,
+    choose_platform,
+    load_system,
+    read_pdb,
+)
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
 from symplectic_cv.errors import OptionError
@@ -83,12 +90,11 @@ def simulate(
         "temperature_k": temperature,
         "seed": seed,
     }
-    if not start_run(output, settings, resume):
-        simulation.write_structure(molecule, output)
-    elif (output / "system.xml").is_file():
-        from openmm_plugin.systems import load_system
-
+    start_run(output, settings, resume)
+    if (output / "system.xml").is_file():
         molecule = load_system(output / "system.xml")
+    else:  # a new run, or one that was killed before it had written them
+        simulation.write_structure(molecule, output)
     note(
         f"{molecule.topology.getNumAtoms()} atoms, {solvent.value}, {temperature:g} K, "
         f"{time_ns:g} ns in steps of {timestep_fs:g} fs on {chosen.getName()}"

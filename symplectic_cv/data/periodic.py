@@ -59,6 +59,13 @@ def minimum_image(vectors: np.ndarray, box: np.ndarray) -> np.ndarray:
     return out
 
 
+def known_box(box: np.ndarray | None) -> np.ndarray | None:
+    """Box vectors (F, 3, 3) in nm as read from a file; None for the zeros that mean "no box"."""
+    if box is None or not (np.abs(box.diagonal(axis1=1, axis2=2)) > 1e-6).all():
+        return None
+    return box
+
+
 def spanning_links(
     positions: np.ndarray, box: np.ndarray | None, bonds: list[tuple[int, int]]
 ) -> Links:

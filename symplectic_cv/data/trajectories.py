@@ -16,6 +16,7 @@ from symplectic_cv.data import mdshare
 from symplectic_cv.data.periodic import (
     Links,
     find_broken_link,
+    known_box,
     make_whole,
     spanning_links,
 )
@@ -136,7 +137,6 @@ def read_trajectories(
     names: list[str] = []
     links: Links | None = None
     typical: np.ndarray | None = None
-    bonds = [(bond.atom1.index, bond.atom2.index) for bond in molecule.topology.bonds]
     for file in files:
         for name, chunks in _open_runs(file, topology, places, built_in is not None):
             parts = []
@@ -146,7 +146,7 @@ def read_trajectories(
                 box = chunk.box
                 if links is None:
                     links = spanning_links(
-                        chunk.positions[0], None if box is None else box[0], bonds
+                        chunk.positions[0], None if box is None else box[0], molecule.bonds
                     )
                 whole = make_whole(chunk.positions, box, links)
                 if typical is None:
@@ -264,10 +264,7 @@ def _mdtraj_chunks(file: Path, topology: md.Topology, indices: np.ndarray) -> It
             _require_atom_count(str(file), load_topology(file).n_atoms, topology.n_atoms)
             options = {}
         for part in md.iterload(str(file), chunk=CHUNK, atom_indices=indices, **options):
-            box = None if part.unitcell_vectors is None else part.unitcell_vectors
-            if box is not None and not (np.abs(box.diagonal(axis1=1, axis2=2)) > 1e-6).all():
-                box = None  # engines write a box of zeros for "no box"
-            yield _Chunk(part.xyz, box)
+            yield _Chunk(part.xyz, known_box(part.unitcell_vectors))
     except TrajectoryError:
         raise
     except Exception as error:  # MDTraj raises whatever its readers met
