@@ -25,26 +25,26 @@ if TYPE_CHECKING:
     from symplectic_cv.paths import cartesian_path, spherical_path
     from symplectic_cv.storage import load_model, save_model
     from symplectic_cv.torchscript import export, load_exported
-    from symplectic_cv.training import TrainingOptions, TrainingResult, prepare, train
+    from symplectic_cv.training.likelihood import TrainingOptions, TrainingResult, prepare, train
 
 _MODULES = {
     "EckartFrame": "frame",
     "Molecule": "molecule",
     "NeuralCanonicalTransformation": "model",
-    "TrainingOptions": "training",
-    "TrainingResult": "training",
+    "TrainingOptions": "training.likelihood",
+    "TrainingResult": "training.likelihood",
     "TrajectoryData": "data.trajectories",
     "UserError": "errors",
     "cartesian_path": "paths",
     "export": "torchscript",
     "load_exported": "torchscript",
     "load_model": "storage",
-    "prepare": "training",
+    "prepare": "training.likelihood",
     "read_trajectories": "data.trajectories",
     "save_model": "storage",
     "select_atoms": "molecule",
     "spherical_path": "paths",
-    "train": "training",
+    "train": "training.likelihood",
 }
 
 __all__ = [

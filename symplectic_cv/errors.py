@@ -30,6 +30,10 @@ class ModelError(UserError):
     """A model folder or exported file that is missing a part, damaged or altered."""
 
 
+class HamiltonianError(UserError):
+    """A Hamiltonian that cannot be learned from: wrong shape, NaN, no gradient."""
+
+
 class OptionError(UserError):
     """An option with a value that makes no sense here."""
 

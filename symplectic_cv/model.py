@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from symplectic_cv.errors import OptionError
-from symplectic_cv.flow import PointTransformation
+from symplectic_cv.flows.build import FlowOptions
+from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.frame import EckartFrame
-from symplectic_cv.layers import ModeOrder
 from symplectic_cv.molecule import Molecule
+from symplectic_cv.phase_space import PhaseSpaceModel
 from symplectic_cv.prior import HarmonicPrior
 
 
-class NeuralCanonicalTransformation(nn.Module):
+class NeuralCanonicalTransformation(PhaseSpaceModel):
     """Maps molecular phase space to independent harmonic oscillators.
 
     Args:
@@ -23,7 +24,8 @@ class NeuralCanonicalTransformation(nn.Module):
         temperature: in K, of the data and of the units of q.
         frame: chart between positions and q.
         flow: q → Q, with its lift to momenta.
-        prior: frequencies of the latent oscillators.
+        prior: frequencies of the latent oscillators, rad/ps.
+        options: what `flow` was built from.
 
     Source: the paper (Phys. Rev. X 10, 021020), section III.
     """
@@ -35,28 +37,12 @@ class NeuralCanonicalTransformation(nn.Module):
         frame: EckartFrame,
         flow: PointTransformation,
         prior: HarmonicPrior,
+        options: FlowOptions,
     ) -> None:
-        super().__init__()
+        super().__init__(flow, prior, options)
         self.molecule = molecule
         self.temperature = temperature
         self.frame = frame
-        self.flow = flow
-        self.prior = prior
-
-    @property
-    def dimension(self) -> int:
-        """Number of modes, 3N − 6."""
-        return self.frame.dimension
-
-    @property
-    def omega(self) -> Tensor:
-        """ω (n,) in rad/ps, slowest first once the model is trained."""
-        return self.prior.omega.detach()
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Type of the network; the frame is always float64."""
-        return self.prior.log_omega.dtype
 
     def encode(self, positions: Tensor) -> Tensor:
         """Latent coordinates Q (..., n) in ps of whole positions (..., N, 3) in nm."""
@@ -83,16 +69,6 @@ class NeuralCanonicalTransformation(nn.Module):
         """ln ρ(q) in nats (q in ps): the exact marginal over momenta, (...)."""
         q = self.frame.coordinates(positions).to(self.dtype)
         return self.log_likelihood_coordinates(q)
-
-    def log_likelihood_coordinates(self, q: Tensor) -> Tensor:
-        """ln ρ(q) = ln N(Q; 0, ω⁻²) + ln|det ∂Q/∂q| in nats, (...)."""
-        latent, log_det = self.flow(q)
-        return self.prior.log_prob_coordinates(latent) + log_det
-
-    def log_prob(self, p: Tensor, q: Tensor) -> Tensor:
-        """ln of the phase-space density at (p, q), (...), in nats."""
-        p_latent, q_latent, _ = self.flow.push(p, q)
-        return self.prior.log_prob(p_latent, q_latent)
 
     def check_modes(self, modes: Sequence[int]) -> list[int]:
         """The modes as a list of ints; raises OptionError for one that does not exist."""
@@ -126,9 +102,5 @@ class NeuralCanonicalTransformation(nn.Module):
         square = torch.zeros(self.dimension, dtype=torch.float64, device=coordinates.device)
         for q, w in zip(coordinates.split(8192), share.split(8192), strict=True):
             square += (w * self.flow(q.to(self.dtype))[0].to(torch.float64) ** 2).sum(0)
-        omega = square.rsqrt()
-        order = torch.argsort(omega)
-        last = self.flow.layers[-1]
-        assert isinstance(last, ModeOrder)
-        self.flow.layers[-1] = ModeOrder(last.order[order])
-        self.prior.log_omega.copy_(omega[order].log())
+        self.prior.log_omega.copy_(-0.5 * square.log())
+        self.put_slowest_first()

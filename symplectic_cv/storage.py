@@ -19,13 +19,14 @@ import safetensors.torch
 import torch
 
 from symplectic_cv.errors import ModelError
-from symplectic_cv.flow import coupling_flow
+from symplectic_cv.flows.build import FlowOptions, build_flow
+from symplectic_cv.flows.layers import NormalModes
+from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.frame import EckartFrame
-from symplectic_cv.layers import NormalModes
 from symplectic_cv.model import NeuralCanonicalTransformation
 from symplectic_cv.molecule import Molecule
+from symplectic_cv.phase_space import PhaseSpaceModel
 from symplectic_cv.prior import HarmonicPrior
-from symplectic_cv.training import HistoryRow
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
@@ -48,14 +49,17 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def save_model(
     folder: str | Path,
-    model: NeuralCanonicalTransformation,
-    history: Sequence[HistoryRow] = (),
+    model: PhaseSpaceModel,
+    history: Sequence[Any] = (),
     training: dict[str, Any] | None = None,
+    hamiltonian: dict[str, Any] | None = None,
 ) -> None:
     """Writes a model folder; the config comes last, so a folder with one is complete.
 
     Args:
         folder: made where missing.
+        history: dataclasses of numbers, one per row of history.csv.
+        hamiltonian: what a model without a molecule was learned from (JSON).
         training: what is worth knowing about the training (JSON); stored as it is.
     """
     folder = Path(folder)
@@ -66,25 +70,25 @@ def save_model(
         for key, value in model.state_dict().items()
     }
     weights = safetensors.torch.save(state)
-    coupling = model.flow.layers[1]
-    config = {
+    config: dict[str, Any] = {
         "format": FORMAT,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "temperature_k": model.temperature,
         "dtype": str(model.dtype).removeprefix("torch."),
-        "flow": {
-            "coupling": "affine",
-            "layers": len(model.flow.layers) - 2,
-            "hidden": coupling.conditioner.first.out_features,  # type: ignore[union-attr]
-        },
-        "omega_rad_per_ps": [round(float(omega), 6) for omega in model.omega],
-        "molecule": model.molecule.to_json(),
+        "flow": model.options.to_json(),
         "training": training or {},
     }
+    omega = [round(float(omega), 6) for omega in model.omega]
+    if isinstance(model, NeuralCanonicalTransformation):
+        config["temperature_k"] = model.temperature
+        config["omega_rad_per_ps"] = omega
+        config["molecule"] = model.molecule.to_json()
+    else:
+        config["omega"] = omega
+        config["hamiltonian"] = hamiltonian or {}
     config["config_sha256"] = _digest(config)
     write_atomically(folder / WEIGHTS, weights)
     if history:
-        columns = [column.name for column in fields(HistoryRow)]
+        columns = [column.name for column in fields(history[0])]
         lines = [",".join(columns)]
         lines += [",".join(f"{value:.8g}" for value in asdict(row).values()) for row in history]
         write_atomically(folder / HISTORY, ("\n".join(lines) + "\n").encode())
@@ -122,7 +126,23 @@ def _digest(config: dict[str, Any]) -> str:
 
 
 def load_model(folder: str | Path) -> NeuralCanonicalTransformation:
-    """Reads a model folder.
+    """Reads the model folder of a molecule.
+
+    Raises:
+        ModelError: a missing, truncated or altered file, or a model that knows no molecule.
+    """
+    model = load_phase_space_model(folder)
+    if not isinstance(model, NeuralCanonicalTransformation):
+        name = read_config(Path(folder))["hamiltonian"].get("system", "an analytic Hamiltonian")
+        raise ModelError(
+            f"{folder}: is a model of {name}, which has no atoms; this command needs the model of "
+            "a molecule (`symplectic-cv train`, or `variational --system`)"
+        )
+    return model
+
+
+def load_phase_space_model(folder: str | Path) -> PhaseSpaceModel:
+    """Reads any model folder.
 
     Raises:
         ModelError: a missing, truncated or altered file.
@@ -140,19 +160,21 @@ def load_model(folder: str | Path) -> NeuralCanonicalTransformation:
         )
     try:
         state = safetensors.torch.load(content)
-        molecule = Molecule.from_json(config["molecule"])
-        temperature = float(config["temperature_k"])
-        frame = EckartFrame(state["frame.reference"], torch.as_tensor(molecule.masses), temperature)
-        n = frame.dimension
-        flow = coupling_flow(
-            NormalModes(torch.eye(n), torch.zeros(n)),
-            torch.ones(n),
-            int(config["flow"]["layers"]),
-            int(config["flow"]["hidden"]),
-        )
-        model = NeuralCanonicalTransformation(
-            molecule, temperature, frame, flow, HarmonicPrior(torch.ones(n))
-        ).to(getattr(torch, config["dtype"]))
+        options = FlowOptions.from_json(config["flow"])
+        n = len(state["prior.log_omega"])
+        start = NormalModes(torch.eye(n), torch.zeros(n))
+        flow, prior = build_flow(options, start, torch.ones(n)), HarmonicPrior(torch.ones(n))
+        model = PhaseSpaceModel(flow, prior, options)
+        if "molecule" in config:
+            assert isinstance(flow, PointTransformation)
+            molecule = Molecule.from_json(config["molecule"])
+            temperature = float(config["temperature_k"])
+            masses = torch.as_tensor(molecule.masses)
+            frame = EckartFrame(state["frame.reference"], masses, temperature)
+            model = NeuralCanonicalTransformation(
+                molecule, temperature, frame, flow, prior, options
+            )
+        model = model.to(getattr(torch, config["dtype"]))
         model.load_state_dict(state)
     except Exception as error:  # whatever an edited config leads to
         raise ModelError(

@@ -19,11 +19,11 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
-from symplectic_cv.coupling import AffineCoupling
 from symplectic_cv.data.periodic import spanning_links
 from symplectic_cv.errors import ModelError
+from symplectic_cv.flows.coupling import AffineCoupling
+from symplectic_cv.flows.layers import ModeOrder, NormalModes, PointLayer
 from symplectic_cv.frame import pull_back_to_positions, superpose, superpose_differentiable
-from symplectic_cv.layers import ModeOrder, NormalModes
 from symplectic_cv.model import NeuralCanonicalTransformation
 from symplectic_cv.output import require_free_file
 from symplectic_cv.storage import write_atomically
@@ -115,11 +115,68 @@ class FoldedCoupling(nn.Module):
         return p_kept + g, p_moved * grow
 
 
+class FoldedFlow(nn.Module):
+    """Affine couplings on halves that are never merged in between.
+
+    Its coordinates are laid out as the first coupling splits them: `layout`.
+    """
+
+    def __init__(self, couplings: Sequence[AffineCoupling]) -> None:
+        super().__init__()
+        # the last hands on to the first, so that values come out in the layout of the start
+        followers = [*couplings[1:], couplings[0]]
+        folded = [FoldedCoupling(*pair) for pair in zip(couplings, followers, strict=True)]
+        self.couplings = nn.ModuleList(folded)
+        self.couplings_from_last = nn.ModuleList(reversed(folded))
+        self.n_first = int(couplings[0].kept.shape[0])
+        self.register_buffer("layout", torch.cat([couplings[0].kept, couplings[0].moved]))
+
+    def record(self, q: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
+        """Latent coordinates (1, n) and the tapes of the couplings."""
+        kept, moved = q[:, : self.n_first], q[:, self.n_first :]
+        tapes: list[list[Tensor]] = []
+        for coupling in self.couplings:
+            kept, moved, tape = coupling.record(kept, moved)  # type: ignore[operator]
+            tapes.append(tape)
+        return torch.cat([kept, moved], 1), tapes
+
+    def pull_back(self, p: Tensor, tapes: list[list[Tensor]]) -> Tensor:
+        """p = P · ∂Q/∂q, (m, n)."""
+        kept, moved = p[:, : self.n_first], p[:, self.n_first :]
+        for coupling in self.couplings_from_last:
+            kept, moved = coupling.pull_back(kept, moved, tapes.pop())  # type: ignore[operator]
+        return torch.cat([kept, moved], 1)
+
+
+class LayeredFlow(nn.Module):
+    """Any point layers, as they are, one after the other."""
+
+    def __init__(self, layers: Sequence[PointLayer], n: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.layers_from_last = nn.ModuleList(reversed(layers))
+        self.register_buffer("layout", torch.arange(n))
+
+    def record(self, q: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
+        """Latent coordinates (1, n) and the tapes of the layers."""
+        tapes: list[list[Tensor]] = []
+        for layer in self.layers:
+            q, tape = layer.record(q)  # type: ignore[operator]
+            tapes.append(tape)
+        return q, tapes
+
+    def pull_back(self, p: Tensor, tapes: list[list[Tensor]]) -> Tensor:
+        """p = P · ∂Q/∂q, (m, n)."""
+        for layer in self.layers_from_last:
+            p = layer.pull_back(p, tapes.pop())  # type: ignore[operator]
+        return p
+
+
 class CollectiveVariables(nn.Module):
     """The chosen modes of a model as a function of all positions of a system.
 
     Args:
-        model: a trained model: normal modes, couplings, an order of the modes.
+        model: a trained model: normal modes, point layers, an order of the modes.
         modes: which of its modes, 0 is the slowest.
 
     Raises:
@@ -156,20 +213,17 @@ class CollectiveVariables(nn.Module):
         couplings = [layer for layer in between if isinstance(layer, AffineCoupling)]
         assert isinstance(start, NormalModes)
         assert isinstance(last, ModeOrder)
-        assert len(couplings) == len(between)
-        # the frame's basis and the normal modes are one matrix, its columns sorted by halves
-        layout = torch.cat([couplings[0].kept, couplings[0].moved])
+        if couplings and len(couplings) == len(between):
+            self.flow: nn.Module = FoldedFlow(couplings)
+        else:
+            self.flow = LayeredFlow(between, model.dimension)  # type: ignore[arg-type]
+        # the frame's basis and the normal modes are one matrix, its columns in the flow's layout
+        layout: Tensor = self.flow.layout  # type: ignore[assignment]
         rotation = start.rotation.detach().to(torch.float64)
         self.register_buffer("to_modes", (frame.basis @ rotation)[:, layout].contiguous())
         self.register_buffer("origin", (start.shift.to(torch.float64) @ rotation)[layout])
         self.register_buffer("chosen", torch.argsort(layout)[last.order[modes]])
         self.register_buffer("omega", model.omega[modes].to(torch.float64))
-        # the last hands on to the first, so that values come out in the layout of the start
-        followers = [*couplings[1:], couplings[0]]
-        folded = [FoldedCoupling(*pair) for pair in zip(couplings, followers, strict=True)]
-        self.couplings = nn.ModuleList(folded)
-        self.couplings_from_last = nn.ModuleList(reversed(folded))
-        self.n_first = int(couplings[0].kept.shape[0])
         self.dtype = model.dtype
         self.dimension = model.dimension
 
@@ -186,16 +240,11 @@ class CollectiveVariables(nn.Module):
         return x[self.root] + self.path @ steps
 
     def latent(self, superposed: Tensor) -> tuple[Tensor, list[list[Tensor]]]:
-        """Values of the modes (len(modes),) and the tapes of the couplings."""
+        """Values of the modes (len(modes),) and the tapes of the flow."""
         displacement = (self.scale * (superposed - self.reference)).reshape(1, -1)
         q = (displacement @ self.to_modes - self.origin).to(self.dtype)
-        kept, moved = q[:, : self.n_first], q[:, self.n_first :]
-        tapes: list[list[Tensor]] = []
-        for coupling in self.couplings:
-            kept, moved, tape = coupling.record(kept, moved)  # type: ignore[operator]
-            tapes.append(tape)
-        q = torch.cat([kept, moved], 1)[0].index_select(0, self.chosen)
-        return self.omega * q.to(torch.float64), tapes
+        latent, tapes = self.flow.record(q)
+        return self.omega * latent[0].index_select(0, self.chosen).to(torch.float64), tapes
 
     def forward(self, positions: Tensor, box: Optional[Tensor] = None) -> Tensor:
         """Values of the modes (len(modes),), dimensionless, float64; autograd works.
@@ -225,10 +274,7 @@ class CollectiveVariables(nn.Module):
         m = combinations.shape[0]
         p = torch.zeros(m, self.dimension, dtype=torch.float64, device=y.device)
         p = p.index_add(1, self.chosen, self.omega * combinations).to(self.dtype)
-        kept, moved = p[:, : self.n_first], p[:, self.n_first :]
-        for coupling in self.couplings_from_last:
-            kept, moved = coupling.pull_back(kept, moved, tapes.pop())  # type: ignore[operator]
-        p = torch.cat([kept, moved], 1).to(torch.float64)
+        p = self.flow.pull_back(p, tapes).to(torch.float64)
         on_frame = self.scale * (p @ self.to_modes.t()).reshape(m, -1, 3)
         on_atoms = pull_back_to_positions(
             on_frame, y.expand_as(on_frame), rotation, a, self.reference, self.masses

@@ -11,9 +11,9 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from symplectic_cv.data.mdshare import heavy_atom_topology
-from symplectic_cv.flow import coupling_flow
+from symplectic_cv.flows.build import Coupling, FlowOptions, build_flow
+from symplectic_cv.flows.layers import NormalModes
 from symplectic_cv.frame import EckartFrame
-from symplectic_cv.layers import NormalModes
 from symplectic_cv.model import NeuralCanonicalTransformation
 from symplectic_cv.molecule import Molecule
 from symplectic_cv.prior import HarmonicPrior
@@ -95,10 +95,12 @@ def make_model(
         n_system_atoms: int = 10,
         layers: int = 3,
         hidden: int = 16,
+        coupling: str = "affine",
     ) -> NeuralCanonicalTransformation:
         placed = molecule
         if indices is not None:
             placed = Molecule(molecule.topology, molecule.masses, indices, n_system_atoms)
+        options = FlowOptions(coupling=Coupling(coupling), layers=layers, hidden=hidden)
         frame = EckartFrame(torch.as_tensor(dipeptide), torch.as_tensor(placed.masses), 300.0)
         n = frame.dimension
         generator = torch.Generator().manual_seed(11)
@@ -109,10 +111,10 @@ def make_model(
         spread = torch.logspace(-0.8, -2.2, n, dtype=torch.float64)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(5)
-            flow = coupling_flow(NormalModes(rotation, shift), spread, layers, hidden)
+            flow = build_flow(options, NormalModes(rotation, shift), spread)
         prior = HarmonicPrior(1.0 / spread)
         perturb(flow, seed=7, size=0.1)
-        model = NeuralCanonicalTransformation(placed, 300.0, frame, flow, prior)
+        model = NeuralCanonicalTransformation(placed, 300.0, frame, flow, prior, options)
         return model.to(dtype).eval()
 
     return build

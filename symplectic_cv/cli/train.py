@@ -15,11 +15,12 @@ from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
+from symplectic_cv.flows.build import Coupling
 from symplectic_cv.momenta import Momenta
 from symplectic_cv.output import RUN, require_free, start_run
 from symplectic_cv.storage import CONFIG, save_model
-from symplectic_cv.training import HistoryRow, TrainingOptions, check_weights, prepare
-from symplectic_cv.training import train as run_training
+from symplectic_cv.training.likelihood import HistoryRow, TrainingOptions, check_weights, prepare
+from symplectic_cv.training.likelihood import train as run_training
 from symplectic_cv.units import thermal_energy
 
 DEFAULT = TrainingOptions()
@@ -33,8 +34,12 @@ def train(
     temperature: o.Temperature = 300.0,
     steps: Annotated[int, typer.Option(help="Optimizer steps at most.")] = DEFAULT.steps,
     batch: Annotated[int, typer.Option(help="Frames per step.")] = DEFAULT.batch,
+    coupling: Annotated[
+        Coupling, typer.Option(help="Kind of coupling; splines are stronger and slower.")
+    ] = DEFAULT.coupling,
     layers: Annotated[int, typer.Option(help="Coupling layers.")] = DEFAULT.layers,
     hidden: Annotated[int, typer.Option(help="Width of the hidden layers.")] = DEFAULT.hidden,
+    bins: Annotated[int, typer.Option(help="Bins of each spline.")] = DEFAULT.bins,
     momenta: Annotated[
         Momenta, typer.Option(help="How momenta are drawn in training.")
     ] = DEFAULT.momenta,
@@ -69,8 +74,10 @@ def train(
     training_options = TrainingOptions(
         steps=steps,
         batch=batch,
+        coupling=coupling,
         layers=layers,
         hidden=hidden,
+        bins=bins,
         momenta=momenta,
         momentum_weight=momentum_weight,
         seed=seed,

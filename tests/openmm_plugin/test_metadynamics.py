@@ -22,10 +22,11 @@ from openmm_plugin.simulation import relaxed_state, write_structure
 from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
 from symplectic_cv.cli.main import main
 from symplectic_cv.errors import OptionError, OutputError
+from symplectic_cv.flows.build import FlowOptions
 from symplectic_cv.molecule import Molecule
 from symplectic_cv.storage import save_model
 from symplectic_cv.torchscript import export
-from symplectic_cv.training import initial_model
+from symplectic_cv.training.likelihood import initial_model
 
 REFERENCE = openmm.Platform.getPlatformByName("Reference")
 HEAVY = np.array([1, 4, 5, 6, 8, 10, 14, 15, 16, 18])
@@ -69,7 +70,7 @@ def model(topology, relaxed, perturb):
     molecule = Molecule(topology, masses, HEAVY, 22)
     rng = np.random.default_rng(0)
     frames = relaxed[HEAVY] + 0.03 * rng.normal(size=(400, 10, 3))
-    network, _ = initial_model(frames, molecule, 300.0, layers=2, hidden=8)
+    network, _ = initial_model(frames, molecule, 300.0, FlowOptions(layers=2, hidden=8))
     perturb(network.flow, seed=1, size=0.02)
     return network.eval()
 

@@ -1,15 +1,25 @@
-"""Every layer and flow through the same identities, in float64 with random weights."""
+"""Point layers each by its own: couplings, splines on intervals and circles, the start."""
 
 import pytest
 import torch
 from torch.autograd.functional import jacobian
 
-from symplectic_cv.coupling import SCALE_BOUND, AffineCoupling, Conditioner
 from symplectic_cv.errors import FrameError
-from symplectic_cv.flow import PointTransformation, coupling_flow, quasi_harmonic_start
-from symplectic_cv.layers import ModeOrder, NormalModes
+from symplectic_cv.flows.build import FlowOptions, build_flow, mode_halves
+from symplectic_cv.flows.coupling import SCALE_BOUND, AffineCoupling, Conditioner
+from symplectic_cv.flows.layers import ModeOrder, NormalModes, Rotation
+from symplectic_cv.flows.point import quasi_harmonic_start
+from symplectic_cv.flows.spline import (
+    SMALLEST_BIN,
+    SMALLEST_SLOPE,
+    SplineCoupling,
+    spline_argument,
+    spline_value,
+)
 
 HIDDEN = 12
+HALF_WIDTH = torch.tensor([1.0, 0.5, 2.0, 0.3], dtype=torch.float64)
+KEPT, MOVED = torch.tensor([2, 0]), torch.tensor([1, 3])
 
 
 def _rotation(n):
@@ -21,165 +31,66 @@ def _spread(n):
     return torch.logspace(0.0, -1.5, n, dtype=torch.float64)
 
 
-def _modes(n):
-    return NormalModes(_rotation(n), 0.1 * torch.arange(n, dtype=torch.float64))
-
-
-def _affine(n, swapped=False):
-    halves = torch.arange(0, n, 2), torch.arange(1, n, 2)
-    kept, moved = reversed(halves) if swapped else halves
-    return AffineCoupling(kept, moved, _spread(n), HIDDEN)
-
-
-def _uneven():
-    return AffineCoupling(torch.tensor([4, 0]), torch.tensor([2, 5, 1, 3]), _spread(6), HIDDEN)
-
-
-LAYERS = {
-    "normal modes, odd": lambda: _modes(5),
-    "normal modes, even": lambda: _modes(6),
-    "mode order": lambda: ModeOrder(torch.tensor([3, 0, 4, 2, 1])),
-    "affine coupling, odd": lambda: _affine(5),
-    "affine coupling, odd, swapped": lambda: _affine(5, swapped=True),
-    "affine coupling, even": lambda: _affine(6),
-    "affine coupling, unordered halves": _uneven,
-}
-FLOWS = {
-    "empty chain": lambda: PointTransformation([]),
-    "coupling flow, 3 atoms": lambda: coupling_flow(_modes(3), _spread(3), 3, HIDDEN),
-    "coupling flow, odd": lambda: coupling_flow(_modes(9), _spread(9), 4, HIDDEN),
-    "coupling flow, even": lambda: coupling_flow(_modes(6), _spread(6), 5, HIDDEN),
-}
-
-
-def _dimension(module):
-    for buffer in module.buffers():
-        return buffer.shape[0]
-    return 4
-
-
-def _build(constructor, perturb):
-    module = constructor().double()
-    # every second buffer size says n only for the linear layers, so ask the coupling itself
-    n = _dimension(module)
-    if isinstance(module, AffineCoupling):
-        n = module.merge.shape[0]
-    perturb(module, seed=1, size=0.4)
-    return module.requires_grad_(False), n
-
-
-@pytest.fixture(params=[*LAYERS, *FLOWS])
-def transformation(request, perturb):
-    """(point transformation, n), single layers wrapped into a chain of one."""
-    if request.param in FLOWS:
-        return _build(FLOWS[request.param], perturb)
-    layer, n = _build(LAYERS[request.param], perturb)
-    return PointTransformation([layer]), n
-
-
-@pytest.fixture(params=LAYERS)
-def layer(request, perturb):
-    return _build(LAYERS[request.param], perturb)
-
-
-def _phase_space(n, n_frames=4, seed=3):
+def _coordinates(n, n_frames=4, seed=3):
     generator = torch.Generator().manual_seed(seed)
-    p, q = torch.randn(2, n_frames, n, generator=generator, dtype=torch.float64)
-    return p, q * _spread(n)
+    return torch.randn(n_frames, n, generator=generator, dtype=torch.float64) * _spread(n)
 
 
-def test_phase_space_is_mapped_canonically(transformation):
-    """M J Mᵀ = J."""
-    flow, n = transformation
-
-    def mapped(z):
-        p_new, q_new, _ = flow.push(z[:, :n], z[:, n:])
-        return torch.cat([p_new, q_new], -1)[0]
-
-    zero, one = torch.zeros(n, n, dtype=torch.float64), torch.eye(n, dtype=torch.float64)
-    symplectic = torch.cat([torch.cat([zero, one], 1), torch.cat([-one, zero], 1)])
-    for p, q in zip(*_phase_space(n), strict=True):
-        m = jacobian(mapped, torch.cat([p, q]).unsqueeze(0))[:, 0]
-        # entries of M grow with the inverse of the spread: rounding is relative to them
-        scale = max(1.0, float(m.abs().max()))
-        assert (m @ symplectic @ m.T - symplectic).abs().max() < 1e-10 * scale
-        assert abs(float(torch.linalg.slogdet(m)[1])) < 1e-10
+def _chain(start, n_couplings):
+    """Affine couplings behind normal modes."""
+    spread = _spread(len(start.shift))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return build_flow(FlowOptions(layers=n_couplings, hidden=HIDDEN), start, spread).double()
 
 
-def test_the_inverse_undoes_the_map_both_ways(transformation):
-    flow, n = transformation
-    _, q = _phase_space(n, n_frames=10)
-    latent, log_det = flow(q)
-    back, log_det_back = flow.inverse(latent)
-    torch.testing.assert_close(back, q, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(log_det_back, -log_det, rtol=1e-10, atol=1e-10)
-    source, _ = flow.inverse(q)
-    torch.testing.assert_close(flow(source)[0], q, rtol=1e-10, atol=1e-10)
+def _spline_of(perturb, seed, size=0.3, circular=None):
+    """A spline coupling with random weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        layer = SplineCoupling(KEPT, MOVED, HALF_WIDTH, HIDDEN, circular=circular).double()
+    perturb(layer, seed=seed, size=size)
+    return layer.requires_grad_(False)
 
 
-def test_log_determinants_are_those_of_the_jacobian(transformation):
-    flow, n = transformation
-    _, q = _phase_space(n)
-    latent, log_det = flow(q)
-    _, log_det_back = flow.inverse(latent)
-    for k in range(len(q)):
-        forward = jacobian(lambda x: flow(x.unsqueeze(0))[0][0], q[k])
-        backward = jacobian(lambda x: flow.inverse(x.unsqueeze(0))[0][0], latent[k])
-        assert abs(float(torch.linalg.slogdet(forward)[1] - log_det[k])) < 1e-10
-        assert abs(float(torch.linalg.slogdet(backward)[1] - log_det_back[k])) < 1e-10
+@pytest.fixture
+def interval(perturb):
+    """A spline coupling on an interval."""
+    return _spline_of(perturb, seed=1)
 
 
-def test_momenta_are_pushed_by_their_definition(transformation):
-    """P = p · ∂q/∂Q, with the Jacobian of the inverse by autograd."""
-    flow, n = transformation
-    p, q = _phase_space(n)
-    p_new, q_new, log_det = flow.push(p, q)
-    expected, expected_log_det = flow(q)
-    torch.testing.assert_close(q_new, expected, rtol=1e-14, atol=1e-14)
-    torch.testing.assert_close(log_det, expected_log_det, rtol=1e-14, atol=1e-14)
-    for k in range(len(q)):
-        inverse = jacobian(lambda x: flow.inverse(x.unsqueeze(0))[0][0], q_new[k])
-        torch.testing.assert_close(p_new[k], p[k] @ inverse, rtol=1e-10, atol=1e-10)
+@pytest.fixture
+def circle(perturb):
+    """A spline coupling of four angles."""
+    return _spline_of(perturb, seed=2, circular=torch.ones(4, dtype=torch.bool))
 
 
-def test_pull_undoes_push_both_ways(transformation):
-    flow, n = transformation
-    p, q = _phase_space(n, n_frames=10)
-    p_new, q_new, _ = flow.push(p, q)
-    p_back, q_back = flow.pull(p_new, q_new)
-    torch.testing.assert_close(p_back, p, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(q_back, q, rtol=1e-10, atol=1e-10)
-    p_source, q_source = flow.pull(p, q)
-    p_again, q_again, _ = flow.push(p_source, q_source)
-    torch.testing.assert_close(p_again, p, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(q_again, q, rtol=1e-10, atol=1e-10)
+def _moved_to(u, seed=4):
+    """Coordinates whose moved half is u (F,) times its half-widths, the kept half the same."""
+    generator = torch.Generator().manual_seed(seed)
+    kept = 2.0 * torch.rand(4, generator=generator, dtype=torch.float64) - 1.0
+    q = (kept * HALF_WIDTH).repeat(len(u), 1)
+    q[:, MOVED] = u.unsqueeze(-1) * HALF_WIDTH[MOVED]
+    return q
 
 
-def test_the_reverse_pass_by_hand_is_autograds(layer):
-    layer, n = layer
-    cotangent, q = _phase_space(n)
-    q = q.requires_grad_(True)
-    output = layer(q)[0]
-    (expected,) = torch.autograd.grad((output * cotangent).sum(), q)
-    recorded, tape = layer.record(q.detach())
-    torch.testing.assert_close(recorded, output.detach(), rtol=1e-14, atol=1e-14)
-    torch.testing.assert_close(layer.pull_back(cotangent, tape), expected, rtol=1e-10, atol=1e-10)
+def _with_slopes(layer, q):
+    """Images of the moved half in half-widths, (F, 2), and their slopes, (F, 2)."""
+    ones = torch.zeros_like(q)
+    ones[:, MOVED] = 1.0
+    p_new, q_new, _ = layer.push(ones, q)
+    return (q_new / HALF_WIDTH)[:, MOVED], 1.0 / p_new[:, MOVED]
 
 
-def test_any_batch_shape_gives_the_same_numbers(transformation):
-    flow, n = transformation
-    p, q = _phase_space(n, n_frames=6)
-    together = flow.push(p, q)
-    folded = flow.push(p.reshape(2, 3, n), q.reshape(2, 3, n))
-    assert folded[2].shape == (2, 3)
-    for one, other in zip(together, folded, strict=True):
-        torch.testing.assert_close(other.reshape(one.shape), one, rtol=1e-13, atol=1e-13)
+def _nearest(difference):
+    """Differences on a circle of length 2, between −1 and 1."""
+    return difference - 2.0 * torch.round(0.5 * difference)
 
 
 def test_couplings_start_as_the_identity_behind_the_normal_modes():
-    modes = _modes(6)
-    flow = coupling_flow(modes, _spread(6), 4, HIDDEN).double()
-    _, q = _phase_space(6)
+    modes = NormalModes(_rotation(6), 0.1 * torch.arange(6, dtype=torch.float64))
+    flow = _chain(modes, 4)
+    q = _coordinates(6)
     latent, log_det = flow(q)
     torch.testing.assert_close(latent, modes(q)[0], rtol=1e-14, atol=1e-14)
     assert torch.equal(log_det, torch.zeros(4, dtype=torch.float64))
@@ -187,18 +98,16 @@ def test_couplings_start_as_the_identity_behind_the_normal_modes():
 
 def test_every_coordinate_meets_every_other_in_the_flow(perturb):
     """No coordinate is left out: ∂Q/∂q has no zero once both ways to halve them have acted."""
-    flow = coupling_flow(
-        NormalModes(torch.eye(5, dtype=torch.float64), torch.zeros(5)), _spread(5), 4, HIDDEN
-    ).double()
+    flow = _chain(NormalModes(torch.eye(5), torch.zeros(5)), 4)
     perturb(flow, seed=2, size=0.4)
-    matrix = jacobian(lambda x: flow(x.unsqueeze(0))[0][0], _phase_space(5)[1][0])
+    matrix = jacobian(lambda x: flow(x.unsqueeze(0))[0][0], _coordinates(5)[0])
     assert matrix.abs().min() > 1e-6
 
 
 def test_a_coupling_stays_bounded_far_from_its_data(perturb):
-    layer = _affine(6).double()
+    layer = AffineCoupling(*mode_halves(6, 0), _spread(6), HIDDEN).double()
     perturb(layer, seed=3, size=5.0)
-    _, q = _phase_space(6)
+    q = _coordinates(6)
     _, log_det = layer(1e4 * q)
     assert log_det.abs().max() <= SCALE_BOUND * layer.n_moved + 1e-12
     assert torch.isfinite(layer(1e4 * q)[0]).all()
@@ -214,6 +123,189 @@ def test_the_conditioners_reverse_pass_is_autograds(perturb):
     (expected,) = torch.autograd.grad((c * cotangent).sum(), a, retain_graph=True)
     found = network.pull_back(cotangent, h1, h2)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", range(2, 10))
+def test_both_halves_of_the_modes_are_filled_and_make_the_whole(n):
+    for place in range(8):
+        kept, moved = mode_halves(n, place)
+        assert len(kept) > 0
+        assert len(moved) > 0
+        assert torch.equal(torch.sort(torch.cat([kept, moved])).values, torch.arange(n))
+
+
+@pytest.mark.parametrize("n", range(2, 10))
+def test_halves_take_turns_and_the_slowest_mode_conditions_first(n):
+    for place in range(0, 8, 2):
+        kept, moved = mode_halves(n, place)
+        assert 0 in kept
+        kept_next, moved_next = mode_halves(n, place + 1)
+        assert torch.equal(kept_next, moved)
+        assert torch.equal(moved_next, kept)
+
+
+def test_a_single_mode_is_moved_by_every_coupling():
+    for place in range(4):
+        kept, moved = mode_halves(1, place)
+        assert len(kept) == 0
+        assert moved.tolist() == [0]
+
+
+def test_a_coupling_leaves_its_kept_half_alone(interval, circle):
+    q = _moved_to(torch.linspace(-0.9, 0.9, 7, dtype=torch.float64))
+    affine = AffineCoupling(KEPT, MOVED, HALF_WIDTH, HIDDEN).double()
+    for layer in (affine, interval, circle):
+        assert torch.equal(layer(q)[0][:, KEPT], q[:, KEPT])
+
+
+def test_a_rotation_turns_without_stretching(perturb):
+    layer = Rotation(5).double().requires_grad_(False)
+    perturb(layer, seed=5, size=1.0)
+    matrix = layer.matrix()
+    identity = torch.eye(5, dtype=torch.float64)
+    torch.testing.assert_close(matrix.T @ matrix, identity, rtol=0.0, atol=1e-13)
+    assert abs(float(torch.linalg.det(matrix)) - 1.0) < 1e-13
+
+
+def test_an_order_of_modes_takes_the_named_mode_first():
+    layer = ModeOrder(torch.tensor([2, 0, 1]))
+    assert layer(torch.tensor([[10.0, 11.0, 12.0]]))[0].tolist() == [[12.0, 10.0, 11.0]]
+
+
+def test_a_spline_is_the_identity_outside_of_its_interval(interval):
+    u = torch.tensor([-1e3, -1.5, -1.0, 1.0, 1.001, 7.0], dtype=torch.float64)
+    q = _moved_to(u)
+    momenta = _coordinates(4, len(u))
+    for found in (interval(q)[0], interval.inverse(q)[0]):
+        torch.testing.assert_close(found, q, rtol=1e-13, atol=0.0)
+    assert interval(q)[1].abs().max() < 1e-12
+    outside = u.abs() > 1.0
+    p_new = interval.push(momenta, q)[0]
+    assert torch.equal(p_new[outside], momenta[outside])
+
+
+def test_a_spline_reaches_the_ends_of_its_interval_with_slope_one(interval):
+    gap = 1e-8
+    u = torch.tensor([-1.0 + gap, 1.0 - gap], dtype=torch.float64)
+    values, slopes = _with_slopes(interval, _moved_to(u))
+    # second derivatives of these bins are some hundred
+    torch.testing.assert_close(slopes, torch.ones_like(slopes), rtol=0.0, atol=1e4 * gap)
+    torch.testing.assert_close(values, u.unsqueeze(-1).expand(2, 2), rtol=0.0, atol=1e-13)
+
+
+def test_a_spline_bends_what_lies_inside(interval):
+    u = torch.linspace(-0.9, 0.9, 19, dtype=torch.float64)
+    values, slopes = _with_slopes(interval, _moved_to(u))
+    assert (values - u.unsqueeze(-1)).abs().max() > 0.05
+    assert slopes.max() > 1.1
+    assert slopes.min() < 0.9
+
+
+@pytest.mark.parametrize("size", [0.3, 1.0, 3.0])
+def test_a_spline_rises_everywhere(perturb, size):
+    layer = _spline_of(perturb, seed=6, size=size)
+    u = torch.linspace(-1.2, 1.2, 4001, dtype=torch.float64)
+    values, slopes = _with_slopes(layer, _moved_to(u))
+    assert (values.diff(dim=0) > 0.0).all()
+    assert (slopes > 0.0).all()
+
+
+def test_the_kept_half_decides_how_a_spline_bends(interval):
+    u = torch.linspace(-0.9, 0.9, 19, dtype=torch.float64)
+    one, other = (_with_slopes(interval, _moved_to(u, seed))[0] for seed in (4, 5))
+    assert (one - other).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("at", [-1.0, -0.5, 0.0, 0.25, 1.0])
+def test_the_inverse_of_a_spline_has_its_derivative_at_the_knots_too(at):
+    """At the start every bin is as wide as high, so that the knots are known."""
+    layer = SplineCoupling(KEPT, MOVED, HALF_WIDTH, HIDDEN, bins=8).double()
+    q = _moved_to(torch.tensor([at], dtype=torch.float64))[0]
+    found = jacobian(lambda x: layer.inverse(x.unsqueeze(0))[0][0], q)
+    torch.testing.assert_close(found, torch.eye(4, dtype=torch.float64), rtol=0.0, atol=1e-13)
+
+
+def _any_bins(dtype, n_bins=20_000):
+    """Values inside of bins as narrow, low, steep and flat as there can be, and the bins."""
+    generator = torch.Generator().manual_seed(7)
+    draws = torch.rand(7, n_bins, generator=generator, dtype=torch.float64)
+    corner, sizes, slopes = -draws[:2], 2.0 * SMALLEST_BIN ** draws[2:4], draws[4:6]
+    slopes = 10.0 * (SMALLEST_SLOPE / 10.0) ** slopes
+    bins = [part.to(dtype) for part in (*corner, *sizes, *slopes)]
+    x0, y0, w, h = bins[:4]
+    near_an_end = draws[6].to(dtype) ** 3
+    t = torch.where(torch.arange(n_bins) % 2 == 0, near_an_end, 1.0 - near_an_end)
+    y = spline_value(x0 + w * t, bins)[0]
+    return torch.minimum(torch.maximum(y, y0), y0 + h), bins
+
+
+def test_the_argument_of_any_bin_is_found_to_rounding():
+    y, bins = _any_bins(torch.float64)
+    reached, slope = spline_value(spline_argument(y, bins), bins)
+    assert ((reached - y).abs() / (1.0 + slope)).max() < 20 * torch.finfo(torch.float64).eps
+
+
+def test_the_argument_of_any_bin_has_the_gradient_of_the_implicit_function():
+    """∂x/∂y = 1 / slope."""
+    y, bins = _any_bins(torch.float64)
+    x = spline_argument(y.requires_grad_(True), bins)
+    (found,) = torch.autograd.grad(x.sum(), y)
+    slope = spline_value(x.detach(), bins)[1]
+    torch.testing.assert_close(found * slope, torch.ones_like(slope), rtol=0.0, atol=1e-7)
+
+
+def test_the_argument_of_any_bin_has_a_finite_gradient_in_single_precision():
+    y, bins = _any_bins(torch.float32)
+    inputs = [part.requires_grad_(True) for part in (y, *bins)]
+    gradients = torch.autograd.grad(spline_argument(y, bins).sum(), inputs)
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+
+
+def test_a_circular_spline_has_no_cut(circle):
+    """Value and slope are the same on both sides of ±W, and change little close to it."""
+    gap = 1e-9
+    u = torch.tensor([-1.0, 1.0, -1.0 + gap, 1.0 - gap], dtype=torch.float64)
+    values, slopes = _with_slopes(circle, _moved_to(u))
+    assert (slopes[0] - 1.0).abs().min() > 0.01  # not the slope of an interval's end
+    assert _nearest(values[1] - values[0]).abs().max() < 1e-13
+    torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-12, atol=0.0)
+    torch.testing.assert_close(
+        _nearest(values[2] - values[3]), 2.0 * gap * slopes[0], rtol=1e-5, atol=0.0
+    )
+    torch.testing.assert_close(slopes[2:], slopes[:1].expand(2, 2), rtol=0.0, atol=1e4 * gap)
+
+
+def test_a_circular_spline_goes_around_the_circle_once(circle):
+    u = torch.linspace(-1.0, 1.0, 2001, dtype=torch.float64)
+    values, _ = _with_slopes(circle, _moved_to(u))
+    steps = _nearest(values.diff(dim=0))
+    assert (steps > 0.0).all()
+    torch.testing.assert_close(
+        steps.sum(0), torch.full((2,), 2.0, dtype=torch.float64), rtol=0.0, atol=1e-12
+    )
+    assert values.min() >= -1.0
+    assert values.max() <= 1.0
+
+
+def test_whole_turns_of_angles_change_nothing(circle):
+    """Of kept angles as of moved ones."""
+    q, p = _moved_to(torch.linspace(-0.9, 0.9, 7, dtype=torch.float64)), _coordinates(4, 7)
+    p_new, q_new, log_det = circle.push(p, q)
+    turns = torch.tensor([1.0, -2.0, 3.0, 1.0], dtype=torch.float64)
+    for chosen in (KEPT, MOVED):
+        shift = torch.zeros_like(q)
+        shift[:, chosen] = 2.0 * (turns * HALF_WIDTH)[chosen]
+        p_turned, q_turned, log_det_turned = circle.push(p, q + shift)
+        torch.testing.assert_close(p_turned, p_new, rtol=1e-11, atol=1e-11)
+        torch.testing.assert_close(log_det_turned, log_det, rtol=1e-11, atol=1e-11)
+        assert _nearest((q_turned - q_new) / HALF_WIDTH).abs().max() < 1e-12
+
+
+def test_a_straight_coordinate_is_told_from_an_angle_by_whole_turns(interval):
+    q = _moved_to(torch.linspace(-0.9, 0.9, 7, dtype=torch.float64))
+    turned = q.clone()
+    turned[:, KEPT] += 2.0 * HALF_WIDTH[KEPT]
+    assert (interval(turned)[0] - interval(q)[0])[:, MOVED].abs().max() > 1e-3
 
 
 def _correlated(n_frames=500, n=6, seed=6):

@@ -13,9 +13,10 @@ from symplectic_cv.analysis.latent import latent_frames, slow_modes
 from symplectic_cv.analysis.report import html_page, html_table
 from symplectic_cv.cli.main import main
 from symplectic_cv.data.trajectories import read_trajectories
+from symplectic_cv.flows.build import FlowOptions
 from symplectic_cv.molecule import Molecule
 from symplectic_cv.storage import HISTORY, load_model, save_model
-from symplectic_cv.training import HistoryRow, initial_model
+from symplectic_cv.training.likelihood import HistoryRow, initial_model
 
 N_FRAMES = 300
 
@@ -29,7 +30,7 @@ def workplace(tmp_path_factory, molecule, wobble):
     every[:200].save_xtc(str(folder / "first.xtc"))
     every[200:].save_xtc(str(folder / "second.xtc"))
     every[0].save_pdb(str(folder / "first.pdb"))
-    model, _ = initial_model(positions, molecule, 300.0, layers=2, hidden=8)
+    model, _ = initial_model(positions, molecule, 300.0, FlowOptions(layers=2, hidden=8))
     history = [HistoryRow(10 * k, -30.0 - k, -29.0 - k, -60.0, 1e-3) for k in range(1, 5)]
     training = {"validation_nll_nats": -33.25, "warnings": ["few <frames>"]}
     save_model(folder / "model", model, history, training)
@@ -117,7 +118,7 @@ def test_a_model_without_torsions_is_analysed_without_them(tmp_path, molecule, w
     every.save_xtc(str(tmp_path / "first.xtc"))
     every.save_xtc(str(tmp_path / "second.xtc"))
     every[0].save_pdb(str(tmp_path / "first.pdb"))
-    model, _ = initial_model(positions, small, 300.0, layers=1, hidden=4)
+    model, _ = initial_model(positions, small, 300.0, FlowOptions(layers=1, hidden=4))
     save_model(tmp_path / "model", model)
     assert _analyze(tmp_path) == 0
     assert "mutual information is left out" in capsys.readouterr().out

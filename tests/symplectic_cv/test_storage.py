@@ -16,7 +16,7 @@ from symplectic_cv.storage import (
     save_model,
     write_atomically,
 )
-from symplectic_cv.training import HistoryRow
+from symplectic_cv.training.likelihood import HistoryRow
 
 ROW = HistoryRow(
     step=100,

@@ -22,10 +22,11 @@ BOXES = {
 }
 
 
-@pytest.fixture(scope="module")
-def model(make_model):
-    """A double model of ten atoms scattered among twenty."""
-    return make_model(torch.float64, INDICES, N_SYSTEM).requires_grad_(False)
+@pytest.fixture(scope="module", params=["affine", "spline"])
+def model(request, make_model):
+    """A double model of ten atoms scattered among twenty, of either kind of coupling."""
+    model = make_model(torch.float64, INDICES, N_SYSTEM, coupling=request.param)
+    return model.requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

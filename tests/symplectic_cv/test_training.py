@@ -13,11 +13,12 @@ from symplectic_cv.errors import (
     SelectionError,
     TrajectoryError,
 )
+from symplectic_cv.flows.build import FlowOptions
 from symplectic_cv.frame import EckartFrame, FrameHealth
 from symplectic_cv.molecule import select_atoms
 from symplectic_cv.momenta import Momenta
 from symplectic_cv.prior import LOG_2PI
-from symplectic_cv.training import (
+from symplectic_cv.training.likelihood import (
     TrainingOptions,
     check_weights,
     data_warnings,
@@ -129,8 +130,12 @@ def test_the_validation_nll_is_the_weighted_mean_over_the_whole_set(make_model, 
 def test_weights_of_the_start_count_frames(four_atoms, swing):
     x = swing(80)
     times = 1 + np.arange(80) % 3
-    weighted, _ = initial_model(x, four_atoms, 300.0, 1, 4, weights=times.astype(float))
-    repeated, _ = initial_model(np.repeat(x, times, axis=0), four_atoms, 300.0, 1, 4)
+    weighted, _ = initial_model(
+        x, four_atoms, 300.0, FlowOptions(layers=1, hidden=4), weights=times.astype(float)
+    )
+    repeated, _ = initial_model(
+        np.repeat(x, times, axis=0), four_atoms, 300.0, FlowOptions(layers=1, hidden=4)
+    )
     torch.testing.assert_close(weighted.omega, repeated.omega, rtol=1e-5, atol=0.0)
     torch.testing.assert_close(
         weighted.frame.reference, repeated.frame.reference, rtol=0.0, atol=1e-12
@@ -144,8 +149,8 @@ def test_weights_of_the_start_count_frames(four_atoms, swing):
 def test_the_start_uses_the_training_frames_alone(four_atoms, swing):
     x = swing(100)
     chosen = np.arange(60)
-    start, q = initial_model(x, four_atoms, 300.0, 1, 4, training=chosen)
-    alone, _ = initial_model(x[:60], four_atoms, 300.0, 1, 4)
+    start, q = initial_model(x, four_atoms, 300.0, FlowOptions(layers=1, hidden=4), training=chosen)
+    alone, _ = initial_model(x[:60], four_atoms, 300.0, FlowOptions(layers=1, hidden=4))
     assert len(q) == 100
     assert torch.equal(_weights(start), _weights(alone))
 
@@ -190,7 +195,7 @@ def harmonic(four_atoms, dipeptide):
 
 def test_a_harmonic_molecule_gives_its_frequencies_back(four_atoms, harmonic):
     omega, x = harmonic
-    model, _ = initial_model(x, four_atoms, 300.0, 1, 4)
+    model, _ = initial_model(x, four_atoms, 300.0, FlowOptions(layers=1, hidden=4))
     # standard error of a frequency from F frames: ω / √(2F)
     error = (model.omega.double() / omega - 1.0).abs()
     assert error.max() < 4.0 / math.sqrt(2 * len(x))
@@ -262,7 +267,7 @@ def _kill_at(last):
 def test_a_killed_run_resumes_to_the_same_model(
     tmp_path, monkeypatch, four_atoms, swing, weighted, killed_at
 ):
-    monkeypatch.setattr("symplectic_cv.training.PATIENCE", 1000)
+    monkeypatch.setattr("symplectic_cv.training.likelihood.PATIENCE", 1000)
     x = swing(200)
     weights = np.linspace(0.1, 1.0, 200) if weighted else None
     options = TrainingOptions(steps=120, seed=1, **SMALL)
@@ -313,7 +318,7 @@ def test_resuming_a_finished_run_gives_its_model_again(tmp_path, four_atoms, swi
 
 
 def test_progress_is_reported_to_the_last_step(monkeypatch, four_atoms, swing):
-    monkeypatch.setattr("symplectic_cv.training.PATIENCE", 1000)
+    monkeypatch.setattr("symplectic_cv.training.likelihood.PATIENCE", 1000)
     seen = []
     options = TrainingOptions(steps=25, **SMALL)
     _run(four_atoms, swing(100), options, progress=lambda step, row: seen.append((step, row)))

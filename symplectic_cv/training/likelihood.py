@@ -11,10 +11,7 @@ run that is killed and resumed takes the same steps as one that is not.
 from __future__ import annotations
 
 import functools
-import logging
 import math
-import os
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,36 +20,32 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import IterableDataset
 
-from symplectic_cv.coupling import AffineCoupling
 from symplectic_cv.data.split import contiguous_split
-from symplectic_cv.errors import OptionError, OutputError
-from symplectic_cv.flow import coupling_flow, quasi_harmonic_start
+from symplectic_cv.errors import OptionError
+from symplectic_cv.flows.build import Coupling, FlowOptions, build_flow
+from symplectic_cv.flows.coupling import Coupling as CouplingLayer
+from symplectic_cv.flows.point import PointTransformation, quasi_harmonic_start
 from symplectic_cv.frame import EckartFrame, FrameHealth, mean_structure
 from symplectic_cv.model import NeuralCanonicalTransformation
 from symplectic_cv.molecule import Molecule
 from symplectic_cv.momenta import Momenta
 from symplectic_cv.prior import LOG_2PI, HarmonicPrior
+from symplectic_cv.training.loop import WARMUP_STEPS, reached_step, run_loop
 
 LEARNING_RATE = 2e-3
-GRADIENT_CLIP = 10.0
-WARMUP_STEPS = 50
 HEAD_START = 0.15
 """Part of a training in which the first coupling learns alone. It bends the faster modes by the
 slowest, before any coupling can bend the slowest by the faster. A slow torsion is a ring of normal
 modes; with all couplings at once many runs tore it into two modes (alanine dipeptide's ψ)."""
 JOINED = 0.25
 """Part of a training after which all couplings learn; the others join one after the other."""
-EVALUATIONS = 40
-"""Validations in a full-length run, evenly spaced."""
 PATIENCE = 12
 """Validations without an improvement before a run stops early."""
 FEW_FRAMES_PER_DIMENSION = 200
-
-CHECKPOINT = "last.ckpt"
 
 _VALIDATION_SEED = 20200428
 
@@ -64,8 +57,10 @@ class TrainingOptions:
     Attributes:
         steps: optimizer steps at most.
         batch: frames per step.
-        layers: affine couplings.
+        coupling: affine, or monotone rational-quadratic splines: stronger and slower.
+        layers: couplings.
         hidden: width of the two hidden layers of each coupling's network.
+        bins: of each spline.
         momenta: how momenta are drawn.
         momentum_weight: weight of the momentum part of the loss; 1 is the paper's NLL,
             0 the likelihood of configurations alone.
@@ -75,15 +70,24 @@ class TrainingOptions:
 
     steps: int = 5000
     batch: int = 512
+    coupling: Coupling = Coupling.AFFINE
     layers: int = 8
     hidden: int = 64
+    bins: int = 8
     momenta: Momenta = Momenta.RADEMACHER
     momentum_weight: float = 1.0
     seed: int = 0
     device: str = "auto"
 
+    @property
+    def flow(self) -> FlowOptions:
+        return FlowOptions(
+            coupling=self.coupling, layers=self.layers, hidden=self.hidden, bins=self.bins
+        )
+
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "layers", "hidden"):
+        _ = self.flow  # checks what it is made of
+        for name in ("steps", "batch"):
             if getattr(self, name) < 1:
                 raise OptionError(f"--{name} must be at least 1; got {getattr(self, name)}")
         if not 0.0 <= self.momentum_weight < math.inf:
@@ -92,7 +96,7 @@ class TrainingOptions:
             raise OptionError("--device cuda: torch finds no NVIDIA GPU here; use --device cpu")
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"momenta": self.momenta.value}
+        return asdict(self) | {"momenta": self.momenta.value, "coupling": self.coupling.value}
 
 
 @dataclass(frozen=True)
@@ -133,8 +137,7 @@ def initial_model(
     positions: np.ndarray,
     molecule: Molecule,
     temperature: float,
-    layers: int,
-    hidden: int,
+    options: FlowOptions,
     seed: int = 0,
     training: np.ndarray | None = None,
     weights: np.ndarray | None = None,
@@ -145,7 +148,7 @@ def initial_model(
         positions: whole frames, (F, N, 3) in nm.
         molecule: the modelled atoms.
         temperature: in K.
-        layers, hidden: number and width of the couplings.
+        options: which couplings.
         seed: of the initial weights.
         training: indices of the frames that may be used; all where None.
         weights: one per frame, (F,), or None.
@@ -169,9 +172,10 @@ def initial_model(
     start, spread = quasi_harmonic_start(q[chosen], w)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        flow = coupling_flow(start, spread, layers, hidden)
+        flow = build_flow(options, start, spread)
+    assert isinstance(flow, PointTransformation)
     model = NeuralCanonicalTransformation(
-        molecule, temperature, frame, flow, HarmonicPrior(1.0 / spread)
+        molecule, temperature, frame, flow, HarmonicPrior(1.0 / spread), options
     )
     return model.to(torch.float32), q
 
@@ -213,7 +217,7 @@ def negative_log_likelihood(
 
     Their sum is −ln N(T(p, q)), the NLL of phase space; the log-determinant cancels.
     """
-    p_latent, q_latent, log_det = model.flow.push(p, q)
+    p_latent, q_latent, log_det = model.flow.push_with_volume(p, q)
     configuration = -model.prior.log_prob_coordinates(q_latent) - log_det
     momentum = 0.5 * (p_latent * p_latent).sum(-1) + 0.5 * q.shape[-1] * LOG_2PI + log_det
     return configuration, momentum
@@ -282,7 +286,7 @@ class _MaximumLikelihood(L.LightningModule):
     def configure_optimizers(self) -> Any:
         steps = self.options.steps
         warmup = min(WARMUP_STEPS, steps)
-        couplings = [layer for layer in self.model.flow.layers if isinstance(layer, AffineCoupling)]
+        couplings = [layer for layer in self.model.flow.layers if isinstance(layer, CouplingLayer)]
         groups = [{"params": layer.parameters()} for layer in couplings]
         later = np.linspace(HEAD_START, JOINED, max(1, len(couplings) - 1)) * steps
         joins = [0, *(round(step) for step in later[: len(couplings) - 1])]
@@ -300,15 +304,6 @@ class _MaximumLikelihood(L.LightningModule):
             optimizer, [functools.partial(factor, join) for join in joins]
         )
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
-
-
-class _Report(Callback):
-    def __init__(self, progress: Callable[[int, HistoryRow | None], None]) -> None:
-        self.progress = progress
-
-    def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
-        if trainer.global_step % 10 == 0 or trainer.global_step == trainer.max_steps:
-            self.progress(trainer.global_step, module.history[-1] if module.history else None)
 
 
 @dataclass(frozen=True)
@@ -367,8 +362,7 @@ def prepare(
         positions,
         molecule,
         temperature,
-        options.layers,
-        options.hidden,
+        options.flow,
         options.seed,
         training,
         weights,
@@ -406,47 +400,17 @@ def train(
     options, model = prepared.options, prepared.model
     gaussian_nll, _ = validation_nll(model, prepared.validation, prepared.validation_weights)
     module = _MaximumLikelihood(prepared)
-    resumed: Path | None = None
-    first_step = 0
-    if checkpoint_folder is not None and (checkpoint_folder / CHECKPOINT).is_file():
-        resumed = checkpoint_folder / CHECKPOINT
-        first_step = _reached(resumed)
-    keeper = _KeepBest()
-    callbacks: list[Callback] = [
+    first_step = reached_step(checkpoint_folder)
+    ended = run_loop(
+        module,
+        _Batches(prepared, first_step),
+        options.steps,
+        options.device,
+        checkpoint_folder,
+        progress,
         _StopEarly("validation_loss", patience=PATIENCE, min_delta=0.0),
-        keeper,
-    ]
-    if checkpoint_folder is not None:
-        callbacks.append(_KeepLast(checkpoint_folder / CHECKPOINT))
-    if progress is not None:
-        callbacks.append(_Report(progress))
-    torch.set_flush_denormal(True)  # idle weights decay into denormals, 3-5 times slower
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Lightning's advice on workers, which do not help here
-        for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
-            logging.getLogger(name).setLevel(logging.ERROR)
-        trainer = L.Trainer(
-            max_steps=options.steps,
-            accelerator=options.device,
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            val_check_interval=max(1, options.steps // EVALUATIONS),
-            check_val_every_n_epoch=None,
-            gradient_clip_val=GRADIENT_CLIP,
-            callbacks=callbacks,
-        )
-        trainer.fit(
-            module,
-            DataLoader(_Batches(prepared, first_step), batch_size=None),
-            DataLoader(TensorDataset(torch.zeros(1))),
-            ckpt_path=resumed,
-            weights_only=False,
-        )
-    model.to("cpu").load_state_dict(keeper.best)
+    )
+    model.to("cpu").load_state_dict(ended.best)
     model.settle(prepared.training, prepared.training_weights)
     final, _ = validation_nll(model, prepared.validation, prepared.validation_weights)
     return TrainingResult(
@@ -456,7 +420,7 @@ def train(
         gaussian_nll=gaussian_nll,
         health=prepared.health,
         warnings=prepared.warnings,
-        stopped_early=trainer.global_step < options.steps,
+        stopped_early=ended.step < options.steps,
     )
 
 
@@ -466,50 +430,6 @@ class _StopEarly(EarlyStopping):
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         if trainer.global_step > JOINED * (trainer.max_steps or 0):
             super().on_validation_end(trainer, pl_module)
-
-
-def _reached(checkpoint: Path) -> int:
-    """Step of a checkpoint; raises OutputError where it is damaged."""
-    try:
-        return int(torch.load(checkpoint, map_location="cpu", weights_only=False)["global_step"])
-    except Exception as error:  # zipfile, pickle and torch each raise their own
-        raise OutputError(
-            f"{checkpoint}: damaged checkpoint ({type(error).__name__}); train anew in another "
-            "folder"
-        ) from error
-
-
-class _KeepLast(Callback):
-    """Writes Lightning's checkpoint at every validation, whole or not at all."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.path.with_name(f".{self.path.name}.tmp")
-        trainer.save_checkpoint(aside)
-        os.replace(aside, self.path)
-
-
-class _KeepBest(Callback):
-    """Keeps the weights of the least validation loss, across resumptions."""
-
-    def __init__(self) -> None:
-        self.loss = math.inf
-        self.best: dict[str, Any] = {}
-
-    def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
-        loss = float(trainer.callback_metrics["validation_loss"])
-        if loss < self.loss:
-            self.loss = loss
-            self.best = {k: v.detach().cpu().clone() for k, v in module.model.state_dict().items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"loss": self.loss, "best": self.best}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.loss, self.best = state_dict["loss"], state_dict["best"]
 
 
 def check_weights(weights: np.ndarray, n_frames: int) -> np.ndarray:

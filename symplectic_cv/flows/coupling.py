@@ -7,10 +7,12 @@ of the conditioner, no inverse pass.
 Source of the affine form: L. Dinh, J. Sohl-Dickstein, S. Bengio, arXiv:1605.08803.
 """
 
+import warnings
+
 import torch
 from torch import Tensor, nn
 
-from symplectic_cv.layers import PointLayer
+from symplectic_cv.flows.layers import PointLayer
 
 SCALE_BOUND = 2.0
 """Largest |ln g'| of one affine coupling; it keeps extrapolation in a biased run tame."""
@@ -24,7 +26,9 @@ class Conditioner(nn.Module):
 
     def __init__(self, n_in: int, n_out: int, hidden: int) -> None:
         super().__init__()
-        self.first = nn.Linear(n_in, hidden)
+        with warnings.catch_warnings():  # a single coordinate is conditioned on none
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            self.first = nn.Linear(n_in, hidden)
         self.second = nn.Linear(hidden, hidden)
         self.last = nn.Linear(hidden, n_out)
         nn.init.zeros_(self.last.weight)
@@ -43,7 +47,32 @@ class Conditioner(nn.Module):
         return g1 @ self.first.weight
 
 
-class AffineCoupling(PointLayer):
+class Coupling(PointLayer):
+    """What all couplings share: the halves.
+
+    Args:
+        kept, moved: indices of the two halves, together 0 … n−1.
+    """
+
+    kept: Tensor
+    moved: Tensor
+    merge: Tensor
+
+    def __init__(self, kept: Tensor, moved: Tensor) -> None:
+        super().__init__()
+        self.n_moved = int(moved.shape[0])
+        self.register_buffer("kept", kept)
+        self.register_buffer("moved", moved)
+        self.register_buffer("merge", torch.argsort(torch.cat([kept, moved])))
+
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.index_select(-1, self.kept), x.index_select(-1, self.moved)
+
+    def _merge(self, a: Tensor, b: Tensor) -> Tensor:
+        return torch.cat([a, b], -1).index_select(-1, self.merge)
+
+
+class AffineCoupling(Coupling):
     """b' = b · exp(s(a)) + t(a), with |s| < SCALE_BOUND.
 
     Args:
@@ -53,28 +82,15 @@ class AffineCoupling(PointLayer):
         hidden: width of the conditioner.
     """
 
-    kept: Tensor
-    moved: Tensor
-    merge: Tensor
     spread_kept: Tensor
     spread_moved: Tensor
 
     def __init__(self, kept: Tensor, moved: Tensor, spread: Tensor, hidden: int) -> None:
-        super().__init__()
-        self.n_moved = int(moved.shape[0])
+        super().__init__(kept, moved)
         self.scale_bound = SCALE_BOUND
-        self.register_buffer("kept", kept)
-        self.register_buffer("moved", moved)
-        self.register_buffer("merge", torch.argsort(torch.cat([kept, moved])))
         self.register_buffer("spread_kept", spread[kept])
         self.register_buffer("spread_moved", spread[moved])
         self.conditioner = Conditioner(int(kept.shape[0]), 2 * self.n_moved, hidden)
-
-    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return x.index_select(-1, self.kept), x.index_select(-1, self.moved)
-
-    def _merge(self, a: Tensor, b: Tensor) -> Tensor:
-        return torch.cat([a, b], -1).index_select(-1, self.merge)
 
     def _scale_and_shift(self, a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         c, h1, h2 = self.conditioner(a / self.spread_kept)
@@ -121,3 +137,11 @@ class AffineCoupling(PointLayer):
         b_scaled, grow, s, h1, h2 = tape[0], tape[1], tape[2], tape[3], tape[4]
         p_a = p_a + self._pull_shear(p_b, b_scaled, s, h1, h2)
         return self._merge(p_a, p_b * grow)
+
+    def pull(self, p_new: Tensor, q_new: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = self._split(q_new)
+        p_a, p_b = self._split(p_new)
+        s, t, h1, h2 = self._scale_and_shift(a)
+        b_scaled = b - t
+        p_a = p_a + self._pull_shear(p_b, b_scaled, s, h1, h2)
+        return self._merge(p_a, p_b * s.exp()), self._merge(a, b_scaled * (-s).exp())

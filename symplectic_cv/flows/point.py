@@ -11,18 +11,18 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from symplectic_cv.coupling import AffineCoupling
 from symplectic_cv.errors import FrameError
-from symplectic_cv.layers import ModeOrder, NormalModes, PointLayer
+from symplectic_cv.flows.canonical import CanonicalTransformation
+from symplectic_cv.flows.layers import NormalModes, PointLayer
 
 
-class PointTransformation(nn.Module):
+class PointTransformation(CanonicalTransformation):
     """Composition of point layers, applied first to last.
 
     Example:
         >>> flow = PointTransformation([NormalModes(torch.eye(4), torch.zeros(4))])
         >>> p, q = torch.randn(2, 5, 4)
-        >>> P, Q, log_det = flow.push(p, q)
+        >>> P, Q = flow.push(p, q)
         >>> torch.equal(Q, q)
         True
     """
@@ -47,7 +47,10 @@ class PointTransformation(nn.Module):
             log_det = log_det + change
         return latent, log_det
 
-    def push(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def push(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        return self.push_with_volume(p, q)[:2]
+
+    def push_with_volume(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(P, Q, ln|det ∂Q/∂q|) from momenta and coordinates (..., n)."""
         log_det = torch.zeros(q.shape[:-1], dtype=q.dtype, device=q.device)
         for layer in self.layers:
@@ -56,12 +59,9 @@ class PointTransformation(nn.Module):
         return p, q, log_det
 
     def pull(self, p_latent: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """(p, q) from latent momenta and coordinates: the exact inverse of `push`."""
-        q = latent
-        p = p_latent
+        p, q = p_latent, latent
         for layer in reversed(self.layers):
-            q, _ = layer.inverse(q)  # type: ignore[operator]
-            p = layer.pull_back(p, layer.record(q)[1])  # type: ignore[operator]
+            p, q = layer.pull(p, q)  # type: ignore[operator]
         return p, q
 
 
@@ -108,33 +108,3 @@ def quasi_harmonic_start(
         )
     order = torch.arange(n - 1, -1, -1)
     return NormalModes(vectors[:, order].contiguous(), shift), variance[order].sqrt()
-
-
-def mode_halves(n: int, coupling: int) -> tuple[Tensor, Tensor]:
-    """Kept and moved modes of a coupling, out of n ordered from slow to fast.
-
-    Two ways to halve the modes take turns, two couplings each: 0 1 4 5 8 9 … against
-    2 3 6 7 …, then 0 3 4 7 8 … against 1 2 5 6 …. The half with the slowest mode is the
-    first to condition.
-
-    A slow torsion moves on a ring, which the normal modes show as two: the torsion and its
-    curvature. The first way keeps the two slowest modes together and bends the next two,
-    their curvature; the second also lets the two slowest bend one another. With 0 2 4 …
-    against 1 3 5 … alone the ring was torn into two modes (alanine dipeptide's ψ).
-    """
-    index = torch.arange(n)
-    way = coupling // 2 % 2
-    first = (index + way) // 2 % 2 == 0
-    halves = index[first], index[~first]
-    return halves if coupling % 2 == 0 else (halves[1], halves[0])
-
-
-def coupling_flow(
-    start: NormalModes, spread: Tensor, n_couplings: int, hidden: int
-) -> PointTransformation:
-    """The default transformation: normal modes, affine couplings, an order of the modes."""
-    n = spread.shape[0]
-    couplings = [
-        AffineCoupling(*mode_halves(n, place), spread, hidden) for place in range(n_couplings)
-    ]
-    return PointTransformation([start, *couplings, ModeOrder(torch.arange(n))])

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 class PointLayer(nn.Module):
     """A bijection of coordinates (..., n) together with its lift to the momenta.
 
-    A new kind of layer implements the five methods below; all of them treat the last
-    dimension as the coordinates and take at least one batch dimension.
+    A new kind of layer implements the methods below, of which `pull` may be left as it is;
+    all of them treat the last dimension as the coordinates and take at least one batch
+    dimension.
     """
 
     def forward(self, q: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,6 +36,11 @@ class PointLayer(nn.Module):
     def pull_back(self, p_new: Tensor, tape: list[Tensor]) -> Tensor:
         """p = p' · ∂q'/∂q with the tape of `record(q)`: the reverse pass, written by hand."""
         raise NotImplementedError
+
+    def pull(self, p_new: Tensor, q_new: Tensor) -> tuple[Tensor, Tensor]:
+        """(p, q) from (p', q'): undoes `push`."""
+        q, _ = self.inverse(q_new)
+        return self.pull_back(p_new, self.record(q)[1]), q
 
 
 def _no_volume(q: Tensor) -> Tensor:
@@ -98,3 +104,40 @@ class ModeOrder(PointLayer):
 
     def pull_back(self, p_new: Tensor, tape: list[Tensor]) -> Tensor:
         return p_new.index_select(-1, self.inverse_order)
+
+
+class Rotation(PointLayer):
+    """q' = q exp(A) with a learned skew-symmetric A: a rotation to normal modes.
+
+    Its lift turns the momenta alike: the orthogonal special case of the linear symplectic
+    layer (the paper, appendix A.1). Starts as the identity.
+    """
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        self.generator = nn.Parameter(torch.zeros(n, n))
+
+    def matrix(self) -> Tensor:
+        """exp(A), orthogonal, (n, n)."""
+        return torch.linalg.matrix_exp(self.generator - self.generator.t())
+
+    def forward(self, q: Tensor) -> tuple[Tensor, Tensor]:
+        return q @ self.matrix(), _no_volume(q)
+
+    def inverse(self, q_new: Tensor) -> tuple[Tensor, Tensor]:
+        return q_new @ self.matrix().t(), _no_volume(q_new)
+
+    def push(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        matrix = self.matrix()
+        return p @ matrix, q @ matrix, _no_volume(q)
+
+    def record(self, q: Tensor) -> tuple[Tensor, list[Tensor]]:
+        matrix = self.matrix()
+        return q @ matrix, [matrix]
+
+    def pull_back(self, p_new: Tensor, tape: list[Tensor]) -> Tensor:
+        return p_new @ tape[0].t()
+
+    def pull(self, p_new: Tensor, q_new: Tensor) -> tuple[Tensor, Tensor]:
+        back = self.matrix().t()
+        return p_new @ back, q_new @ back

@@ -1,0 +1,1 @@
+"""Canonical transformations: point, linear and continuous flows, and their chains."""

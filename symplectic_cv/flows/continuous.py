@@ -1,0 +1,262 @@
+"""Continuous symplectic flows: dλ/dt = ∇G(λ) J for a scalar generating function G.
+
+With λ = (p, q) these are Hamilton's equations of G, ṗ = −∂G/∂q and q̇ = ∂G/∂p; integrating
+them from 0 to τ is a canonical transformation if the integrator is symplectic. Both
+integrators here are, they are symmetric in time, so that the step −h undoes the step h, and
+both rise to order 4 by composition:
+
+* leapfrog, explicit and exact to rounding, for a separable G = T(p) + U(q);
+* the implicit midpoint rule for any G, solved to a tolerance near rounding.
+
+Sources: the paper, appendix A.2; E. Hairer, C. Lubich, G. Wanner, Geometric Numerical
+Integration (2006), sections II.4 and VI.4; H. Yoshida, Phys. Lett. A 150, 262 (1990).
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import torch
+from torch import Tensor, nn
+
+from symplectic_cv.errors import OptionError
+from symplectic_cv.flows.canonical import CanonicalTransformation, half_dimension
+
+MOST_ITERATIONS = 200
+"""Rounds of the midpoint rule's solver before it is told that it does not converge."""
+
+WEIGHT_BOUND = 4.0
+"""Softly bounds the output weights of a generating function, so that training cannot leave the
+step sizes at which the midpoint rule converges."""
+
+
+class Integrator(str, Enum):
+    LEAPFROG = "leapfrog"
+    MIDPOINT = "midpoint"
+
+
+class ScalarNetwork(nn.Module):
+    """x (..., d) → a scalar, two hidden tanh layers, with its gradient written by hand.
+
+    It starts at zero with zero gradient, so that a flow it generates starts as the identity.
+    """
+
+    def __init__(self, dimension: int, hidden: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(dimension, hidden)
+        self.second = nn.Linear(hidden, hidden)
+        self.last = nn.Parameter(torch.zeros(hidden))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.second(torch.tanh(self.first(x))))
+        return h @ self._weights()
+
+    def gradient(self, x: Tensor) -> Tensor:
+        """∂/∂x, (..., d)."""
+        h1 = torch.tanh(self.first(x))
+        h2 = torch.tanh(self.second(h1))
+        back = ((1.0 - h2 * h2) * self._weights()) @ self.second.weight
+        return ((1.0 - h1 * h1) * back) @ self.first.weight
+
+    def _weights(self) -> Tensor:
+        return WEIGHT_BOUND * torch.tanh(self.last / WEIGHT_BOUND)
+
+
+class GeneratingFunction(nn.Module):
+    """G(p, q) and its partial derivatives; your own G implements `gradients`.
+
+    Attributes:
+        separable: whether G = T(p) + U(q), which leapfrog needs.
+    """
+
+    separable = False
+
+    def gradients(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        """(∂G/∂p, ∂G/∂q), (..., n) each."""
+        raise NotImplementedError
+
+
+class SeparableNetwork(GeneratingFunction):
+    """G = T(p) + U(q), a network each."""
+
+    separable = True
+
+    def __init__(self, phase_space_dimension: int, hidden: int = 32) -> None:
+        super().__init__()
+        n = half_dimension(phase_space_dimension)
+        self.kinetic = ScalarNetwork(n, hidden)
+        self.potential = ScalarNetwork(n, hidden)
+
+    def forward(self, p: Tensor, q: Tensor) -> Tensor:
+        return self.kinetic(p) + self.potential(q)
+
+    def gradients(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        return self.kinetic.gradient(p), self.potential.gradient(q)
+
+
+class GeneralNetwork(GeneratingFunction):
+    """G(p, q), one network of all of phase space."""
+
+    def __init__(self, phase_space_dimension: int, hidden: int = 32) -> None:
+        super().__init__()
+        half_dimension(phase_space_dimension)
+        self.network = ScalarNetwork(phase_space_dimension, hidden)
+
+    def forward(self, p: Tensor, q: Tensor) -> Tensor:
+        return self.network(torch.cat([p, q], -1))
+
+    def gradients(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        n = p.shape[-1]
+        both = self.network.gradient(torch.cat([p, q], -1))
+        return both[..., :n], both[..., n:]
+
+
+class ContinuousSymplectic(CanonicalTransformation):
+    """The flow of a generating function over a time τ.
+
+    Args:
+        generator: G.
+        integrator: leapfrog for a separable G only, midpoint for any.
+        duration: τ.
+        steps: of size τ / steps.
+        order: 2, or 4 (three times the work per step).
+        tolerance: of the midpoint rule's solver, in units of rounding of the largest
+            coordinate.
+
+    Raises:
+        OptionError: leapfrog with a G that is not separable; an order, duration or number
+            of steps that makes no sense.
+
+    Example:
+        >>> flow = ContinuousSymplectic(GeneralNetwork(4), Integrator.MIDPOINT, steps=4)
+        >>> p, q = torch.randn(2, 5, 2)
+        >>> back = flow.pull(*flow.push(p, q))
+    """
+
+    def __init__(
+        self,
+        generator: GeneratingFunction,
+        integrator: Integrator = Integrator.MIDPOINT,
+        duration: float = 1.0,
+        steps: int = 4,
+        order: int = 2,
+        tolerance: float = 8.0,
+    ) -> None:
+        super().__init__()
+        integrator = Integrator(integrator)
+        if integrator is Integrator.LEAPFROG and not generator.separable:
+            raise OptionError(
+                "leapfrog integrates only a separable generating function, G = T(p) + U(q): use "
+                "--generator separable, or --integrator midpoint for a general one"
+            )
+        if order not in (2, 4):
+            raise OptionError(f"--order must be 2 or 4; got {order}")
+        if steps < 1 or not 0.0 < duration < float("inf"):
+            raise OptionError(
+                f"a continuous flow needs a positive duration and at least one step; got "
+                f"{duration} and {steps}"
+            )
+        self.generator = generator
+        self.integrator = integrator
+        self.duration = duration
+        self.steps = steps
+        self.order = order
+        self.tolerance = tolerance
+
+    def push(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+        return self._integrate(p, q, self.duration / self.steps)
+
+    def pull(self, p_latent: Tensor, latent: Tensor) -> tuple[Tensor, Tensor]:
+        return self._integrate(p_latent, latent, -self.duration / self.steps)
+
+    def _integrate(self, p: Tensor, q: Tensor, h: float) -> tuple[Tensor, Tensor]:
+        step = self._leapfrog if self.integrator is Integrator.LEAPFROG else self._midpoint
+        for _ in range(self.steps):
+            for part in substeps(self.order):
+                p, q = step(p, q, part * h)
+        return p, q
+
+    def _leapfrog(self, p: Tensor, q: Tensor, h: float) -> tuple[Tensor, Tensor]:
+        p = p - 0.5 * h * self.generator.gradients(p, q)[1]
+        q = q + h * self.generator.gradients(p, q)[0]
+        return p - 0.5 * h * self.generator.gradients(p, q)[1], q
+
+    def _midpoint(self, p: Tensor, q: Tensor, h: float) -> tuple[Tensor, Tensor]:
+        """x' = x + h f(m) with m = (x + x')/2, the fixed point of m = x + ½h f(m)."""
+        n = p.shape[-1]
+        x = torch.cat([p, q], -1)
+        with torch.no_grad():
+            m = self._fixed_point(x, h)
+        if torch.is_grad_enabled():
+            m = self._with_gradient(x, m, h)
+        moved = 2.0 * m - x
+        return moved[..., :n], moved[..., n:]
+
+    def _field(self, x: Tensor) -> Tensor:
+        """f(x) = ∇G(x) J = (−∂G/∂q, ∂G/∂p)."""
+        n = x.shape[-1] // 2
+        by_p, by_q = self.generator.gradients(x[..., :n], x[..., n:])
+        return torch.cat([-by_q, by_p], -1)
+
+    def _fixed_point(self, x: Tensor, h: float) -> Tensor:
+        m = x
+        if x.numel() == 0:
+            return m
+        last = float("inf")
+        limit = self.tolerance * torch.finfo(x.dtype).eps
+        for _ in range(MOST_ITERATIONS):
+            new = x + 0.5 * h * self._field(m)
+            change = float((new - m).abs().max() / new.abs().max().clamp(min=1.0))
+            m = new
+            # a little above the tolerance, rounding can end the progress: that is as good
+            if change <= limit or (change < 16 * limit and change >= last):
+                return m
+            if not change < float("inf"):
+                break
+            last = change
+        raise OptionError(
+            f"the midpoint rule does not converge with a time step of {abs(h):g}: give more "
+            "integration steps (--integration-steps)"
+        )
+
+    def _with_gradient(self, x: Tensor, m: Tensor, h: float) -> Tensor:
+        """The solved m as a function of x and of the weights.
+
+        By the implicit function theorem a cotangent g of m becomes v = g + ½h (∂f/∂m)ᵀ v,
+        solved by the same iteration; v then goes to x and to the weights.
+        """
+        solved = x + 0.5 * h * self._field(m.detach())
+        if not solved.requires_grad:
+            return solved
+        start = m.detach().requires_grad_(True)
+        with torch.enable_grad():
+            field = self._field(start)
+        limit = self.tolerance * torch.finfo(x.dtype).eps
+
+        def solve(g: Tensor) -> Tensor:
+            if torch.is_grad_enabled():  # only under create_graph=True
+                raise RuntimeError("the midpoint rule has first derivatives only")
+            v, last = g, float("inf")
+            for _ in range(MOST_ITERATIONS):
+                (turned,) = torch.autograd.grad(field, start, v, retain_graph=True)
+                new = g + 0.5 * h * turned
+                change = float((new - v).abs().max() / new.abs().max().clamp(min=1e-30))
+                v = new
+                if change <= limit or (change < 16 * limit and change >= last):
+                    return v
+                last = change
+            raise OptionError(
+                f"the gradient of the midpoint rule does not converge with a time step of "
+                f"{abs(h):g}: give more integration steps (--integration-steps)"
+            )
+
+        solved.register_hook(solve)
+        return solved
+
+
+def substeps(order: int) -> tuple[float, ...]:
+    """Fractions of one step: one for order 2, Yoshida's three for order 4."""
+    if order == 2:
+        return (1.0,)
+    outer = 1.0 / (2.0 - 2.0 ** (1.0 / 3.0))
+    return (outer, 1.0 - 2.0 * outer, outer)

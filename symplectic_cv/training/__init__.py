@@ -1,0 +1,1 @@
+"""Learning: maximum likelihood on frames, and variationally from a Hamiltonian alone."""

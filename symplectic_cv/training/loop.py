@@ -1,0 +1,160 @@
+"""The loop that both ways of learning share: Lightning's, with checkpoints and the best weights.
+
+A module logs `validation_loss`, keeps its rows in `history`, and has the trained model as
+`model`. Every batch follows from (seed, step) alone, so that a run that is killed and
+resumed takes the same steps as one that is not.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+
+from symplectic_cv.errors import OutputError
+
+GRADIENT_CLIP = 10.0
+WARMUP_STEPS = 50
+EVALUATIONS = 40
+"""Validations in a full-length run, evenly spaced."""
+CHECKPOINT = "last.ckpt"
+
+Progress = Callable[[int, Any], None]
+"""Called with the step and the last row of the history, or None."""
+
+
+@dataclass(frozen=True)
+class LoopEnd:
+    """Where a loop ended: the last step, and the weights of the least validation loss."""
+
+    step: int
+    best: dict[str, Tensor]
+
+
+def run_loop(
+    module: L.LightningModule,
+    batches: IterableDataset,
+    steps: int,
+    device: str,
+    checkpoint_folder: Path | None = None,
+    progress: Progress | None = None,
+    *more: Callback,
+) -> LoopEnd:
+    """Runs a training to its end, or on from the checkpoint in its folder.
+
+    Args:
+        module: what to train; see above.
+        batches: endless, from `reached_step` on.
+        steps: optimizer steps at most.
+        device: `auto`, `cpu` or `cuda`.
+        checkpoint_folder: where checkpoints are kept; a run found there is resumed.
+        progress: called every few steps.
+        more: further callbacks of Lightning.
+    """
+    resumed: Path | None = None
+    if checkpoint_folder is not None and (checkpoint_folder / CHECKPOINT).is_file():
+        resumed = checkpoint_folder / CHECKPOINT
+    keeper = _KeepBest()
+    callbacks: list[Callback] = [*more, keeper]
+    if checkpoint_folder is not None:
+        callbacks.append(_KeepLast(checkpoint_folder / CHECKPOINT))
+    if progress is not None:
+        callbacks.append(_Report(progress))
+    torch.set_flush_denormal(True)  # idle weights decay into denormals, 3-5 times slower
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice on workers, which do not help here
+        for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        trainer = L.Trainer(
+            max_steps=steps,
+            accelerator=device,
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            val_check_interval=max(1, steps // EVALUATIONS),
+            check_val_every_n_epoch=None,
+            gradient_clip_val=GRADIENT_CLIP,
+            callbacks=callbacks,
+        )
+        trainer.fit(
+            module,
+            DataLoader(batches, batch_size=None),
+            DataLoader(TensorDataset(torch.zeros(1))),
+            ckpt_path=resumed,
+            weights_only=False,
+        )
+    return LoopEnd(step=trainer.global_step, best=keeper.best)
+
+
+def reached_step(checkpoint_folder: Path | None) -> int:
+    """Step of the checkpoint in a folder, 0 where there is none.
+
+    Raises:
+        OutputError: the checkpoint is damaged.
+    """
+    if checkpoint_folder is None or not (checkpoint_folder / CHECKPOINT).is_file():
+        return 0
+    checkpoint = checkpoint_folder / CHECKPOINT
+    try:
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=False)["global_step"])
+    except Exception as error:  # zipfile, pickle and torch each raise their own
+        raise OutputError(
+            f"{checkpoint}: damaged checkpoint ({type(error).__name__}); train anew in another "
+            "folder"
+        ) from error
+
+
+class _Report(Callback):
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
+        if trainer.global_step % 10 == 0 or trainer.global_step == trainer.max_steps:
+            self.progress(trainer.global_step, module.history[-1] if module.history else None)
+
+
+class _KeepLast(Callback):
+    """Writes Lightning's checkpoint at every validation, whole or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path.with_name(f".{self.path.name}.tmp")
+        trainer.save_checkpoint(aside)
+        os.replace(aside, self.path)
+
+
+class _KeepBest(Callback):
+    """Keeps the weights of the least validation loss, across resumptions."""
+
+    def __init__(self) -> None:
+        self.loss = math.inf
+        self.best: dict[str, Any] = {}
+
+    def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
+        loss = float(trainer.callback_metrics["validation_loss"])
+        if loss < self.loss:
+            self.loss = loss
+            self.best = {k: v.detach().cpu().clone() for k, v in module.model.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"loss": self.loss, "best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.loss, self.best = state_dict["loss"], state_dict["best"]

@@ -1,0 +1,368 @@
+"""Learning from a Hamiltonian alone, without any data (the paper, III.B.1).
+
+The loss is the variational free energy L = E[ln ρ(x) + βH(x)] ≥ −ln Z over samples
+x = T⁻¹(z), z ~ N, of all of phase space; its excess is KL(ρ‖π). Gradients go through the
+samples. Three things make it work:
+
+* of ln ρ only the way through x is differentiated: the rest averages to zero, and without
+  it the gradient has no noise where the model is exact (G. Roeder, Y. Wu, D. Duvenaud,
+  arXiv:1703.09194);
+* a part of each batch is drawn from a wider Gaussian and weighted back, so that a map
+  cannot hide folds where its own samples seldom go;
+* the learning starts cold, in one minimum, and is heated (`hamiltonians.start`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.func import functional_call
+from torch.utils.data import IterableDataset
+
+from symplectic_cv.errors import HamiltonianError, OptionError
+from symplectic_cv.flows.build import FlowOptions, build_flow
+from symplectic_cv.flows.layers import NormalModes, Rotation
+from symplectic_cv.flows.linear import LinearSymplectic
+from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
+from symplectic_cv.hamiltonians.start import Start
+from symplectic_cv.phase_space import PhaseSpaceModel
+from symplectic_cv.prior import HarmonicPrior
+from symplectic_cv.training.loop import WARMUP_STEPS, Progress, reached_step, run_loop
+
+HEATED = 0.6
+"""Part of a training after which the potential has its full temperature."""
+WIDE_SHARE = 0.25
+"""Part of each batch that is drawn from the wider Gaussian."""
+LINEAR_RATE = 5.0
+"""Learning rate of rotations, linear layers and frequencies in units of that of the networks."""
+VALIDATION_SAMPLES = 8192
+POLISH_SAMPLES = 2048
+POLISH_ITERATIONS = 3000
+
+_VALIDATION_SEED = 20200428
+
+
+@dataclass(frozen=True)
+class VariationalOptions:
+    """What a user may choose about learning from a Hamiltonian.
+
+    Attributes:
+        flow: which canonical transformation.
+        steps: optimizer steps.
+        batch: phase-space samples per step.
+        learning_rate: of Adam at its highest.
+        seed: of the start, the initial weights and the samples.
+        device: `auto`, `cpu` or `cuda`.
+    """
+
+    flow: FlowOptions = field(default_factory=FlowOptions)
+    steps: int = 5000
+    batch: int = 512
+    learning_rate: float = 2e-3
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"--{name} must be at least 1; got {getattr(self, name)}")
+        if not 0.0 < self.learning_rate < math.inf:
+            raise OptionError(f"--learning-rate must be positive; got {self.learning_rate}")
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise OptionError("--device cuda: torch finds no NVIDIA GPU here; use --device cpu")
+
+    def to_json(self) -> dict[str, Any]:
+        rest = {key: value for key, value in asdict(self).items() if key != "flow"}
+        return rest | self.flow.to_json()
+
+
+@dataclass(frozen=True)
+class VariationalRow:
+    """One line of history.csv; free energies are −ln Z in nats, upper bounds.
+
+    `train_bound` is the loss over the steps since the last row, at the factor `cold` on the
+    potential; `free_energy_bound` that of the full temperature, on fixed samples.
+    """
+
+    step: int
+    train_bound: float
+    free_energy_bound: float
+    standard_error: float
+    cold: float
+    learning_rate: float
+
+
+@dataclass
+class VariationalResult:
+    """A model learned from a Hamiltonian, best weights, slowest mode first, and its history."""
+
+    model: PhaseSpaceModel
+    history: list[VariationalRow]
+
+
+def initial_model(start: Start, options: VariationalOptions) -> PhaseSpaceModel:
+    """The Gaussian start as a model in float32, its potential `start.cold` times as steep."""
+    modes = NormalModes(start.rotation, start.shift)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        flow = build_flow(options.flow, modes, start.spread)
+    prior = HarmonicPrior(start.omega * math.sqrt(start.cold))
+    return PhaseSpaceModel(flow, prior, options.flow).to(torch.float32)
+
+
+def train_variational(
+    model: PhaseSpaceModel,
+    reduced: ReducedHamiltonian,
+    cold: float,
+    options: VariationalOptions,
+    checkpoint_folder: Path | None = None,
+    progress: Progress | None = None,
+) -> VariationalResult:
+    """Learns a canonical transformation from a Hamiltonian.
+
+    Args:
+        model: the start; it is trained in place.
+        reduced: the Hamiltonian at its temperature.
+        cold: factor on the potential at the first step; 1 learns at full temperature.
+        options: of the training; its flow is the model's.
+        checkpoint_folder: where checkpoints are kept; a run found there is resumed.
+        progress: called with the step and the last row of the history.
+
+    Raises:
+        HamiltonianError: an energy or its gradient that is not a number.
+    """
+    module = _FreeEnergy(model, reduced, cold, options)
+    batches = _LatentSamples(model.dimension, options, reached_step(checkpoint_folder))
+    ended = run_loop(module, batches, options.steps, options.device, checkpoint_folder, progress)
+    model.to("cpu").load_state_dict(ended.best)
+    model.put_slowest_first()
+    return VariationalResult(model.eval(), module.history)
+
+
+def free_energy_terms(
+    model: PhaseSpaceModel, reduced: ReducedHamiltonian, p: Tensor, q: Tensor, heat: float = 1.0
+) -> Tensor:
+    """ln ρ(x) + βH(x) in nats, (B,), of which the weights of ρ see no gradient."""
+    frozen = {name: value.detach() for name, value in model.named_parameters()}
+    log_density = functional_call(model, frozen, (p, q))
+    return log_density + reduced.capped(reduced.energy(p, q, heat), heat)
+
+
+def wide_scale(dimension: int) -> float:
+    """Standard deviation of the wider Gaussian: 1.5 for two coordinates, less for more of them."""
+    return math.sqrt(1.0 + 1.25 * math.sqrt(2.0 / max(2, dimension)))
+
+
+class _LatentSamples(IterableDataset):
+    """Endless batches (P, ω Q, weight); batch number `step` is always the same one."""
+
+    def __init__(self, dimension: int, options: VariationalOptions, first_step: int) -> None:
+        self.dimension = dimension
+        self.options = options
+        self.first_step = first_step
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        generator = torch.Generator()
+        step = self.first_step
+        while True:
+            generator.manual_seed(self.options.seed * 1_000_003 + step)
+            yield draw_latent(self.options.batch, self.dimension, generator)
+            step += 1
+
+
+def draw_latent(
+    n_samples: int, dimension: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Samples of z ~ N by a mixture with a wider Gaussian, and their weights.
+
+    Returns:
+        Momenta P and scaled coordinates ωQ, (n_samples, n) each, float32, and the weights
+        N(z) / mixture(z), (n_samples,), of expectation one.
+    """
+    wide = wide_scale(dimension)
+    n_wide = round(WIDE_SHARE * n_samples)
+    z = torch.randn(n_samples, 2 * dimension, generator=generator)
+    z[:n_wide] *= wide
+    square = (z * z).sum(-1)
+    log_ratio = 0.5 * square * (1.0 - wide**-2) - 2 * dimension * math.log(wide)
+    share = n_wide / n_samples
+    weights = 1.0 / (1.0 - share + share * log_ratio.exp())
+    return z[:, :dimension], z[:, dimension:], weights
+
+
+def linear_parameters(model: PhaseSpaceModel) -> list[torch.nn.Parameter]:
+    """The weights of rotations, linear layers and frequencies, all but those of the networks."""
+    found = list(model.prior.parameters())
+    for module in model.flow.modules():
+        if isinstance(module, (Rotation, LinearSymplectic)):
+            found += module.parameters()
+    return found
+
+
+def whitened_latent(n_samples: int, dimension: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Momenta P and scaled coordinates ωQ, float64, whose first two moments are exact."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(n_samples, 2 * dimension, generator=generator, dtype=torch.float64)
+    z = z - z.mean(0)
+    root = torch.linalg.cholesky(z.T @ z / n_samples)
+    z = torch.linalg.solve_triangular(root, z.T, upper=False).T
+    return z[:, :dimension], z[:, dimension:]
+
+
+@torch.no_grad()
+def validation_bound(model: PhaseSpaceModel, reduced: ReducedHamiltonian) -> tuple[float, float]:
+    """The free-energy bound in nats and its standard error, on samples of a fixed seed."""
+    generator = torch.Generator().manual_seed(_VALIDATION_SEED)
+    terms, shares = [], []
+    omega = model.prior.omega
+    for _part in range(VALIDATION_SAMPLES // 2048):
+        p, scaled, weights = draw_latent(2048, model.dimension, generator)
+        p, q = model.flow.pull(p.to(omega), scaled.to(omega) / omega)
+        terms.append(free_energy_terms(model, reduced, p, q))
+        shares.append(weights)
+    return weighted_mean(torch.cat(terms).cpu(), torch.cat(shares))
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> tuple[float, float]:
+    """Σ w v / Σ w of independent samples, (B,) each, and its standard error."""
+    v, w = values.to(torch.float64), weights.to(torch.float64)
+    mean = (w * v).sum() / w.sum()
+    return float(mean), float((w * (v - mean)).square().sum().sqrt() / w.sum())
+
+
+class _FreeEnergy(L.LightningModule):
+    def __init__(
+        self,
+        model: PhaseSpaceModel,
+        reduced: ReducedHamiltonian,
+        cold: float,
+        options: VariationalOptions,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.reduced = reduced
+        self.cold = cold
+        self.options = options
+        self.running: list[Tensor] = []
+        self.history: list[VariationalRow] = []
+
+    def _heat(self) -> float:
+        """Factor on the potential, from `cold` to 1 in equal ratios."""
+        left = max(0.0, 1.0 - self.global_step / (HEATED * self.options.steps))
+        return self.cold**left
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
+        p_latent, scaled, weights = batch
+        p, q = self.model.flow.pull(p_latent, scaled / self.model.prior.omega)
+        terms = free_energy_terms(self.model, self.reduced, p, q, self._heat())
+        loss = (weights * terms).mean()
+        if not torch.isfinite(loss):
+            raise HamiltonianError(
+                f"{self.reduced.hamiltonian.name}: the free energy is not a finite number at step "
+                f"{self.global_step}: the energy is infinite where the model samples; soften its "
+                "core, or lower --learning-rate"
+            )
+        self.running.append(loss.detach())
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        for parameter in self.model.parameters():
+            if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
+                raise HamiltonianError(
+                    f"{self.reduced.hamiltonian.name}: the gradient of its energy is not finite "
+                    f"at step {self.global_step}: keep energies differentiable everywhere"
+                )
+
+    def validation_step(self, _batch: Tensor, _: int) -> None:
+        bound, standard_error = validation_bound(self.model, self.reduced)
+        # while it is cold a bound says little, and the weights are not kept
+        self.log("validation_loss", bound if self._heat() == 1.0 else 1e30 + 0.0 * bound)
+        if self.trainer.sanity_checking or not self.running:
+            return
+        self.history.append(
+            VariationalRow(
+                step=self.global_step,
+                train_bound=float(torch.stack(self.running).mean()),
+                free_energy_bound=bound,
+                standard_error=standard_error,
+                cold=self._heat(),
+                learning_rate=self.trainer.optimizers[0].param_groups[0]["lr"],
+            )
+        )
+        self.running.clear()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = [asdict(row) for row in self.history]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = [VariationalRow(**row) for row in checkpoint["history"]]
+
+    def configure_optimizers(self) -> Any:
+        steps = self.options.steps
+
+        def factor(step: int) -> float:
+            rise = min(1.0, (step + 1) / min(WARMUP_STEPS, steps))
+            return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+        # rotations, linear layers and frequencies have far to go and bend nothing
+        rest = linear_parameters(self.model)
+        bending = [p for p in self.model.parameters() if all(p is not other for other in rest)]
+        rate = self.options.learning_rate
+        groups = [
+            {"params": parameters, "lr": factor * rate}
+            for parameters, factor in ((bending, 1.0), (rest, LINEAR_RATE))
+            if parameters
+        ]
+        optimizer = torch.optim.Adam(groups, lr=rate)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+
+
+def polish(model: PhaseSpaceModel, reduced: ReducedHamiltonian, seed: int = 0) -> bool:
+    """Ends a learning with a quasi-Newton search of the linear parts and the frequencies.
+
+    Modes of nearly the same frequency pull only weakly apart, which a stochastic search
+    follows slowly. Here the samples stay the same and their second moments are exactly
+    those of N, so that for a harmonic Hamiltonian the average over them is exact.
+
+    Returns:
+        Whether the bound became better on other samples; if not, the model is as before.
+    """
+    linear = linear_parameters(model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    dtype = model.dtype
+    bound, _ = validation_bound(model, reduced)
+    model.double()
+    linear = linear_parameters(model)
+    p_latent, scaled = whitened_latent(POLISH_SAMPLES, model.dimension, seed)
+    search = torch.optim.LBFGS(
+        linear,
+        max_iter=POLISH_ITERATIONS,
+        history_size=30,
+        tolerance_grad=1e-9,
+        tolerance_change=1e-12,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        search.zero_grad()
+        p, q = model.flow.pull(p_latent, scaled / model.prior.omega)
+        energy = reduced.capped(reduced.energy(p, q))
+        loss = model.prior.log_omega.sum() + energy.mean()
+        loss.backward()
+        return loss
+
+    search.step(closure)  # type: ignore[arg-type]
+    model.to(dtype)
+    after, _ = validation_bound(model, reduced)
+    if not after < bound:
+        model.load_state_dict(before)
+        return False
+    return True
