@@ -30,6 +30,8 @@ class NeuralCanonicalTransformation(PhaseSpaceModel):
     Source: the paper (Phys. Rev. X 10, 021020), section III.
     """
 
+    flow: PointTransformation
+
     def __init__(
         self,
         molecule: Molecule,

@@ -111,10 +111,14 @@ def build_flow(options: FlowOptions, start: NormalModes, spread: Tensor) -> Cano
     n = spread.shape[0]
     last = ModeOrder(torch.arange(n))
     if options.flow is Flow.POINT:
-        layers: list[PointLayer] = [Rotation(n)] if options.rotation else []
+        layers: list[PointLayer] = [Rotation(n), Rotation(n)] if options.rotation else []
         layers += [_coupling(options, spread, place) for place in range(options.layers)]
         return PointTransformation([start, *layers, last])
-    parts: list[CanonicalTransformation] = [PointTransformation([start]), LinearSymplectic(2 * n)]
+    parts: list[CanonicalTransformation] = [
+        PointTransformation([start]),
+        LinearSymplectic(2 * n),
+        LinearSymplectic(2 * n),
+    ]
     if options.flow is Flow.CONTINUOUS:
         network = SeparableNetwork if options.generator is Generator.SEPARABLE else GeneralNetwork
         parts.append(

@@ -96,6 +96,23 @@ def spline_argument(y: Tensor, bin: list[Tensor]) -> Tensor:
     return x + (torch.clamp(x, x0, x0 + w) - x).detach()
 
 
+def spline_by_bin(x: Tensor, bin: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """∂y/∂(width, height, d0, d1) of a bin at x, its corner kept in place."""
+    x0, w, h, d0, d1 = bin[0], bin[2], bin[3], bin[4], bin[5]
+    s = h / w
+    t = (x - x0) / w
+    tt = t * (1.0 - t)
+    above = s * t * t + d0 * tt
+    below = s + (d0 + d1 - 2.0 * s) * tt
+    by_s = (t * t * below - above * (1.0 - 2.0 * tt)) / (below * below)
+    slope = (s / below) ** 2 * (d1 * t * t + 2.0 * s * tt + d0 * (1.0 - t) ** 2)
+    by_width = -slope * t - s * s * by_s
+    by_height = above / below + s * by_s
+    by_d0 = h * tt * (below - above) / (below * below)
+    by_d1 = -h * tt * above / (below * below)
+    return by_width, by_height, by_d0, by_d1
+
+
 class SplineCoupling(Coupling):
     """b' = spline(b; c(a)) on [−W, W], the identity outside; on a circle of length 2W where told.
 

@@ -9,11 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from symplectic_cv.errors import HamiltonianError
+from symplectic_cv.flows.build import FlowOptions
+from symplectic_cv.flows.canonical import CanonicalTransformation
+from symplectic_cv.phase_space import PhaseSpaceModel
+from symplectic_cv.prior import HarmonicPrior
+
+if TYPE_CHECKING:
+    from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
+    from symplectic_cv.hamiltonians.start import Start
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,16 @@ class Hamiltonian:
         """A point (n,) near a minimum, from which the learning starts."""
         return torch.zeros(self.dimension, dtype=torch.float64)
 
+    def known_start(self, reduced: ReducedHamiltonian) -> Start | None:
+        """The Gaussian to start a learning from; None for a cold start in a minimum."""
+        return None
+
+    def model(
+        self, flow: CanonicalTransformation, prior: HarmonicPrior, options: FlowOptions
+    ) -> PhaseSpaceModel:
+        """The model that a flow makes of this Hamiltonian."""
+        return PhaseSpaceModel(flow, prior, options)
+
     def exact_free_energy(self, beta: float) -> float | None:
         """−ln Z = −ln ∫ dp dq exp(−βH) in nats from a calculation without a flow, or None."""
         return None
@@ -102,8 +121,8 @@ def check_hamiltonian(hamiltonian: Hamiltonian) -> None:
     energy = require_energies(hamiltonian, hamiltonian.energy(p, q), 5)
     if not torch.isfinite(energy).all():
         raise HamiltonianError(
-            f"{name}: the energy near its guess is {_worst(energy)}: give a finite starting point "
-            "with guess()"
+            f"{name}: the energy near its guess is infinite: give a finite starting point with "
+            "guess()"
         )
     if not energy.requires_grad:
         raise HamiltonianError(
@@ -135,10 +154,6 @@ def require_energies(hamiltonian: Hamiltonian, energy: object, n_points: int) ->
             "points is NaN: it must be a number (or +inf) for every p and q"
         )
     return energy
-
-
-def _worst(energy: Tensor) -> float:
-    return float(energy[~torch.isfinite(energy)][0])
 
 
 def gaussian_momenta_free_energy(dimension: int, beta: float) -> float:

@@ -47,6 +47,11 @@ class Start:
     learn_rotation: bool = True
 
 
+def find_start(reduced: ReducedHamiltonian, seed: int = 0) -> Start:
+    """Where to start: what the Hamiltonian knows of it, or else a cold start."""
+    return reduced.hamiltonian.known_start(reduced) or cold_start(reduced, seed)
+
+
 def cold_start(reduced: ReducedHamiltonian, seed: int = 0) -> Start:
     """A minimum of the potential, and in it a ball as narrow as its stiffest direction.
 

@@ -14,9 +14,10 @@ samples. Three things make it work:
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,22 @@ from torch.func import functional_call
 from torch.utils.data import IterableDataset
 
 from symplectic_cv.errors import HamiltonianError, OptionError
-from symplectic_cv.flows.build import FlowOptions, build_flow
+from symplectic_cv.flows.build import Flow, FlowOptions, build_flow
 from symplectic_cv.flows.layers import NormalModes, Rotation
 from symplectic_cv.flows.linear import LinearSymplectic
+from symplectic_cv.hamiltonians.base import Hamiltonian, check_hamiltonian
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
-from symplectic_cv.hamiltonians.start import Start
+from symplectic_cv.hamiltonians.start import Start, find_start
 from symplectic_cv.phase_space import PhaseSpaceModel
 from symplectic_cv.prior import HarmonicPrior
 from symplectic_cv.training.loop import WARMUP_STEPS, Progress, reached_step, run_loop
 
+DEFAULT_STEPS = {Flow.POINT: 5000, Flow.LINEAR: 10_000, Flow.CONTINUOUS: 3000}
 HEATED = 0.6
+LATE = 0.25
+"""Part of a training after which the second of two linear layers joins. It then acts on modes that
+are nearly apart, so that each of its weights mixes two of them; that resolves modes of nearly the
+same frequency, which the first alone does not in ten times the steps."""
 """Part of a training after which the potential has its full temperature."""
 WIDE_SHARE = 0.25
 """Part of each batch that is drawn from the wider Gaussian."""
@@ -44,7 +51,7 @@ LINEAR_RATE = 5.0
 """Learning rate of rotations, linear layers and frequencies in units of that of the networks."""
 VALIDATION_SAMPLES = 8192
 POLISH_SAMPLES = 2048
-POLISH_ITERATIONS = 3000
+POLISH_ITERATIONS = 1000
 
 _VALIDATION_SEED = 20200428
 
@@ -55,7 +62,7 @@ class VariationalOptions:
 
     Attributes:
         flow: which canonical transformation.
-        steps: optimizer steps.
+        steps: optimizer steps; those of `DEFAULT_STEPS` where None.
         batch: phase-space samples per step.
         learning_rate: of Adam at its highest.
         seed: of the start, the initial weights and the samples.
@@ -63,24 +70,28 @@ class VariationalOptions:
     """
 
     flow: FlowOptions = field(default_factory=FlowOptions)
-    steps: int = 5000
+    steps: int | None = None
     batch: int = 512
     learning_rate: float = 2e-3
     seed: int = 0
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"--{name} must be at least 1; got {getattr(self, name)}")
+        for name, value in (("steps", self.n_steps), ("batch", self.batch)):
+            if value < 1:
+                raise OptionError(f"--{name} must be at least 1; got {value}")
         if not 0.0 < self.learning_rate < math.inf:
             raise OptionError(f"--learning-rate must be positive; got {self.learning_rate}")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise OptionError("--device cuda: torch finds no NVIDIA GPU here; use --device cpu")
 
+    @property
+    def n_steps(self) -> int:
+        return DEFAULT_STEPS[self.flow.flow] if self.steps is None else self.steps
+
     def to_json(self) -> dict[str, Any]:
         rest = {key: value for key, value in asdict(self).items() if key != "flow"}
-        return rest | self.flow.to_json()
+        return rest | {"steps": self.n_steps} | self.flow.to_json()
 
 
 @dataclass(frozen=True)
@@ -99,51 +110,91 @@ class VariationalRow:
     learning_rate: float
 
 
+@dataclass(frozen=True)
+class PreparedVariational:
+    """A Hamiltonian at its temperature, and the Gaussian that learning starts from.
+
+    Attributes:
+        model: the start, float32; the flow of its `options` has what the start asks for.
+        reduced: the Hamiltonian in nats, its energy cap above the start.
+        start: see `hamiltonians.start`.
+        options: of the training.
+    """
+
+    model: PhaseSpaceModel
+    reduced: ReducedHamiltonian
+    start: Start
+    options: VariationalOptions
+
+
 @dataclass
 class VariationalResult:
     """A model learned from a Hamiltonian, best weights, slowest mode first, and its history."""
 
     model: PhaseSpaceModel
+    reduced: ReducedHamiltonian
     history: list[VariationalRow]
 
 
-def initial_model(start: Start, options: VariationalOptions) -> PhaseSpaceModel:
-    """The Gaussian start as a model in float32, its potential `start.cold` times as steep."""
+def prepare_variational(
+    hamiltonian: Hamiltonian, options: VariationalOptions | None = None, beta: float = 1.0
+) -> PreparedVariational:
+    """All of a training that can fail because of the Hamiltonian, and none that takes long.
+
+    Args:
+        hamiltonian: what to learn from.
+        options: see `VariationalOptions`.
+        beta: inverse temperature, in the inverse of the Hamiltonian's unit of energy.
+
+    Raises:
+        HamiltonianError: a Hamiltonian without a minimum, or with energies that are none.
+        OptionError: options that make no sense.
+
+    Example:
+        >>> from symplectic_cv.hamiltonians.ringworld import Ringworld
+        >>> prepared = prepare_variational(Ringworld(), VariationalOptions(steps=100))
+        >>> prepared.model.dimension
+        2
+    """
+    options = options or VariationalOptions()
+    check_hamiltonian(hamiltonian)
+    start = find_start(ReducedHamiltonian(hamiltonian, beta), options.seed)
+    reduced = ReducedHamiltonian(hamiltonian, beta, floor=start.energy)
+    rotation = options.flow.flow is Flow.POINT and start.learn_rotation
+    flow_options = replace(options.flow, rotation=rotation and hamiltonian.dimension > 1)
     modes = NormalModes(start.rotation, start.shift)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
-        flow = build_flow(options.flow, modes, start.spread)
+        flow = build_flow(flow_options, modes, start.spread)
     prior = HarmonicPrior(start.omega * math.sqrt(start.cold))
-    return PhaseSpaceModel(flow, prior, options.flow).to(torch.float32)
+    model = hamiltonian.model(flow, prior, flow_options).to(torch.float32)
+    return PreparedVariational(model, reduced, start, options)
 
 
 def train_variational(
-    model: PhaseSpaceModel,
-    reduced: ReducedHamiltonian,
-    cold: float,
-    options: VariationalOptions,
+    prepared: PreparedVariational,
     checkpoint_folder: Path | None = None,
     progress: Progress | None = None,
 ) -> VariationalResult:
     """Learns a canonical transformation from a Hamiltonian.
 
     Args:
-        model: the start; it is trained in place.
-        reduced: the Hamiltonian at its temperature.
-        cold: factor on the potential at the first step; 1 learns at full temperature.
-        options: of the training; its flow is the model's.
+        prepared: from `prepare_variational`; its model is trained in place.
         checkpoint_folder: where checkpoints are kept; a run found there is resumed.
         progress: called with the step and the last row of the history.
 
     Raises:
         HamiltonianError: an energy or its gradient that is not a number.
     """
-    module = _FreeEnergy(model, reduced, cold, options)
+    model, reduced, options = prepared.model, prepared.reduced, prepared.options
+    module = _FreeEnergy(model, reduced, prepared.start.cold, options)
     batches = _LatentSamples(model.dimension, options, reached_step(checkpoint_folder))
-    ended = run_loop(module, batches, options.steps, options.device, checkpoint_folder, progress)
+    ended = run_loop(module, batches, options.n_steps, options.device, checkpoint_folder, progress)
     model.to("cpu").load_state_dict(ended.best)
+    if options.flow.flow is Flow.LINEAR:
+        polish(model, reduced, options.seed)
     model.put_slowest_first()
-    return VariationalResult(model.eval(), module.history)
+    return VariationalResult(model.eval(), reduced, module.history)
 
 
 def free_energy_terms(
@@ -197,13 +248,14 @@ def draw_latent(
     return z[:, :dimension], z[:, dimension:], weights
 
 
-def linear_parameters(model: PhaseSpaceModel) -> list[torch.nn.Parameter]:
-    """The weights of rotations, linear layers and frequencies, all but those of the networks."""
-    found = list(model.prior.parameters())
-    for module in model.flow.modules():
-        if isinstance(module, (Rotation, LinearSymplectic)):
-            found += module.parameters()
-    return found
+def linear_parameters(
+    model: PhaseSpaceModel,
+) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
+    """Weights of rotations and linear layers: those of the first, and those of the later ones."""
+    kinds = (Rotation, LinearSymplectic)
+    layers = [module for module in model.flow.modules() if isinstance(module, kinds)]
+    early = [p for layer in layers[:1] for p in layer.parameters()]
+    return early, [p for layer in layers[1:] for p in layer.parameters()]
 
 
 def whitened_latent(n_samples: int, dimension: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -255,7 +307,7 @@ class _FreeEnergy(L.LightningModule):
 
     def _heat(self) -> float:
         """Factor on the potential, from `cold` to 1 in equal ratios."""
-        left = max(0.0, 1.0 - self.global_step / (HEATED * self.options.steps))
+        left = max(0.0, 1.0 - self.global_step / (HEATED * self.options.n_steps))
         return self.cold**left
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
@@ -305,23 +357,32 @@ class _FreeEnergy(L.LightningModule):
         self.history = [VariationalRow(**row) for row in checkpoint["history"]]
 
     def configure_optimizers(self) -> Any:
-        steps = self.options.steps
-
-        def factor(step: int) -> float:
-            rise = min(1.0, (step + 1) / min(WARMUP_STEPS, steps))
-            return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
+        steps = self.options.n_steps
 
         # rotations, linear layers and frequencies have far to go and bend nothing
-        rest = linear_parameters(self.model)
-        bending = [p for p in self.model.parameters() if all(p is not other for other in rest)]
+        frequencies = list(self.model.prior.parameters())
+        early, late = linear_parameters(self.model)
+        known = {id(p) for p in (*frequencies, *early, *late)}
+        bending = [p for p in self.model.parameters() if id(p) not in known]
         rate = self.options.learning_rate
+
+        def factor(join: float, step: int) -> float:
+            rise = min(1.0, (step + 1) / min(WARMUP_STEPS, steps))
+            return (step >= join * steps) * rise * 0.5 * (1 + math.cos(math.pi * step / steps))
+
         groups = [
-            {"params": parameters, "lr": factor * rate}
-            for parameters, factor in ((bending, 1.0), (rest, LINEAR_RATE))
-            if parameters
+            (bending, 1.0, 0.0),
+            (frequencies, LINEAR_RATE, 0.0),
+            (early, LINEAR_RATE, 0.0),
+            (late, LINEAR_RATE, LATE),
         ]
-        optimizer = torch.optim.Adam(groups, lr=rate)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        groups = [group for group in groups if group[0]]
+        optimizer = torch.optim.Adam(
+            [{"params": parameters, "lr": much * rate} for parameters, much, _ in groups]
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, [functools.partial(factor, join) for _, _, join in groups]
+        )
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
 
 
@@ -335,15 +396,14 @@ def polish(model: PhaseSpaceModel, reduced: ReducedHamiltonian, seed: int = 0) -
     Returns:
         Whether the bound became better on other samples; if not, the model is as before.
     """
-    linear = linear_parameters(model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     dtype = model.dtype
     bound, _ = validation_bound(model, reduced)
     model.double()
-    linear = linear_parameters(model)
+    early, late = linear_parameters(model)
     p_latent, scaled = whitened_latent(POLISH_SAMPLES, model.dimension, seed)
     search = torch.optim.LBFGS(
-        linear,
+        [*model.prior.parameters(), *early, *late],
         max_iter=POLISH_ITERATIONS,
         history_size=30,
         tolerance_grad=1e-9,
