@@ -1,0 +1,339 @@
+"""Molecules as Hamiltonians to learn from: OpenMM gives the energies and the forces."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import mdtraj as md
+import numpy as np
+import openmm
+import torch
+from openmm import unit
+from scipy.optimize import minimize
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from openmm_plugin.running import FARTHEST
+from openmm_plugin.systems import MolecularSystem, choose_platform
+from symplectic_cv.analysis.torsions import compute_torsions, find_torsions
+from symplectic_cv.errors import HamiltonianError, OptionError, SelectionError
+from symplectic_cv.flows.build import FlowOptions
+from symplectic_cv.flows.canonical import CanonicalTransformation
+from symplectic_cv.flows.point import PointTransformation
+from symplectic_cv.frame import EckartFrame, eckart_matrix
+from symplectic_cv.hamiltonians.base import Descriptor, Hamiltonian
+from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
+from symplectic_cv.hamiltonians.start import Start
+from symplectic_cv.model import NeuralCanonicalTransformation
+from symplectic_cv.molecule import Molecule
+from symplectic_cv.prior import HarmonicPrior
+from symplectic_cv.units import thermal_energy
+
+SOFTEST = 5.0
+"""Least frequency of the start, rad/ps (27 cm⁻¹): a carbon atom then swings by 0.1 nm. Directions
+that are softer, or that bend down, start narrower than they are, never so broad that atoms meet."""
+FORCE_TOLERANCE = 1e-3
+"""At which OpenMM's own minimisation ends, kJ/mol/nm; a search in q goes on from there."""
+HESSIAN_STEP = 1e-5
+"""Of the finite differences, ps: some 1e-5 nm."""
+
+
+class MolecularEnergy:
+    """Potential energies of structures of an OpenMM system, which PyTorch can differentiate.
+
+    Args:
+        system: the system; its default box where it is periodic.
+        platform: where OpenMM computes; the Reference platform computes in float64.
+
+    Example:
+        >>> from openmm_plugin.systems import Solvent, build_system, built_in_pdb
+        >>> molecule = build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
+        >>> energy = MolecularEnergy(molecule.system, choose_platform(None, 22))
+        >>> positions = molecule.positions.value_in_unit(unit.nanometer)
+        >>> energy(torch.tensor([positions, positions])).shape
+        torch.Size([2])
+    """
+
+    def __init__(self, system: openmm.System, platform: openmm.Platform) -> None:
+        self.context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> MolecularEnergy:
+        return self  # a Context cannot be copied, and each evaluation sets all of its state
+
+    def __call__(self, positions: Tensor) -> Tensor:
+        """Energies (B,) in kJ/mol, float64, of positions (B, N, 3) in nm.
+
+        Where OpenMM finds no number, because atoms coincide, the energy is +inf and the
+        force zero; NaN among the positions stays NaN.
+        """
+        x = positions.to("cpu", torch.float64)
+        energies: Tensor = _Energies.apply(x, self, x.requires_grad and torch.is_grad_enabled())
+        return energies.to(positions.device)
+
+    def evaluate(
+        self, positions: np.ndarray, with_forces: bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Energies (B,) in kJ/mol and forces (B, N, 3) in kJ/mol/nm of positions in nm.
+
+        Without forces those are empty.
+        """
+        x = np.ascontiguousarray(positions, dtype=np.float64)
+        energies = np.full(len(x), np.inf)
+        forces = np.zeros(x.shape if with_forces else (0, *x.shape[1:]))
+        context = self.context
+        # an atom that far off can stall a search for neighbours, and NaN makes OpenMM raise
+        near = (np.abs(x) < FARTHEST).all((1, 2))
+        for place in np.flatnonzero(near):
+            context.setPositions(x[place])
+            state = context.getState(energy=True, forces=with_forces)
+            energies[place] = state.getPotentialEnergy()._value  # kJ/mol
+            if with_forces:
+                forces[place] = state.getForces(asNumpy=True)._value  # kJ/mol/nm
+        energies[~np.isfinite(energies)] = np.inf
+        energies[np.isnan(x).any((1, 2))] = np.nan
+        if with_forces:
+            forces[~(np.isfinite(energies) & np.isfinite(forces).all((1, 2)))] = 0.0
+        return energies, forces
+
+
+class _Energies(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, positions: Tensor, energy: MolecularEnergy, with_forces: bool) -> Tensor:
+        energies, forces = energy.evaluate(positions.detach().numpy(), with_forces)
+        ctx.save_for_backward(torch.from_numpy(forces))
+        return torch.from_numpy(energies)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (forces,) = ctx.saved_tensors
+        return -gradient[:, None, None] * forces, None, None
+
+
+class MolecularHamiltonian(Hamiltonian):
+    """All atoms of a molecule in vacuum or implicit solvent, at one temperature.
+
+    In the Eckart frame of its minimum, q = Uᵀ √(m/kT) (y − r) in ps, βH = ½|p|² + U/kT in
+    nats, and |det A(q)| is the volume element (`symplectic_cv.frame`). The rotation of the
+    superposition is unique only where A is positive definite. Beyond lie three more images
+    of every structure, turned by half a turn: there the volume element counts as zero.
+
+    Args:
+        molecule: the system, its topology, and a structure near the minimum to start in.
+        temperature: K.
+        name: of its file, for messages.
+        platform: of OpenMM by name; the fastest for its size where None. The minimum and
+            the curvature are computed on the Reference platform in any case.
+
+    Raises:
+        HamiltonianError: constraints, a box, virtual sites, fewer than three atoms, a
+            linear molecule, or an energy that is not invariant or has no minimum.
+
+    Example:
+        >>> from openmm_plugin.systems import Solvent, build_system, built_in_pdb
+        >>> pdb = built_in_pdb("alanine-dipeptide")
+        >>> molecule = build_system(pdb, Solvent.VACUUM, flexible=True)
+        >>> MolecularHamiltonian(molecule, 300.0).dimension
+        60
+    """
+
+    time_unit = "ps"
+    length_unit = "ps"
+
+    def __init__(
+        self,
+        molecule: MolecularSystem,
+        temperature: float,
+        name: str = "molecule",
+        platform: str | None = None,
+    ) -> None:
+        self.name = name
+        self.temperature = temperature
+        self.kt = thermal_energy(temperature)
+        n_atoms = molecule.system.getNumParticles()
+        masses = _require_flexible(molecule, name)
+        self.molecule = Molecule(
+            topology=md.Topology.from_openmm(molecule.topology),
+            masses=masses,
+            indices=np.arange(n_atoms),
+            n_system_atoms=n_atoms,
+        )
+        self.energy_of = MolecularEnergy(molecule.system, choose_platform(platform, n_atoms))
+        self._exact = self.energy_of
+        if self.energy_of.context.getPlatform().getName() != "Reference":
+            self._exact = MolecularEnergy(molecule.system, choose_platform("Reference", n_atoms))
+        self._torsions = find_torsions(self.molecule)
+        start = np.array(molecule.positions.value_in_unit(unit.nanometer))
+        self._require_invariant(start)
+        self.frame = self._frame_of_minimum(start)
+        self.dimension = self.frame.dimension
+
+    def potential(self, q: Tensor) -> Tensor:
+        """U/kT in nats, (B,) in float64, of q (B, 3N−6) in ps; +inf where atoms coincide."""
+        return self.energy_of(self.frame.positions(q.cpu())).to(q.device) / self.kt
+
+    def log_volume(self, q: Tensor) -> Tensor:
+        """ln |det A(q)|, (B,) in float64, 0 at the minimum; −inf beyond the frame."""
+        here = q.to("cpu", torch.float64)
+        frame = self.frame
+        with torch.no_grad():
+            a = eckart_matrix(frame.positions(here), frame.reference, frame.masses)
+            unique = torch.linalg.cholesky_ex(a)[1] == 0
+        # at the minimum in the place of a point beyond: a singular A has no gradient
+        inside = torch.where(unique.unsqueeze(-1), here, torch.zeros_like(here))
+        log_volume = frame.log_volume(inside)
+        beyond = torch.full_like(log_volume, -math.inf)
+        return torch.where(unique, log_volume, beyond).to(q.device)
+
+    def known_start(self, reduced: ReducedHamiltonian) -> Start:
+        """The harmonic molecule in its minimum, softest mode first.
+
+        Its Hessian is that of the potential alone: the volume element changes little over
+        a stiff molecule, and over a floppy one it is for the flow to learn. Frequencies
+        below `SOFTEST` are raised to it.
+        """
+        curvature, rotation = torch.linalg.eigh(self.hessian())
+        omega = (curvature * reduced.beta / reduced.scale).clamp_min(SOFTEST**2).sqrt()
+        origin = torch.zeros(1, self.dimension, dtype=torch.float64)
+        with torch.no_grad():
+            energy = reduced.beta * float(self.potential(origin))
+        return Start(
+            shift=origin[0],
+            rotation=rotation,
+            omega=omega,
+            spread=1.0 / omega,
+            energy=energy,
+            cold=1.0,
+            learn_rotation=False,
+        )
+
+    def model(
+        self, flow: CanonicalTransformation, prior: HarmonicPrior, options: FlowOptions
+    ) -> NeuralCanonicalTransformation:
+        """A model of the molecule, as one that was learned from a trajectory.
+
+        Raises:
+            OptionError: a flow other than a point transformation.
+        """
+        if not isinstance(flow, PointTransformation):
+            raise OptionError(
+                f"--flow {options.flow.value}: the modes of a molecule must be functions of its "
+                "coordinates alone; use --flow point"
+            )
+        # of its own: a model moves between devices
+        frame = copy.deepcopy(self.frame)
+        return NeuralCanonicalTransformation(
+            self.molecule, self.temperature, frame, flow, prior, options
+        )
+
+    def descriptors(self, q: Tensor) -> Mapping[str, Descriptor]:
+        """The backbone torsions, as far as there are any."""
+        with torch.no_grad():
+            positions = self.frame.positions(q.cpu()).numpy()
+        values = torch.from_numpy(compute_torsions(positions, self._torsions, self.molecule))
+        return {
+            torsion.name: Descriptor(values[:, place], "rad", circular=True)
+            for place, torsion in enumerate(self._torsions)
+        }
+
+    def hessian(self) -> Tensor:
+        """Second derivatives of U/kT with respect to q at the minimum, (n, n) in 1/ps²."""
+        step = HESSIAN_STEP * torch.eye(self.dimension, dtype=torch.float64)
+        up, down = (self._value_and_slope(self.frame, sign * step)[1] for sign in (1.0, -1.0))
+        hessian = torch.from_numpy(up - down) / (2.0 * HESSIAN_STEP)
+        return 0.5 * (hessian + hessian.T)
+
+    def _value_and_slope(self, frame: EckartFrame, q: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """U/kT (B,) and its gradient (B, n) on the Reference platform."""
+        x = q.detach().clone().requires_grad_(True)
+        value = self._exact(frame.positions(x)) / self.kt
+        (slope,) = torch.autograd.grad(value.sum(), x)
+        return value.detach().numpy(), slope.numpy()
+
+    def _require_invariant(self, positions: np.ndarray) -> None:
+        turned = Rotation.from_rotvec([0.7, -1.1, 0.4]).apply(positions) + 0.3
+        energies, forces = self._exact.evaluate(np.stack([positions, turned]))
+        if not np.isfinite(energies).all():
+            raise HamiltonianError(
+                f"{self.name}: the energy of its structure is not finite: give another structure, "
+                "in which no atoms coincide"
+            )
+        tolerance = 1e-6 * max(1.0, float(np.abs(energies).max()), float(np.abs(forces).max()))
+        if abs(energies[1] - energies[0]) > tolerance:
+            raise HamiltonianError(
+                f"{self.name}: the energy changes by {energies[1] - energies[0]:.3g} kJ/mol when "
+                "the molecule is moved and turned: remove restraints and other external forces"
+            )
+
+    def _frame_of_minimum(self, positions: np.ndarray) -> EckartFrame:
+        """The frame whose reference is the minimum near a structure."""
+        context = self._exact.context
+        context.setPositions(positions)
+        openmm.LocalEnergyMinimizer.minimize(context, FORCE_TOLERANCE, 0)
+        near = context.getState(positions=True).getPositions(asNumpy=True)
+        frame = self._frame(torch.tensor(near.value_in_unit(unit.nanometer)))
+
+        def value_and_slope(x: np.ndarray) -> tuple[float, np.ndarray]:
+            value, slope = self._value_and_slope(frame, torch.from_numpy(x)[None])
+            return float(value[0]), slope[0]
+
+        found = minimize(
+            value_and_slope,
+            np.zeros(frame.dimension),
+            jac=True,
+            method="L-BFGS-B",
+            options={"ftol": 0.0, "gtol": 1e-7, "maxiter": 20_000, "maxfun": 20_000},
+        )
+        if not (np.isfinite(found.x).all() and math.isfinite(found.fun)):
+            raise HamiltonianError(
+                f"{self.name}: no minimum of the energy near its structure; give another one"
+            )
+        return self._frame(frame.positions(torch.from_numpy(found.x)))
+
+    def _frame(self, reference: Tensor) -> EckartFrame:
+        try:
+            return EckartFrame(reference, torch.tensor(self.molecule.masses), self.temperature)
+        except SelectionError as error:
+            raise HamiltonianError(
+                f"{self.name}: the molecule is linear at its minimum, which leaves its rotation "
+                "undefined; only bent molecules can be learned from their Hamiltonian"
+            ) from error
+
+
+def _require_flexible(molecule: MolecularSystem, name: str) -> np.ndarray:
+    """Masses (N,) in Da of a system of which every atom moves freely.
+
+    Raises:
+        HamiltonianError: one that has a box, constraints or massless particles.
+    """
+    system = molecule.system
+    n_atoms = system.getNumParticles()
+    if molecule.periodic:
+        raise HamiltonianError(
+            f"{name}: has a periodic box; a Hamiltonian to learn from is one molecule in vacuum "
+            "or implicit solvent: simulate with --solvent vacuum or implicit, and --flexible"
+        )
+    if system.getNumConstraints() > 0:
+        raise HamiltonianError(
+            f"{name}: has {system.getNumConstraints()} constraints, and a Hamiltonian to learn "
+            "from none: simulate with --flexible, which writes such a system.xml"
+        )
+    masses = np.array(
+        [system.getParticleMass(i).value_in_unit(unit.dalton) for i in range(n_atoms)]
+    )
+    for index in range(n_atoms):
+        if system.isVirtualSite(index) or not masses[index] > 0.0:
+            raise HamiltonianError(
+                f"{name}: particle {index + 1} is a virtual site or has no mass: choose a force "
+                "field without such particles (--forcefield)"
+            )
+    if n_atoms < 3:
+        raise HamiltonianError(
+            f"{name}: has {n_atoms} atoms, a molecular frame needs at least 3: choose a larger "
+            "molecule"
+        )
+    return masses
