@@ -7,7 +7,7 @@ only a linear one; it can come out slightly negative and is then reported as 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from sklearn.feature_selection import mutual_info_regression
@@ -53,6 +53,7 @@ def mutual_information(
     n_frames: int = FRAMES,
     seed: int = 0,
     progress: Callable[[int], None] | None = None,
+    circular: Sequence[bool] | None = None,
 ) -> np.ndarray:
     """Mutual information (K, T) in nats between modes (F, K) and torsions (F, T).
 
@@ -62,6 +63,7 @@ def mutual_information(
         n_frames: drawn without replacement from the F frames.
         seed: of the draw and of the estimator's tie-breaking noise.
         progress: called with the number of pairs just done.
+        circular: which columns are angles, to be cut; all where None.
 
     Raises:
         TrajectoryError: too few frames for the estimator.
@@ -78,7 +80,9 @@ def mutual_information(
     x = np.asarray(modes, dtype=np.float64)[drawn]
     result = np.empty((x.shape[1], torsions.shape[1]))
     for column in range(torsions.shape[1]):
-        angle = cut_circle(torsions[:, column])[drawn]
+        angle = torsions[drawn, column]
+        if circular is None or circular[column]:
+            angle = cut_circle(torsions[:, column])[drawn]
         for mode in range(x.shape[1]):
             result[mode, column] = mutual_info_regression(
                 x[:, [mode]], angle, n_neighbors=NEIGHBOURS, random_state=seed

@@ -17,6 +17,8 @@ from symplectic_cv.errors import UserError
 COMMANDS = {
     "simulate": "Run molecular dynamics with OpenMM: the data to learn from.",
     "train": "Learn a neural canonical transformation from trajectory files.",
+    "variational": "Learn one from a Hamiltonian alone, analytic or OpenMM's.",
+    "thermodynamics": "Free energy, entropy and spectrum of a learned model.",
     "analyze": "Frequencies, mutual information with torsions, figures, report.",
     "export": "Write the slowest modes as a TorchScript collective variable.",
     "metadynamics": "Bias the slowest modes in OpenMM, well-tempered.",

@@ -1,0 +1,232 @@
+"""`symplectic-cv variational`."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import torch
+import typer
+
+from symplectic_cv.analysis.variational_report import (
+    RESULT,
+    capped_note,
+    unreliable_note,
+    write_result,
+)
+from symplectic_cv.cli import options as o
+from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.errors import OptionError
+from symplectic_cv.flows.build import Coupling, Flow, FlowOptions, Generator
+from symplectic_cv.flows.continuous import Integrator
+from symplectic_cv.hamiltonians.base import Hamiltonian
+from symplectic_cv.hamiltonians.library import find_hamiltonian
+from symplectic_cv.output import RUN, require_free, start_run
+from symplectic_cv.storage import CONFIG, load_phase_space_model, save_model
+from symplectic_cv.thermodynamics import estimate
+from symplectic_cv.training.variational import (
+    DEFAULT_STEPS,
+    VariationalOptions,
+    VariationalRow,
+    prepare_variational,
+    train_variational,
+)
+
+FLOW = FlowOptions()
+DEFAULT = VariationalOptions()
+MOLECULE_SAMPLES = 20_000
+SAMPLES = 100_000
+
+
+def variational(
+    system: Annotated[
+        Optional[str],
+        typer.Argument(
+            metavar="[SYSTEM]",
+            help="ringworld, harmonic-chain, double-well, lennard-jones-pair, or your own "
+            "FILE.py:CLASS.",
+        ),
+    ] = None,
+    output: o.Output = Path("model"),
+    molecule: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--system", help="A molecule instead: OpenMM system.xml, without constraints."
+        ),
+    ] = None,
+    top: Annotated[
+        Optional[Path],
+        typer.Option("--top", help="PDB of the molecule (default: topology.pdb beside --system)."),
+    ] = None,
+    flow: Annotated[Flow, typer.Option(help="Kind of canonical transformation.")] = FLOW.flow,
+    size: Annotated[
+        Optional[int], typer.Option(help="Number of particles of a system of variable size.")
+    ] = None,
+    beta: Annotated[
+        float, typer.Option(help="Inverse temperature of an analytic Hamiltonian.")
+    ] = 1.0,
+    temperature: o.Temperature = 300.0,
+    steps: Annotated[
+        Optional[int],
+        typer.Option(
+            help="Optimizer steps (default: "
+            + ", ".join(f"{kind.value} {value}" for kind, value in DEFAULT_STEPS.items())
+            + ")."
+        ),
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Samples per step.")] = DEFAULT.batch,
+    learning_rate: Annotated[
+        float, typer.Option(help="Of Adam, at its highest.")
+    ] = DEFAULT.learning_rate,
+    coupling: Annotated[
+        Optional[Coupling],
+        typer.Option(help="Kind of coupling (default: affine; spline for a single coordinate)."),
+    ] = None,
+    layers: Annotated[int, typer.Option(help="Coupling layers.")] = FLOW.layers,
+    hidden: Annotated[int, typer.Option(help="Width of the hidden layers.")] = FLOW.hidden,
+    bins: Annotated[int, typer.Option(help="Bins of each spline.")] = FLOW.bins,
+    generator: Annotated[
+        Generator, typer.Option(help="Generating function of a continuous flow.")
+    ] = FLOW.generator,
+    integrator: Annotated[
+        Integrator, typer.Option(help="Of a continuous flow; leapfrog wants a separable generator.")
+    ] = FLOW.integrator,
+    integration_steps: Annotated[
+        int, typer.Option(help="Time steps of a continuous flow.")
+    ] = FLOW.integration_steps,
+    duration: Annotated[float, typer.Option(help="Time τ of a continuous flow.")] = FLOW.duration,
+    order: Annotated[int, typer.Option(help="Order of the integrator, 2 or 4.")] = FLOW.order,
+    samples: Annotated[
+        Optional[int],
+        typer.Option(
+            help=f"For the final estimates (default: {SAMPLES}; {MOLECULE_SAMPLES} of a molecule)."
+        ),
+    ] = None,
+    seed: o.Seed = 0,
+    device: o.DeviceOption = o.Device.CPU,
+    threads: o.Threads = 1,
+    resume: o.Resume = False,
+) -> None:
+    """Learn a canonical transformation from a Hamiltonian alone.
+
+    Minimises the variational free energy, an upper bound to −ln Z. Writes model.safetensors,
+    config.json, history.csv, figures, report.html, and result.json: the bound with its standard
+    error, the exact value where it is known, importance estimates, and the frequencies.
+
+    Example: symplectic-cv variational ringworld -o ringworld
+    """
+    torch.set_num_threads(threads)
+    if (system is None) == (molecule is None):
+        raise OptionError("name either a SYSTEM (ringworld, harmonic-chain, …) or --system FILE")
+    if not resume:
+        require_free(output)
+    elif (output / RESULT).is_file():
+        note(f"{output}: this run is complete")
+        return
+    hamiltonian: Hamiltonian
+    if molecule is not None:
+        if size is not None or beta != 1.0:
+            raise OptionError("--size and --beta are for analytic Hamiltonians; --temperature here")
+        hamiltonian = load_molecule(molecule, top, temperature)
+    else:
+        hamiltonian = find_hamiltonian(str(system), size)
+    if coupling is None:
+        coupling = Coupling.SPLINE if hamiltonian.dimension == 1 else Coupling.AFFINE
+    training_options = VariationalOptions(
+        flow=FlowOptions(
+            flow=flow,
+            coupling=coupling,
+            layers=layers,
+            hidden=hidden,
+            bins=bins,
+            generator=generator,
+            integrator=integrator,
+            integration_steps=integration_steps,
+            duration=duration,
+            order=order,
+        ),
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        seed=seed,
+        device=device.value,
+    )
+    settings: dict[str, Any] = {
+        "command": "variational",
+        "system": str(system or molecule),
+        "dimension": hamiltonian.dimension,
+        **training_options.to_json(),
+    }
+    if molecule is not None:
+        settings["temperature_k"] = temperature
+        settings["system_sha256"] = hashlib.sha256(molecule.read_bytes()).hexdigest()
+    else:
+        settings |= {"beta": beta, "size": size}
+    prepared = prepare_variational(hamiltonian, training_options, beta)
+    note(f"{hamiltonian.name}: {hamiltonian.dimension} coordinates, {flow.value} flow")
+    exact = hamiltonian.exact_free_energy(beta)
+    start_run(output, settings, resume)
+    if not (output / CONFIG).is_file():
+        with progress_bar("learning", training_options.n_steps, "steps") as bar:
+
+            def show(step: int, row: VariationalRow | None) -> None:
+                bar.to(step, "" if row is None else f"−ln Z ≤ {row.free_energy_bound:.3f} nats")
+
+            trained = train_variational(prepared, output / "checkpoint", show)
+        description = {**settings, "energy_floor_nats": prepared.reduced.floor}
+        save_model(
+            output,
+            trained.model,
+            trained.history,
+            training={"options": training_options.to_json()},
+            hamiltonian=description,
+        )
+        model, history = trained.model, trained.history
+    else:  # killed while it took its samples
+        model, history = load_phase_space_model(output), read_history(output)
+    n_samples = samples or (SAMPLES if molecule is None else MOLECULE_SAMPLES)
+    with progress_bar("sampling", 2 * n_samples, "samples") as bar:
+        found = estimate(model, prepared.reduced, n_samples, seed, bar.advance)
+    result = write_result(output, model, prepared.reduced, found, history, settings, seed)
+    shutil.rmtree(output / "checkpoint", ignore_errors=True)
+    (output / RUN).unlink()
+
+    known = "" if exact is None else f"; exact {exact:.4f}, KL {result['kl']:.4f}"
+    note(f"−ln Z ≤ {found.free_energy_bound:.4f} ± {found.standard_error:.4f} nats{known}")
+    note(
+        f"importance estimate: −ln Z = {-found.ln_z:.4f} ± {found.ln_z_standard_error:.4f} nats, "
+        f"effective share of the samples {100 * found.ess:.1f} %"
+    )
+    if not found.reliable:
+        warn(unreliable_note(found))
+    if found.capped_share > 0.0:
+        warn(capped_note(found))
+    slowest = ", ".join(f"{value:.4g}" for value in result["omega"][:6])
+    note(f"slowest frequencies: {slowest} ({result['omega_unit']})")
+    note(f"report: {output / 'report.html'}")
+
+
+def load_molecule(system: Path, top: Path | None, temperature: float) -> Hamiltonian:
+    """A molecule as a Hamiltonian; imports OpenMM."""
+    from openmm_plugin.energies import MolecularHamiltonian
+    from openmm_plugin.systems import load_system
+
+    return MolecularHamiltonian(load_system(system, top), temperature, name=str(system))
+
+
+def read_history(folder: Path) -> list[VariationalRow]:
+    """The rows of history.csv."""
+    import csv
+
+    with open(folder / "history.csv") as table:
+        return [
+            VariationalRow(
+                **{
+                    key: int(float(value)) if key == "step" else float(value)
+                    for key, value in row.items()
+                }
+            )
+            for row in csv.DictReader(table)
+        ]
