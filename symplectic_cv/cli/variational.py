@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import shutil
 from pathlib import Path
@@ -24,7 +25,7 @@ from symplectic_cv.flows.continuous import Integrator
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.library import find_hamiltonian
 from symplectic_cv.output import RUN, require_free, start_run
-from symplectic_cv.storage import CONFIG, load_phase_space_model, save_model
+from symplectic_cv.storage import CONFIG, HISTORY, load_phase_space_model, save_model
 from symplectic_cv.thermodynamics import estimate
 from symplectic_cv.training.variational import (
     DEFAULT_STEPS,
@@ -218,15 +219,10 @@ def load_molecule(system: Path, top: Path | None, temperature: float) -> Hamilto
 
 def read_history(folder: Path) -> list[VariationalRow]:
     """The rows of history.csv."""
-    import csv
-
-    with open(folder / "history.csv") as table:
+    with open(folder / HISTORY) as table:
         return [
             VariationalRow(
-                **{
-                    key: int(float(value)) if key == "step" else float(value)
-                    for key, value in row.items()
-                }
+                step=int(row.pop("step")), **{key: float(value) for key, value in row.items()}
             )
             for row in csv.DictReader(table)
         ]

@@ -40,11 +40,11 @@ from symplectic_cv.training.loop import WARMUP_STEPS, Progress, reached_step, ru
 
 DEFAULT_STEPS = {Flow.POINT: 5000, Flow.LINEAR: 10_000, Flow.CONTINUOUS: 3000}
 HEATED = 0.6
+"""Part of a training after which the potential has its full temperature."""
 LATE = 0.25
 """Part of a training after which the second of two linear layers joins. It then acts on modes that
 are nearly apart, so that each of its weights mixes two of them; that resolves modes of nearly the
 same frequency, which the first alone does not in ten times the steps."""
-"""Part of a training after which the potential has its full temperature."""
 WIDE_SHARE = 0.25
 """Part of each batch that is drawn from the wider Gaussian."""
 LINEAR_RATE = 5.0
@@ -419,7 +419,7 @@ def polish(model: PhaseSpaceModel, reduced: ReducedHamiltonian, seed: int = 0) -
         loss.backward()
         return loss
 
-    search.step(closure)  # type: ignore[arg-type]
+    search.step(closure)
     model.to(dtype)
     after, _ = validation_bound(model, reduced)
     if not after < bound:
