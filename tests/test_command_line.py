@@ -22,8 +22,13 @@ from symplectic_cv.cli.main import COMMANDS, expand_several_values, main
 OPTIONS = {
     "simulate": "output pdb forcefield solvent time-ns stride-ps timestep-fs flexible platform "
     "temperature seed resume",
-    "train": "output top atoms temperature steps batch layers hidden momenta momentum-weight "
-    "weights mdshare-folder mdshare-catalogue seed device threads resume",
+    "train": "output top atoms temperature steps batch coupling layers hidden bins momenta "
+    "momentum-weight weights mdshare-folder mdshare-catalogue seed device threads resume",
+    "variational": "output system top flow size beta temperature steps batch learning-rate "
+    "coupling layers hidden bins generator integrator integration-steps duration order samples "
+    "seed device threads resume",
+    "thermodynamics": "output system top to to-system to-beta to-temperature observable samples "
+    "seed threads",
     "analyze": "output top torsions seed threads",
     "export": "output modes",
     "metadynamics": "system output top modes time-ns bias-factor height width pace range "
@@ -40,25 +45,6 @@ def run(*arguments):
     with pytest.raises(SystemExit) as info:
         main([str(argument) for argument in arguments])
     assert info.value.code == 0, arguments
-
-
-@pytest.fixture
-def refused(capsys):
-    """refused(arguments): the one line on stderr of a command ended by a user's error."""
-
-    def check(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as info:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert info.value.code == 2
-        assert "Traceback" not in out + err
-        lines = err.splitlines()
-        assert [line for line in lines if line.startswith("error: ")] == lines[-1:], err
-        assert len(lines[-1]) > len("error: ") + 10
-        return lines[-1]
-
-    return check
 
 
 @pytest.fixture(scope="session")

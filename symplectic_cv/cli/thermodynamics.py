@@ -23,7 +23,12 @@ from symplectic_cv.output import make_folder, require_free
 from symplectic_cv.phase_space import PhaseSpaceModel
 from symplectic_cv.spectrum import power_spectrum
 from symplectic_cv.storage import load_phase_space_model, read_config
-from symplectic_cv.thermodynamics import Thermodynamics, estimate, free_energy_difference
+from symplectic_cv.thermodynamics import (
+    Thermodynamics,
+    estimate,
+    free_energy_difference,
+    require_same_dimension,
+)
 
 MOLECULE_SAMPLES = 20_000
 SAMPLES = 100_000
@@ -188,7 +193,9 @@ def other_hamiltonians(
     others: list[tuple[str, ReducedHamiltonian]] = []
 
     def add(name: str, hamiltonian: Hamiltonian, beta: float) -> None:
-        others.append((name, ReducedHamiltonian(hamiltonian, beta, reduced.scale, reduced.floor)))
+        other = ReducedHamiltonian(hamiltonian, beta, reduced.scale, reduced.floor)
+        require_same_dimension(network, other)
+        others.append((name, other))
 
     if given.to is not None:
         size = reduced.dimension if given.to == "harmonic-chain" else None

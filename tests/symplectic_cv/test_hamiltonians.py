@@ -194,7 +194,7 @@ def test_an_energy_without_gradient_is_told():
 
 @pytest.mark.parametrize("sign", [0.0, -1.0], ids=["flat", "bends down"])
 def test_nothing_confines_a_particle(sign):
-    with pytest.raises(HamiltonianError, match="flat or bends down|no minimum"):
+    with pytest.raises(HamiltonianError, match=r"flat or bends down|no minimum"):
         cold_start(ReducedHamiltonian(Own(lambda q: sign * (q * q).sum(-1))))
 
 

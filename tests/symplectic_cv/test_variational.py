@@ -183,7 +183,7 @@ def test_an_energy_that_stops_being_a_number_ends_in_one_line():
         def potential(self, q):
             return torch.where(q[..., 0].abs() < 0.5, (q * q).sum(-1), math.nan)
 
-    with pytest.raises(HamiltonianError, match="cliff: the energy of .* is NaN"):
+    with pytest.raises(HamiltonianError, match=r"cliff: the energy of .* is NaN"):
         learn(Cliff(), 200)
 
 
