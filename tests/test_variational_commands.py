@@ -9,6 +9,7 @@ import pytest
 from openmm_plugin.simulation import write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb
 from symplectic_cv.cli.main import main
+from symplectic_cv.hamiltonians.harmonic_chain import HarmonicChain
 from symplectic_cv.hamiltonians.ringworld import Ringworld
 from symplectic_cv.storage import load_model
 
@@ -27,6 +28,15 @@ def ring(tmp_path_factory):
     """A Ringworld of a few steps."""
     folder = tmp_path_factory.mktemp("variational") / "ring"
     run("variational", "ringworld", "-o", folder, *SMALL)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory):
+    """A chain of two particles, learned well enough for importance weights."""
+    folder = tmp_path_factory.mktemp("variational") / "chain"
+    few = ["--size", "2", "--flow", "linear", "--steps", "150", "--batch", "64", "--samples", "500"]
+    run("variational", "harmonic-chain", "-o", folder, *few)
     return folder
 
 
@@ -77,22 +87,27 @@ def test_the_seed_makes_a_run_repeatable(ring, tmp_path):
     assert other["free_energy_bound"] != first["free_energy_bound"]
 
 
-def test_thermodynamics_of_a_ring(ring, tmp_path):
+def test_thermodynamics_of_a_chain(chain, tmp_path):
     np.save(tmp_path / "x.npy", np.array([1.0, 0.0]))
     run(
-        *("thermodynamics", ring, "-o", tmp_path / "out", "--samples", "4000"),
-        *("--to-beta", "0.8", "--to", "ringworld", "--observable", tmp_path / "x.npy"),
+        *("thermodynamics", chain, "-o", tmp_path / "out", "--samples", "4000"),
+        *("--to-beta", "0.8", "--to", "harmonic-chain", "--observable", tmp_path / "x.npy"),
     )
     result = json.loads((tmp_path / "out" / "result.json").read_text())
-    assert abs(result["importance_free_energy"] - result["exact"]) < (
-        5.0 * result["importance_standard_error"]
-    )
+    exact = HarmonicChain(2).exact_free_energy(1.0)
+    assert result["exact"] == pytest.approx(exact)
+    assert result["reliable"]
+    error = result["importance_standard_error"]
+    assert abs(result["importance_free_energy"] - exact) < 4.0 * error < 0.2
     same, cooler = result["differences"]
     assert same["difference"] == pytest.approx(0.0, abs=1e-12)
-    exact = Ringworld().exact_free_energy(0.8) - Ringworld().exact_free_energy(1.0)
-    assert abs(cooler["difference"] - exact) < 5.0 * cooler["standard_error"]
+    change = HarmonicChain(2).exact_free_energy(0.8) - exact
+    assert abs(cooler["difference"] - change) < 4.0 * cooler["standard_error"] < 0.2
     table = np.genfromtxt(tmp_path / "out" / "spectrum.csv", delimiter=",", names=True)
     assert (table["density"] >= 0.0).all()
+    # ⟨q₁²⟩ of two particles between walls: 2/3
+    spacing = table["omega"][1]
+    assert spacing * table["density"].sum() == pytest.approx(2.0 / 3.0, rel=0.05)
     assert {"spectrum.png", "report.html"} <= {p.name for p in (tmp_path / "out").iterdir()}
 
 
