@@ -9,6 +9,7 @@ import typer
 
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note
+from symplectic_cv.core_file import SUFFIX
 from symplectic_cv.storage import load_model
 from symplectic_cv.torchscript import export as write_export
 
@@ -25,10 +26,11 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write the chosen modes as TorchScript: positions (n_atoms, 3) in nm → values.
+    """Write the chosen modes for other programs: positions (n_atoms, 3) in nm → values.
 
-    The values are ω_k Q_k, dimensionless, with unit variance under the training data. The file
-    needs nothing of this package: torch.jit.load("cv.pt")(positions, box or None).
+    The values are ω_k Q_k, dimensionless, with unit variance under the training data. cv.pt is
+    TorchScript and needs nothing of this package: torch.jit.load("cv.pt")(positions, box or None).
+    cv.safetensors beside it is what the native force and sc.load_core read.
 
     Example: symplectic-cv export model --modes 0 1
     """
@@ -38,4 +40,4 @@ def export(
     metadata = write_export(load_model(model), modes, path)
     for mode, omega in zip(metadata["modes"], metadata["omega_rad_per_ps"], strict=True):
         note(f"mode {mode}: ω = {omega:.3f} rad/ps")
-    note(f"collective variables: {path}")
+    note(f"collective variables: {path}, {path.with_suffix(SUFFIX).name} beside it")
