@@ -9,28 +9,14 @@ The compiled part is built by `pip install` where there is a C++ compiler.
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from symplectic_cv.compiled import core_problem
 from symplectic_cv.core_file import read_metadata
 from symplectic_cv.errors import BackendError, FrameError, ModelError, OptionError
-
-REMEDY = (
-    "it is compiled by pip install where there is a C++ compiler: install g++ or clang, then "
-    "`pip install --force-reinstall --no-deps symplectic-cv`"
-)
-
-
-def core_problem() -> str | None:
-    """Why the native core cannot be used here, or None where it can."""
-    try:
-        importlib.import_module("symplectic_cv._core")
-    except ImportError as error:
-        return f"the native core is not there ({error}); {REMEDY}"
-    return None
 
 
 class Core:

@@ -12,6 +12,7 @@ TorchScript is a format to leave this package with; models are stored by `storag
 import copy
 import io
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -352,3 +353,19 @@ def load_exported(path: str | Path) -> tuple[torch.jit.ScriptModule, dict[str, A
             f"{path}: truncated, altered, or not an exported collective variable ({reason})"
         ) from error
     return module, metadata
+
+
+def stored_metadata(path: Path) -> dict[str, Any]:
+    """Metadata of an exported file, without loading the module.
+
+    Raises:
+        ModelError: truncated, or not written by `export`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            (name,) = (n for n in archive.namelist() if n.endswith(f"/extra/{METADATA}"))
+            return json.loads(archive.read(name))
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ModelError(
+            f"{path}: truncated, altered, or not an exported collective variable ({error})"
+        ) from error

@@ -86,6 +86,7 @@ void evaluate(const Flow& flow, const In<T>& positions, const std::optional<In<d
 }  // namespace
 
 NB_MODULE(_core, m) {
+    nb::set_leak_warnings(false);  // a cache may hold a flow until the interpreter is gone
     nb::exception<symplectic_cv::FormatError>(m, "FormatError", PyExc_ValueError);
     m.def("instructions", [] { return symplectic_cv::choose_kernels().name; });
     nb::class_<Flow>(m, "Flow")

@@ -152,32 +152,30 @@ void Flow::evaluate(Workspace& work, std::size_t frames, const double* positions
     const std::size_t size = 3 * std::size_t(n_atoms());
     for (std::size_t start = 0; start < frames; start += kBlock) {
         const int count = int(std::min<std::size_t>(kBlock, frames - start));
-        block(work, count, positions + start * size, boxes ? boxes + 9 * start : nullptr, m,
-              combinations, values + start * chosen_.size(),
-              m > 0 ? gradients + start * std::size_t(m) * size : nullptr);
+        forward(work, count, positions + start * size, boxes ? boxes + 9 * start : nullptr, m > 0,
+                values + start * chosen_.size());
+        if (m > 0) reverse(work, count, m, combinations, gradients + start * std::size_t(m) * size);
     }
 }
 
-void Flow::block(Workspace& work, int frames, const double* positions, const double* boxes, int m,
-                 const double* combinations, double* values, double* gradients) const {
+void Flow::forward(Workspace& work, int frames, const double* positions, const double* boxes,
+                   bool taped, double* values) const {
     const std::size_t size = 3 * std::size_t(n_atoms()), count = std::size_t(frames);
-    const std::size_t rows = count * std::size_t(std::max(m, 1));
     const int stride = padded(dimension_);
     const std::size_t row_size = std::size_t(stride);
     work.x.resize(size);
     work.y.resize(count * size);
     work.coordinates.resize(std::size_t(padded_doubles(dimension_)));
-    work.momenta.resize(std::size_t(padded_doubles(int(size))));
     work.superpositions.resize(count);
     work.q.resize(count * row_size);
     std::size_t tape_size = 0, scratch_size = 0;
     for (const auto& layer : layers_) {
         const std::size_t own = layer->tape_size(frames);
-        tape_size = m > 0 ? tape_size + own : std::max(tape_size, own);
-        scratch_size = std::max(scratch_size, layer->scratch_size(int(rows)));
+        tape_size = taped ? tape_size + own : std::max(tape_size, own);
+        scratch_size = std::max(scratch_size, layer->scratch_size(frames));
     }
-    work.tape.resize(tape_size);
-    work.scratch.resize(scratch_size);
+    if (work.tape.size() < tape_size) work.tape.resize(tape_size);
+    if (work.scratch.size() < scratch_size) work.scratch.resize(scratch_size);
 
     for (std::size_t f = 0; f < count; ++f) {
         const double* x = positions + f * size;
@@ -199,19 +197,34 @@ void Flow::block(Workspace& work, int frames, const double* positions, const dou
     float* tape = work.tape.data();
     for (const auto& layer : layers_) {
         layer->forward(kernels_, {frames, stride, work.q.data()}, tape, work.scratch.data());
-        if (m > 0) tape += layer->tape_size(frames);
+        if (taped) tape += layer->tape_size(frames);
     }
     for (std::size_t f = 0; f < count; ++f)
         for (std::size_t k = 0; k < chosen_.size(); ++k)
             values[f * chosen_.size() + k] =
                 omega_[k] * double(work.q[f * row_size + std::size_t(chosen_[k])]);
-    if (m == 0) return;
+}
 
+void Flow::reverse(Workspace& work, int frames, int m, const double* combinations,
+                   double* gradients) const {
+    const std::size_t size = 3 * std::size_t(n_atoms());
+    const std::size_t rows = std::size_t(frames) * std::size_t(m);
+    const int stride = padded(dimension_);
+    const std::size_t row_size = std::size_t(stride);
+    work.momenta.resize(std::size_t(padded_doubles(int(size))));
     work.p.assign(rows * row_size, 0.0f);
+    std::size_t tape_size = 0, scratch_size = 0;
+    for (const auto& layer : layers_) {
+        tape_size += layer->tape_size(frames);
+        scratch_size = std::max(scratch_size, layer->scratch_size(int(rows)));
+    }
+    if (work.scratch.size() < scratch_size) work.scratch.resize(scratch_size);
+
     for (std::size_t row = 0; row < rows; ++row)
         for (std::size_t k = 0; k < chosen_.size(); ++k)
             work.p[row * row_size + std::size_t(chosen_[k])] =
                 float(omega_[k] * combinations[row % std::size_t(m) * chosen_.size() + k]);
+    float* tape = work.tape.data() + tape_size;
     for (std::size_t k = layers_.size(); k-- > 0;) {
         tape -= layers_[k]->tape_size(frames);
         layers_[k]->reverse(kernels_, {int(rows), stride, work.p.data()}, m, tape,

@@ -53,6 +53,13 @@ class Flow {
     void evaluate(Workspace& work, std::size_t frames, const double* positions, const double* boxes,
                   int m, const double* combinations, double* values, double* gradients) const;
 
+    /// The two halves of `evaluate` for at most kBlock frames, for gradients that depend on the
+    /// values: `forward` leaves in the workspace what `reverse` needs (if `taped`).
+    void forward(Workspace& work, int frames, const double* positions, const double* boxes,
+                 bool taped, double* values) const;
+    void reverse(Workspace& work, int frames, int m, const double* combinations,
+                 double* gradients) const;
+
     /// Memory for `evaluate`, taken from and given back to a pool.
     class Loan {
       public:
@@ -71,8 +78,6 @@ class Flow {
     Flow(const Safetensors& file, const std::uint8_t* data, std::size_t size,
          const char* instructions);
     void read_layers(const Safetensors& file);
-    void block(Workspace& work, int frames, const double* positions, const double* boxes, int m,
-               const double* combinations, double* values, double* gradients) const;
 
     const Kernels& kernels_;
     std::string sha256_;  // checked before anything else is read
