@@ -75,7 +75,7 @@ def pythonforce_problem() -> str | None:
 
 def library_files() -> dict[tuple[int, int], Path]:
     """The compiled forces here, by the OpenMM version each was compiled against."""
-    found = {}
+    found: dict[tuple[int, int], Path] = {}
     for folder in openmm_plugin.__path__:
         for path in sorted(Path(folder).glob("_flow_force_*.so")):
             match = re.fullmatch(r"_flow_force_(\d+)_(\d+)\.so", path.name)
