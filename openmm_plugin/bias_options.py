@@ -41,6 +41,7 @@ class BiasOptions:
         seed: of the thermostat.
         opes: on-the-fly probability enhanced sampling in the place of metadynamics.
         barrier: free-energy barrier that OPES is to overcome, kJ/mol.
+        own_grid: native forces of one or two modes hold the grid of metadynamics themselves.
     """
 
     time_ns: float = 1.0
@@ -56,6 +57,7 @@ class BiasOptions:
     seed: int = 0
     opes: bool = False
     barrier: float = 40.0
+    own_grid: bool = True
 
     def __post_init__(self) -> None:
         kt = thermal_energy(self.temperature)

@@ -27,12 +27,12 @@ from openmm_plugin.bias_options import (
 )
 from openmm_plugin.bias_tables import BiasTables
 from openmm_plugin.equilibration import check_start, equilibrate
+from openmm_plugin.failure import simulation_failure
 from openmm_plugin.free_energy import bias_offset
+from openmm_plugin.native_metadynamics import MOST_MODES, NativeMetadynamics, carried_file
 from openmm_plugin.opes import opes_engine
 from openmm_plugin.running import (
     CheckpointFolder,
-    blown_up,
-    has_blown_up,
     sole_writer,
     steps_of,
 )
@@ -258,8 +258,9 @@ def _run(
                 if progress is not None:
                     progress(simulation.currentStep, hill.modes)
     except (openmm.OpenMMException, ValueError) as error:
-        if has_blown_up(simulation):
-            raise blown_up(simulation.currentStep, timestep, folder) from error
+        failure = simulation_failure(simulation, timestep, folder, error)
+        if failure is not None:
+            raise failure from error
         raise
     return engine.bias
 
@@ -310,6 +311,9 @@ def _engine(
     shared: SharedHills | None,
 ) -> BiasEngine:
     if not options.opes:
+        content = carried_file(forces) if options.own_grid and len(forces) <= MOST_MODES else None
+        if content is not None:
+            return NativeMetadynamics(system, content, options, pace)
         return Metadynamics(system, forces, options, pace)
     with_others = None if shared is None else (shared.folder, shared.walker, every)
     return opes_engine(system, forces, options, pace, with_others)

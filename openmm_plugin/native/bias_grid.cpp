@@ -144,6 +144,7 @@ void BiasGrid::add(const double* center, const double* width, double height) {
             }
             v = now;
         }
+    ++version_;
 }
 
 std::vector<double> BiasGrid::values() const {
@@ -158,6 +159,7 @@ void BiasGrid::set_values(const std::vector<double>& values) {
     const std::lock_guard<std::mutex> held(lock_);
     values_ = values;
     summed_ = false;
+    ++version_;
 }
 
 void BiasGrid::refresh_sums(double bias_factor, double kt) {

@@ -1,6 +1,7 @@
 // A metadynamics bias on a grid of one or two modes, with walls at its ends.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <mutex>
 #include <vector>
@@ -32,6 +33,9 @@ class BiasGrid {
     /// V and walls at s, and their gradient by s.
     double energy(const double* s, double* gradient) const;
 
+    /// Changes whenever the bias does.
+    long version() const { return version_.load(std::memory_order_relaxed); }
+
     /// Adds a Gaussian of a width per mode.
     void add(const double* center, const double* width, double height);
 
@@ -52,6 +56,7 @@ class BiasGrid {
     double wall_;
     std::vector<double> values_;
     mutable std::mutex lock_;
+    std::atomic<long> version_{0};
 
     /// Σ exp(by · V - shift) over the grid, kept up to date as hills come.
     struct Sum {

@@ -105,11 +105,16 @@ class BiasImpl final : public FlowImpl {
   public:
     explicit BiasImpl(const FlowBiasForce& owner) : FlowImpl(owner), grid_(owner.grid()) {}
 
+    void updateContextState(ContextImpl&, bool& forcesInvalid) override {
+        if (grid_.version() != felt_) forcesInvalid = true;  // a hill has come since
+    }
+
     double computeForce(ContextImpl& context, const std::vector<Vec3>& positions,
                         std::vector<Vec3>& forces) override {
         // the slope of the bias is known after the forward pass: one reverse pass for all modes
         const Flow& flow = carrier().shared().flow();
         double values[2], slopes[2];
+        felt_ = grid_.version();
         gradient_.resize(3 * std::size_t(flow.n_atoms()));
         flow.forward(work_, 1, gather(positions), box(context), true, values);
         const double energy = grid_.energy(values, slopes);
@@ -121,6 +126,7 @@ class BiasImpl final : public FlowImpl {
 
   private:
     BiasGrid& grid_;
+    long felt_ = -1;
     Workspace work_;
     std::vector<double> gradient_;
 };

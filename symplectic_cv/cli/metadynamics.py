@@ -15,7 +15,7 @@ from openmm_plugin import walkers as several
 from openmm_plugin.forces import mode_forces
 from openmm_plugin.opes import require_opes
 from openmm_plugin.systems import choose_platform, load_system
-from openmm_plugin.versions import choose_backend, torchforce_problem
+from openmm_plugin.versions import choose_backend, native_problem
 from symplectic_cv.analysis.bias_figures import convergence_curve, free_energy_with_error
 from symplectic_cv.analysis.figures import time_series
 from symplectic_cv.bias.results import CONVERGENCE, Convergence, from_bias
@@ -23,6 +23,8 @@ from symplectic_cv.bias.run import OPES, SURFACE, BiasedRun, BiasRecord
 from symplectic_cv.cli import molecules as m
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
+from symplectic_cv.compiled import core_problem
+from symplectic_cv.core_file import SUFFIX
 from symplectic_cv.errors import OptionError
 from symplectic_cv.output import require_free, start_run
 from symplectic_cv.storage import load_model, read_config, write_atomically
@@ -36,6 +38,7 @@ AUTO = "auto"
 
 class Backend(str, Enum):
     AUTO = "auto"
+    NATIVE = "native"
     TORCHFORCE = "torchforce"
     PYTHON = "python"
 
@@ -102,6 +105,14 @@ def metadynamics(
     backend: Annotated[
         Backend, typer.Option(help="How OpenMM evaluates the modes.")
     ] = Backend.AUTO,
+    own_grid: Annotated[
+        bool,
+        typer.Option(
+            "--own-grid/--openmm-grid",
+            help="Whether a native force of one or two modes holds the bias grid itself, or "
+            "OpenMM's table does.",
+        ),
+    ] = DEFAULT.own_grid,
     platform: Annotated[
         Optional[str], typer.Option(help="OpenMM platform (default: the fastest for this size).")
     ] = None,
@@ -127,8 +138,8 @@ def metadynamics(
     if scheduler is not None:
         several.require_dask()
     chosen_backend = choose_backend(backend.value)
-    if backend is Backend.AUTO and chosen_backend != Backend.TORCHFORCE.value:
-        note(f"through PythonForce, because {torchforce_problem()}")
+    if backend is Backend.AUTO and chosen_backend != Backend.NATIVE.value:
+        note(f"not through the native force, because {native_problem() or core_problem()}")
     network = load_model(model)
     modes = network.check_modes(modes)
     kelvin = network.temperature if temperature is None else temperature
@@ -147,6 +158,7 @@ def metadynamics(
         seed=seed,
         opes=opes,
         barrier=barrier,
+        own_grid=own_grid,
     )
     meta.check_count(modes)
     names = [f"mode_{mode}" for mode in modes]
@@ -177,8 +189,9 @@ def metadynamics(
             "width": AUTO if options.width is None else options.width,
         }
         start_run(output, settings, resume)
-        if not (output / CV).is_file():
-            write_atomically(output / CV, trial.read_bytes())
+        for kept in (trial.with_suffix(SUFFIX), trial):
+            if not (output / kept.name).is_file():
+                write_atomically(output / kept.name, kept.read_bytes())
     m.keep_structure(molecule, output)
     # as a resumed run reads it, with the digits of a PDB file
     molecule = load_system(output / "system.xml")
