@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test lint format native clean
+.PHONY: install demo test test-second-openmm lint format native clean
 
 install: $(VENV)/.installed
 
@@ -27,6 +27,27 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# The native force under another OpenMM: a second environment with its own OpenMM and its own build
+# of this package, and everything else from the first one.
+SECOND := build/second
+SECOND_OPENMM := 8.6.1
+SECOND_PYTHON := $(CURDIR)/$(SECOND)/bin/python
+
+test-second-openmm: install
+	rm -rf $(SECOND)
+	$(BIN)/python -m venv $(SECOND)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> $$($(SECOND_PYTHON) -c "import sysconfig; print(sysconfig.get_path('purelib'))")/first.pth
+	$(SECOND_PYTHON) -m pip install --quiet --no-deps openmm==$(SECOND_OPENMM)
+	$(SECOND_PYTHON) -m pip install --quiet --no-deps .
+	cd $(SECOND) && $(SECOND_PYTHON) -c "import openmm, openmm_plugin.versions as v; \
+		print(openmm.__version__, v.library_files()); \
+		assert openmm.version.short_version == '$(SECOND_OPENMM)'; assert not v.native_problem()"
+	cd $(SECOND) && $(SECOND_PYTHON) -m pytest -q -p no:cacheprovider -o pythonpath= \
+		--rootdir=$(CURDIR) $(CURDIR)/tests/openmm_plugin/test_native_forces.py \
+		$(CURDIR)/tests/openmm_plugin/test_native_metadynamics.py \
+		$(CURDIR)/tests/symplectic_cv/test_core.py
 
 lint: install
 	$(BIN)/ruff check .

@@ -163,6 +163,8 @@ def mode_forces(
         variable = openmm.app.BiasVariable(forces[0], -6.0, 6.0, 0.25, gridWidth=121)
     """
     scripted, core = exported_files(Path(path))
+    if scripted is None and backend == "torchforce":
+        raise ModelError(f"{path}: --backend torchforce needs the cv.pt that was beside it")
     backend = choose_backend(backend, core is not None)
     periodic = system.usesPeriodicBoundaryConditions()
     if core is not None and backend != "torchforce" and core_problem() is None:

@@ -23,6 +23,7 @@ COMMANDS = {
     "export": "Write the slowest modes as a TorchScript collective variable.",
     "metadynamics": "Bias the slowest modes in OpenMM: metadynamics or OPES.",
     "path": "Draw a latent path between two conformations.",
+    "doctor": "What this installation can run, and why not what it cannot.",
     "demo": "The whole job on alanine dipeptide, small, with a report.",
 }
 """Every command in the order of a project, with its line of help; each is the function of its name

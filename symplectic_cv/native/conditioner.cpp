@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -73,7 +74,9 @@ Conditioner::Conditioner(const Safetensors& file, const std::string& prefix, int
     const auto b1 = vector("b1", hidden_), b2 = vector("b2", hidden_), b3 = vector("b3", n_out);
     const auto hidden = all_of(hidden_);
     w1_ = take_rows_transposed(w1, n_in, hidden);
-    w2_ = take_rows_transposed(w2, hidden_, hidden);
+    auto square = take_rows_transposed(w2, hidden_, hidden);
+    square.resize(std::size_t(padded(hidden_)) * std::size_t(padded(hidden_)), 0.0f);
+    w2_ = std::move(square);
     w3_ = take_rows_transposed(w3, hidden_, outputs);
     w1_back_ = take_rows(w1, n_in, hidden);
     w2_back_ = take_rows(w2, hidden_, hidden);
@@ -83,15 +86,31 @@ Conditioner::Conditioner(const Safetensors& file, const std::string& prefix, int
     b3_ = take_rows_transposed(b3, 1, outputs);
 }
 
+std::size_t Conditioner::weights_size() const {
+    std::size_t sum = 0;
+    for (const Array* array : const_cast<Conditioner*>(this)->arrays())
+        sum += std::size_t(padded(int(array->size)));
+    return sum;
+}
+
+void Conditioner::move_weights(float* to) {
+    for (Array* array : arrays()) {
+        std::copy(array->own.begin(), array->own.end(), to);
+        array->data = to;
+        to += padded(int(array->size));
+        array->own = {};
+    }
+}
+
 void Conditioner::forward(const Kernels& kernels, int rows, const float* a, float* tape,
                           float* c) const {
     const int width = padded(hidden_);
     float *h1 = tape, *h2 = tape + std::size_t(rows) * std::size_t(width);
-    kernels.multiply(rows, n_in_, width, a, in(), w1_.data(), b1_.data(), h1, width);
+    kernels.multiply(rows, n_in_, width, a, in(), w1_.data, b1_.data, h1, width);
     kernels.tanh(rows * width, h1);
-    kernels.multiply(rows, hidden_, width, h1, width, w2_.data(), b2_.data(), h2, width);
+    kernels.multiply(rows, hidden_, width, h1, width, w2_.data, b2_.data, h2, width);
     kernels.tanh(rows * width, h2);
-    kernels.multiply(rows, hidden_, n_out_, h2, width, w3_.data(), b3_.data(), c, n_out_);
+    kernels.multiply(rows, hidden_, n_out_, h2, width, w3_.data, b3_.data, c, n_out_);
 }
 
 void Conditioner::reverse(const Kernels& kernels, int rows, int per_frame, const float* on_c,
@@ -104,11 +123,14 @@ void Conditioner::reverse(const Kernels& kernels, int rows, int per_frame, const
         for (std::size_t row = 0; row < std::size_t(rows); ++row)
             kernels.tanh_slope(width, h + row / std::size_t(per_frame) * size, on_h + row * size);
     };
-    kernels.multiply(rows, n_out_, width, on_c, n_out_, w3_back_.data(), nullptr, g2, width);
+    kernels.multiply(rows, n_out_, width, on_c, n_out_, w3_back_.data, nullptr, g2, width);
     through_tanh(h2, g2);
-    kernels.multiply(rows, hidden_, width, g2, width, w2_back_.data(), nullptr, g1, width);
+    if (rows <= 2)
+        kernels.multiply_transposed(rows, width, width, g2, width, w2_.data, g1, width);
+    else
+        kernels.multiply(rows, hidden_, width, g2, width, w2_back_.data, nullptr, g1, width);
     through_tanh(h1, g1);
-    kernels.multiply(rows, hidden_, in(), g1, width, w1_back_.data(), nullptr, on_a, in());
+    kernels.multiply(rows, hidden_, in(), g1, width, w1_back_.data, nullptr, on_a, in());
 }
 
 }  // namespace symplectic_cv

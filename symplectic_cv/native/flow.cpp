@@ -126,6 +126,14 @@ void Flow::read_layers(const Safetensors& file) {
                                               : make_spline(file, prefix, halves, places));
     }
     std::reverse(layers_.begin(), layers_.end());
+    std::size_t size = 0;
+    for (const auto& layer : layers_) size += layer->weights_size();
+    weights_ = HugeArray(size);
+    float* place = weights_.data();
+    for (const auto& layer : layers_) {
+        layer->move_weights(place);
+        place += layer->weights_size();
+    }
 }
 
 Flow::Loan::Loan(const Flow& flow) : flow_(flow) {

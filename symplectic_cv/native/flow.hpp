@@ -10,6 +10,7 @@
 
 #include "aligned.hpp"
 #include "frame.hpp"
+#include "huge_array.hpp"
 #include "kernels.hpp"
 #include "layers.hpp"
 
@@ -88,6 +89,7 @@ class Flow {
     std::vector<int> chosen_;
     std::vector<double> omega_;
     std::vector<std::unique_ptr<Layer>> layers_;
+    HugeArray weights_;  // of all layers
 
     mutable std::mutex pool_lock_;
     mutable std::vector<std::unique_ptr<Workspace>> pool_;

@@ -74,6 +74,10 @@ void columns(int rows, int n_in, int n_out, const float* a, int a_stride, const 
         c += 4L * c_stride;
         rows -= 4;
     }
+    if (rows == 3) {
+        tiles<3, V>(n_in, n_out, a, a_stride, w, bias, c, c_stride);
+        return;
+    }
     if (rows >= 2) {
         tiles<2, V>(n_in, n_out, a, a_stride, w, bias, c, c_stride);
         a += 2L * a_stride;
@@ -108,6 +112,87 @@ void multiply(int rows, int n_in, int n_out, const float* a, int a_stride, const
         c += done * kWidth;
         if (bias) bias += done * kWidth;
     }
+}
+
+// For a single frame the weights' way from the cache is what costs: the reverse pass reads the same
+// ones as the forward pass did, row by row, instead of a transposed copy.
+
+/// Lane p of the two vectors that `fold` adds, for segments of `size` lanes.
+constexpr int fold_lane(int p, int size, bool upper) {
+    const int segment = p / size * size, offset = p % size, half = size / 2;
+    return (offset < half ? segment + offset : kWidth + segment + offset - half) +
+           (upper ? half : 0);
+}
+
+template <int... P>
+struct Lanes {};
+template <int N, int... P>
+struct LanesTo : LanesTo<N - 1, N - 1, P...> {};
+template <int... P>
+struct LanesTo<0, P...> {
+    using type = Lanes<P...>;
+};
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define SCV_PICK(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#endif
+#endif
+#ifndef SCV_PICK
+#define SCV_PICK(a, b, ...) __builtin_shuffle(a, b, vi{__VA_ARGS__})
+#endif
+
+/// Halves the partial sums in each segment of a and b, and joins them.
+template <int Size, int... P>
+SCV_INLINE vf fold(vf a, vf b, Lanes<P...>) {
+    return SCV_PICK(a, b, fold_lane(P, Size, false)...) +
+           SCV_PICK(a, b, fold_lane(P, Size, true)...);
+}
+
+/// Lane k of the result is the sum of all lanes of v[k].
+template <int Size>
+SCV_INLINE vf sums(vf* v) {
+    SCV_UNROLL for (int k = 0; k < Size / 2; ++k) v[k] =
+        fold<Size>(v[k], v[k + Size / 2], typename LanesTo<kWidth>::type{});
+    if constexpr (Size > 2)
+        return sums<Size / 2>(v);
+    else
+        return v[0];
+}
+
+/// kWidth rows of w at a time: R rows of c.
+template <int R>
+void multiply_by_rows(int n_in, int n_out, const float* a, int a_stride, const float* w, float* c,
+                      int c_stride) {
+    constexpr int together = kManyRegisters || R == 1 ? (kWidth < 8 ? kWidth : 8) : 4;
+    for (int out = 0; out < n_out; out += kWidth) {
+        vf sum[R][kWidth];
+        SCV_UNROLL for (int part = 0; part < kWidth; part += together) {
+            const float* rows = w + static_cast<long>(out + part) * n_in;
+            vf running[R][together];
+            SCV_UNROLL for (int r = 0; r < R; ++r) SCV_UNROLL for (int k = 0; k < together; ++k)
+                running[r][k] = vf{};
+            for (int i = 0; i < n_in; i += kWidth) {
+                SCV_UNROLL for (int k = 0; k < together; ++k) {
+                    const vf weights = load(rows + static_cast<long>(k) * n_in + i);
+                    SCV_UNROLL for (int r = 0; r < R; ++r) running[r][k] +=
+                        load(a + static_cast<long>(r) * a_stride + i) * weights;
+                }
+            }
+            SCV_UNROLL for (int r = 0; r < R; ++r) SCV_UNROLL for (int k = 0; k < together; ++k)
+                sum[r][part + k] = running[r][k];
+        }
+        SCV_UNROLL for (int r = 0; r < R; ++r)
+            store(c + static_cast<long>(r) * c_stride + out, sums<kWidth>(sum[r]));
+    }
+}
+
+void multiply_transposed(int rows, int n_in, int n_out, const float* a, int a_stride,
+                         const float* w, float* c, int c_stride) {
+    if (rows == 1)
+        multiply_by_rows<1>(n_in, n_out, a, a_stride, w, c, c_stride);
+    else
+        multiply_by_rows<2>(n_in, n_out, a, a_stride, w, c, c_stride);
 }
 
 void project(int n_in, int n_out, const double* x, const double* w, const double* start,
@@ -340,9 +425,9 @@ void spline_reverse(int n, SplineLimits limits, const float* half, SplineTape ta
 }  // namespace
 
 const Kernels& SYMPLECTIC_CV_KERNELS() {
-    static const Kernels table = {SYMPLECTIC_CV_NAME, multiply,       tanh_all,
-                                  tanh_slope,         affine_forward, affine_reverse,
-                                  spline_forward,     spline_reverse, project};
+    static const Kernels table = {
+        SYMPLECTIC_CV_NAME, multiply,       multiply_transposed, tanh_all,       tanh_slope,
+        affine_forward,     affine_reverse, spline_forward,      spline_reverse, project};
     return table;
 }
 

@@ -1,6 +1,7 @@
 // The couplings of a flow: what is left of them for the chosen modes, forwards and in reverse.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -22,6 +23,9 @@ struct Rows {
 class Layer {
   public:
     virtual ~Layer() = default;
+    /// Floats of weights that one frame needs, and their move to a place of so many.
+    virtual std::size_t weights_size() const = 0;
+    virtual void move_weights(float* to) = 0;
     /// Floats of tape for so many rows.
     virtual std::size_t tape_size(int rows) const = 0;
     /// Floats of scratch space for so many rows, forwards or in reverse.
@@ -40,11 +44,15 @@ class Conditioner {
     Conditioner(const Safetensors& file, const std::string& prefix, int n_in, int n_out,
                 const std::vector<int>& outputs);
 
+    Conditioner(Conditioner&&) = default;  // not copied: `Array` points into itself
+
     int hidden() const { return hidden_; }
     int in() const { return padded(n_in_); }
     int out() const { return n_out_; }
     /// Floats per row of the hidden activations, h1 and h2.
     std::size_t tape_size() const { return 2 * std::size_t(padded(hidden_)); }
+    std::size_t weights_size() const;
+    void move_weights(float* to);
 
     /// c (rows, out()) from a (rows, in()); tape (rows, tape_size()).
     void forward(const Kernels& kernels, int rows, const float* a, float* tape, float* c) const;
@@ -55,7 +63,25 @@ class Conditioner {
 
   private:
     int n_in_, n_out_, hidden_;
-    Aligned<float> w1_, w2_, w3_, w1_back_, w2_back_, w3_back_, b1_, b2_, b3_;
+    /// Weights where they were read, or where `move_weights` has put them.
+    struct Array {
+        Aligned<float> own;
+        const float* data = nullptr;
+        std::size_t size = 0;
+        Array& operator=(Aligned<float> values) {
+            own = std::move(values);
+            data = own.data();
+            size = own.size();
+            return *this;
+        }
+    };
+    /// In the order of their use: forwards, then in reverse.
+    static constexpr int kArrays = 8;
+    Array w1_, b1_, w2_, b2_, w3_, b3_, w3_back_, w1_back_;
+    Array w2_back_;  // for many rows only, so that it stays out of the way of the others
+    std::array<Array*, kArrays> arrays() {
+        return {&w1_, &b1_, &w2_, &b2_, &w3_, &b3_, &w3_back_, &w1_back_};
+    }
 };
 
 /// A coupling as the file has it, before anything is pruned.
@@ -72,6 +98,8 @@ class Coupling : public Layer {
     Coupling(std::vector<int> kept, std::vector<int> moved, Conditioner conditioner)
         : kept_(std::move(kept)), moved_(std::move(moved)), conditioner_(std::move(conditioner)) {}
 
+    std::size_t weights_size() const override { return conditioner_.weights_size(); }
+    void move_weights(float* to) override { conditioner_.move_weights(to); }
     std::size_t tape_size(int rows) const override;
     std::size_t scratch_size(int rows) const override;
     void forward(const Kernels& kernels, Rows q, float* tape, float* scratch) const override;
