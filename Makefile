@@ -1,6 +1,9 @@
 # make demo   installs what is missing and runs the whole job on alanine dipeptide
 # make test   installs what is missing and runs the tests
 # make lint   checks style and types
+# make bench  prints what a collective variable costs, and writes bench.json
+# make test-second-openmm  the native force under another OpenMM
+# make sanitize  the C++ parts under AddressSanitizer and UBSan
 # make native compiles the C++ parts into the source tree, for work on them
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +11,7 @@ BIN := $(VENV)/bin
 DEMO ?= demo
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test test-second-openmm lint format native clean
+.PHONY: install demo test test-second-openmm sanitize bench lint format native clean
 
 install: $(VENV)/.installed
 
@@ -48,6 +51,31 @@ test-second-openmm: install
 		--rootdir=$(CURDIR) $(CURDIR)/tests/openmm_plugin/test_native_forces.py \
 		$(CURDIR)/tests/openmm_plugin/test_native_metadynamics.py \
 		$(CURDIR)/tests/symplectic_cv/test_core.py
+
+# The C++ parts under AddressSanitizer and UBSan: the same tests, on an instrumented build.
+SANITIZED := build/sanitized
+ASAN := $(shell $(or $(CXX),g++) -print-file-name=libasan.so) $(shell $(or $(CXX),g++) -print-file-name=libstdc++.so)
+
+sanitize: install
+	$(BIN)/python -m pip install --quiet cmake ninja nanobind
+	rm -rf $(SANITIZED)/tree
+	$(BIN)/python -m venv --without-pip $(SANITIZED)/venv
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $(SANITIZED)/first.pth
+	cp $(SANITIZED)/first.pth $(SANITIZED)/venv/lib/python3*/site-packages/
+	$(BIN)/cmake -S . -B $(SANITIZED)/build -G Ninja -DSYMPLECTIC_CV_SANITIZE=ON \
+		-DCMAKE_BUILD_TYPE=Debug -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
+		-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja
+	$(BIN)/cmake --build $(SANITIZED)/build
+	mkdir -p $(SANITIZED)/tree
+	cp -r symplectic_cv openmm_plugin $(SANITIZED)/tree/
+	$(BIN)/cmake --install $(SANITIZED)/build --prefix $(SANITIZED)/tree
+	cd $(SANITIZED)/tree && LD_PRELOAD="$(ASAN)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=. \
+		../venv/bin/python -m pytest -q -p no:cacheprovider -o pythonpath= --rootdir=$(CURDIR) \
+		$(addprefix $(CURDIR)/tests/,symplectic_cv/test_core_file.py symplectic_cv/test_core.py \
+		openmm_plugin/test_native_forces.py openmm_plugin/test_native_metadynamics.py)
+
+bench: install
+	$(BIN)/python benchmarks/cost.py -o bench.json
 
 lint: install
 	$(BIN)/ruff check .

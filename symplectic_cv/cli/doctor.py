@@ -65,10 +65,11 @@ def _platforms() -> Iterator[Finding]:
     names = [
         openmm.Platform.getPlatform(k).getName() for k in range(openmm.Platform.getNumPlatforms())
     ]
-    yield Finding("OpenMM platforms", ", ".join(names))
-    for failure in openmm.Platform.getPluginLoadFailures():
-        # a plugin for other hardware that is not here is no fault
-        yield Finding("OpenMM plugin", "not loaded", failure.strip().splitlines()[0])
+    # a plugin for hardware that is not here is no fault, only worth knowing
+    failures = openmm.Platform.getPluginLoadFailures()
+    reasons = {text.strip().splitlines()[0].split(": ", 1)[-1] for text in failures}
+    absent = f"; not loaded: {'; '.join(sorted(reasons))}" if reasons else ""
+    yield Finding("OpenMM platforms", ", ".join(names) + absent)
 
 
 def _torch_device() -> Finding:
