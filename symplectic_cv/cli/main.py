@@ -21,7 +21,7 @@ COMMANDS = {
     "thermodynamics": "Free energy, entropy and spectrum of a learned model.",
     "analyze": "Frequencies, mutual information with torsions, figures, report.",
     "export": "Write the slowest modes as a TorchScript collective variable.",
-    "metadynamics": "Bias the slowest modes in OpenMM, well-tempered.",
+    "metadynamics": "Bias the slowest modes in OpenMM: metadynamics or OPES.",
     "path": "Draw a latent path between two conformations.",
     "demo": "The whole job on alanine dipeptide, small, with a report.",
 }
@@ -30,6 +30,7 @@ in the module of its name."""
 
 SEVERAL_VALUES = {
     "--modes": re.compile(r"\d+"),
+    "--width": re.compile(r"\d*\.?\d+(e-?\d+)?"),
     "--forcefield": re.compile(r"[^-].*\.xml"),
     "--torsions": re.compile(r"[^-/.][^/.]*"),
 }

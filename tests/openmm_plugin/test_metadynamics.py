@@ -144,7 +144,7 @@ def _content(folder):
 
 
 def _same_files(one, two):
-    for name in ("colvar.csv", "trajectory.xtc"):
+    for name in ("colvar.csv", "hills.csv", "trajectory.xtc", "convergence.csv", "bias.json"):
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
     with np.load(one / "free_energy.npz") as first, np.load(two / "free_energy.npz") as second:
         assert sorted(first.files) == sorted(second.files)
@@ -156,14 +156,17 @@ def _same_files(one, two):
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_run_writes_a_row_for_each_hill(whole, n, backend):
     folder, _ = whole(n, backend)
-    assert {path.name for path in folder.iterdir()} == {
+    assert {path.name for path in folder.iterdir() if path.name[0] != "."} == {
+        "bias.json",
         "trajectory.xtc",
         "colvar.csv",
+        "hills.csv",
         "free_energy.npz",
+        "convergence.csv",
         "checkpoint",
     }
     header = (folder / "colvar.csv").read_text().splitlines()[0].split(",")
-    assert header == ["time_ps", *NAMES[:n], "bias_kj_per_mol", "weight"]
+    assert header == ["time_ps", *NAMES[:n], "bias_kj_per_mol", "c_kj_per_mol", "weight"]
     table = _table(folder)
     np.testing.assert_allclose(table["time_ps"], PACE_PS * np.arange(1, HILLS + 1), rtol=1e-7)
     assert np.ptp(_modes(table), axis=0).min() > 0.1
@@ -177,8 +180,10 @@ def test_the_bias_is_the_sum_of_the_hills_before(whole, n, backend):
     modes, heights = _modes(table), _heights(table)
     assert table["bias_kj_per_mol"][0] == 0.0
     rebuilt = [_gaussians(modes[i], modes[:i], heights[:i]) for i in range(HILLS)]
-    # the grid's spline is good to a per mille of a hill; hills overlap in tens at most
-    np.testing.assert_allclose(table["bias_kj_per_mol"], rebuilt, rtol=0, atol=0.02)
+    # the grid's spline is good to a per mille of a hill, to a per cent where three modes leave it
+    # 1.25 points a width; hills overlap in tens at most
+    tolerance = 0.02 if n < 3 else 0.015 * max(rebuilt)
+    np.testing.assert_allclose(table["bias_kj_per_mol"], rebuilt, rtol=0, atol=tolerance)
     assert max(rebuilt) > 4.0
     assert heights.min() < 0.75 * OPTIONS.height
 
@@ -187,7 +192,7 @@ def test_the_bias_is_the_sum_of_the_hills_before(whole, n, backend):
 def test_the_grid_holds_every_hill_once_and_the_first_axis_is_the_first_mode(whole, n):
     folder, bias = whole(n)
     table = _table(folder)
-    axes = np.meshgrid(*[_options(n).axis] * n, indexing="ij")
+    axes = np.meshgrid(*_options(n).grid(n).axes, indexing="ij")
     expected = _gaussians(np.stack(axes, -1), _modes(table), _heights(table))
     np.testing.assert_allclose(bias, expected, rtol=0, atol=1e-5)
     if n > 1:  # the modes differ enough that a swap would show
@@ -200,12 +205,12 @@ def test_the_free_energy_has_named_axes(whole, n):
     names = [f"mode_{k}" for k in range(n)]
     with np.load(folder / "free_energy.npz") as archive:
         assert archive["modes"].tolist() == names
-        assert archive["free_energy"].shape == (_options(n).grid_points,) * n
+        assert archive["free_energy"].shape == _options(n).grid(n).shape
         assert archive["free_energy"].min() == 0.0
         assert archive["temperature_k"] == 300.0
         assert archive["bias_factor"] == 4.0
         for name in names:
-            np.testing.assert_array_equal(archive[name], _options(n).axis)
+            np.testing.assert_array_equal(archive[name], _options(n).grid(n).axes[0])
         np.testing.assert_array_equal(archive["bias"], bias)
         surface = archive["free_energy"]
     np.testing.assert_array_equal(surface, free_energy(bias, 4.0))
@@ -215,13 +220,14 @@ def test_the_free_energy_has_named_axes(whole, n):
 
 def test_weights_are_those_of_the_bias_at_the_time(whole):
     table = _table(whole(2)[0])
-    grid = np.stack(np.meshgrid(OPTIONS.axis, OPTIONS.axis, indexing="ij"), -1)
+    grid = np.stack(np.meshgrid(*OPTIONS.grid(2).axes, indexing="ij"), -1)
     modes, heights = _modes(table), _heights(table)
     for i in (0, 5, HILLS - 1):
         at_the_time = _gaussians(grid, modes[:i], heights[:i]) if i else np.zeros(grid.shape[:2])
         offset = bias_offset(at_the_time, 4.0, KT)
         expected = np.exp((table["bias_kj_per_mol"][i] - offset) / KT)
         assert table["weight"][i] == pytest.approx(expected, rel=1e-4)
+        assert table["c_kj_per_mol"][i] == pytest.approx(offset, rel=1e-4)
     assert table["weight"][0] == 1.0
 
 
@@ -332,7 +338,7 @@ def test_beyond_the_grid_the_bias_is_flat_and_the_wall_pushes_back(
     low, high, wall = -0.5, 0.7, 30.0
     options = BiasOptions(low=low, high=high, width=0.25, wall=wall)
     slope = np.array([3.0, -5.0])[:n]
-    axes = np.meshgrid(*[options.axis] * n, indexing="ij")
+    axes = np.meshgrid(*options.grid(n).axes, indexing="ij")
     bias = 7.0 + sum(k * x for k, x in zip(slope, axes, strict=True))
     context, group = biased(options, bias)
 
@@ -361,7 +367,7 @@ def test_beyond_the_grid_the_bias_is_flat_and_the_wall_pushes_back(
 def test_inside_of_the_grid_the_walls_are_not_felt(biased, vacuum, cv, structures):
     options = BiasOptions(low=-40.0, high=40.0, width=2.0, wall=1000.0)
     rng = np.random.default_rng(3)
-    context, group = biased(options, np.zeros((options.grid_points,) * 2) + 2.5)
+    context, group = biased(options, np.zeros(options.grid(2).shape) + 2.5)
     for x in structures[:2]:
         energy, forces = _energy_and_forces(context, group, x + rng.normal(size=3))
         assert energy == pytest.approx(2.5, abs=1e-9)
@@ -414,7 +420,9 @@ def test_one_to_three_modes():
         ({"timestep_fs": float("nan")}, "--timestep-fs must be positive"),
         ({"temperature": 0.0}, "temperature"),
         ({"low": 3.0, "high": -3.0}, "--range"),
-        ({"low": -0.4, "high": 0.4}, "more than four hill widths"),
+        ({"low": -0.4, "high": 0.4, "width": 0.25}, "more than four hill widths"),
+        ({"width": (0.3, -0.2)}, "--width must be positive; got -0.2"),
+        ({"barrier": 2.0}, "--barrier must be above kT"),
         ({"low": float("nan")}, "--range"),
         ({"high": float("inf")}, "--range"),
     ],
@@ -425,12 +433,11 @@ def test_options_that_make_no_sense_are_refused(settings, message):
 
 
 def test_the_grid_has_points_enough_for_a_hill():
-    options = BiasOptions(low=-2.0, high=3.0, width=0.3)
-    spacing = np.diff(options.axis)
-    assert (options.axis[0], options.axis[-1]) == (-2.0, 3.0)
+    axis = BiasOptions(low=-2.0, high=3.0, width=0.3).grid(1).axes[0]
+    spacing = np.diff(axis)
+    assert (axis[0], axis[-1]) == (-2.0, 3.0)
     np.testing.assert_allclose(spacing, spacing[0])
     assert spacing[0] <= 0.3 / 2.5
-    assert len(options.axis) == options.grid_points
 
 
 @pytest.fixture
