@@ -179,7 +179,7 @@ def _target(task: WalkerTask, walker: int, pipe: Any) -> None:
 
 
 def _run_here(task: WalkerTask, progress: Fraction | None) -> None:
-    context = multiprocessing.get_context(START_METHOD)
+    context: Any = multiprocessing.get_context(START_METHOD)
     if START_METHOD == "forkserver":  # one import for all walkers
         context.set_forkserver_preload([__name__])
     running: dict[int, tuple[Any, Any]] = {}
