@@ -178,7 +178,7 @@ def steer(task: UmbrellaTask) -> Iterator[int]:
     relaxed = read_state(first)
     probe = ModeProbe(place.forces, place.molecule)
     begin = probe(relaxed.getPositions(), relaxed.getPeriodicBoxVectors())
-    along, here = windows.along, float(windows.progress(begin[None])[0])
+    along, here = windows.along, float(windows.project(begin[None])[0][0])
     for window, source in order_of_steering(along, here):
         target = window_folder(parent, window)
         target.mkdir(exist_ok=True)

@@ -34,6 +34,9 @@ OPTIONS = {
     "metadynamics": "system output top modes time-ns bias-factor height width pace range opes "
     "barrier walkers scheduler timestep-fs checkpoint-ps pdb forcefield solvent backend platform "
     "temperature seed resume",
+    "umbrella": "system output top modes path windows range force-constant time-ns stride-ps "
+    "steering-ps timestep-fs jobs checkpoint-ps pdb forcefield solvent backend platform "
+    "temperature seed resume",
     "path": "start end points modes output top",
     "demo": "output scale backend seed resume",
 }

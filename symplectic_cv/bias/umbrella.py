@@ -3,6 +3,10 @@
 Window k holds the modes s near its centre c_k with the energy ½ κ |s − c_k|². All frames are
 weighed against all windows (MBAR), and the free energy is −kT ln of their weighted histogram.
 
+Along a path in several modes the windows confine the molecule across the path too, and say nothing
+of what lies farther off. There the free energy is that in a tube around the path, with the energy
+½ κ d² at the distance d from it.
+
 Source: M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008), through pymbar.
 """
 
@@ -22,6 +26,8 @@ from symplectic_cv.units import thermal_energy
 TRANSIENT = 0.1
 """Part of each window that is left out at its start."""
 BINS_PER_WINDOW = 3
+BEYOND = 1e3
+"""Energy of frames beyond the ends of the axis, kT: they take no part in its free energy."""
 LEAST_OVERLAP = 0.03
 """Between neighbours; with less, windows hardly know of each other (the field's rule of thumb)."""
 
@@ -58,17 +64,17 @@ class Windows:
     @property
     def along(self) -> np.ndarray:
         """Place of each centre: the mode itself where there is one, else 0 … 1 along the path."""
-        return self.progress(self.centres)
+        return self.project(self.centres)[0]
 
-    def progress(self, modes: np.ndarray) -> np.ndarray:
-        """Place of modes (F, n) along the windows, (F,).
+    def project(self, modes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Place of modes (F, n) along the windows, and squared distance from their line, (F,) each.
 
-        The mode itself where there is one; else that of the nearest point on the line through the
-        centres, from 0 at the first to 1 at the last.
+        With one mode the mode itself, and no distance; else the nearest point on the line through
+        the centres, from 0 at the first to 1 at the last.
         """
         modes = np.asarray(modes, dtype=np.float64)
         if self.centres.shape[1] == 1:
-            return modes[:, 0].copy()
+            return modes[:, 0].copy(), np.zeros(len(modes))
         steps = np.diff(self.centres, axis=0)
         lengths = np.linalg.norm(steps, axis=1)
         before = np.concatenate([[0.0], np.cumsum(lengths)])
@@ -77,11 +83,11 @@ class Windows:
             self.centres[:-1], steps, lengths, before[:-1], strict=True
         ):
             part = np.clip((modes - start) @ step / length**2, 0.0, 1.0)
-            distance = np.linalg.norm(modes - start - part[:, None] * step, axis=1)
-            closer = distance < nearest
-            nearest[closer] = distance[closer]
+            squared = ((modes - start - part[:, None] * step) ** 2).sum(1)
+            closer = squared < nearest
+            nearest[closer] = squared[closer]
             place[closer] = (done + part * length)[closer]
-        return place / before[-1]
+        return place / before[-1], nearest
 
 
 @dataclass(frozen=True)
@@ -230,7 +236,7 @@ def combine(windows: Windows, series: Sequence[np.ndarray]) -> UmbrellaResult:
     frames = np.concatenate(kept)
     counts = np.array([len(part) for part in kept])
     kt = thermal_energy(windows.temperature)
-    place = windows.progress(frames)
+    place, squared = windows.project(frames)
     along = windows.along
     edges = np.linspace(along[0], along[-1], BINS_PER_WINDOW * (len(windows) - 1) + 1)
     axis = 0.5 * (edges[1:] + edges[:-1])
@@ -242,7 +248,7 @@ def combine(windows: Windows, series: Sequence[np.ndarray]) -> UmbrellaResult:
             windows.energies(frames) / kt, counts, mbar_options={"maximum_iterations": 10_000}
         )
         fes.generate_fes(
-            np.where(inside, 0.0, 1e3),  # frames beyond the ends take no part
+            np.where(inside, 0.5 * windows.stiffness * squared / kt, BEYOND),
             np.clip(place, edges[0], edges[-1] - 1e-9),
             fes_type="histogram",
             histogram_parameters={"bin_edges": [edges]},
@@ -270,5 +276,5 @@ def combine(windows: Windows, series: Sequence[np.ndarray]) -> UmbrellaResult:
         overlap=np.diagonal(overlap, 1).copy(),
         inefficiency=np.array(inefficiency),
         frames=counts,
-        places=[windows.progress(part) for part in kept],
+        places=[windows.project(part)[0] for part in kept],
     )
