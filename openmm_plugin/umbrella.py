@@ -26,7 +26,7 @@ from openmm_plugin.running import (
 )
 from openmm_plugin.simulation import langevin_simulation, relaxed_state, start_from
 from openmm_plugin.systems import choose_platform, load_system
-from openmm_plugin.walkers import START_METHOD
+from openmm_plugin.walkers import START_METHOD, die_with_parent
 from symplectic_cv.bias.run import COLVAR
 from symplectic_cv.bias.umbrella import Windows
 from symplectic_cv.errors import OutputError, UserError
@@ -136,7 +136,7 @@ def run_umbrella(task: UmbrellaTask, jobs: int = 1, progress: Done | None = None
                 run_window(task, window, partial(show, window))
             return
         context: Any = multiprocessing.get_context(START_METHOD)
-        with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        with ProcessPoolExecutor(jobs, mp_context=context, initializer=die_with_parent) as pool:
             futures = {pool.submit(run_window, task, window): window for window in range(count)}
             try:
                 for future in as_completed(futures):

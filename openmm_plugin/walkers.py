@@ -13,6 +13,8 @@ import logging
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -169,6 +171,7 @@ def _report(task: WalkerTask, progress: Fraction | None) -> None:
 
 def _target(task: WalkerTask, walker: int, pipe: Any) -> None:
     """What a walker's process runs; a user's error travels through the pipe."""
+    die_with_parent()
     if task.platform == "CPU":
         threads = max(1, (os.cpu_count() or 1) // task.walkers)
         openmm.Platform.getPlatformByName("CPU").setPropertyDefaultValue("Threads", str(threads))
@@ -220,6 +223,23 @@ def _run_here(task: WalkerTask, progress: Fraction | None) -> None:
             process.terminate()
         for process, _ in running.values():
             process.join()
+
+
+def die_with_parent() -> None:
+    """Ends this process when the one that started it is gone, and leaves Ctrl-C to that one.
+
+    An orphan would go on for hours and keep the folder from a resumed run. It is ended as by a
+    kill: checkpoints are made for that.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _message(pipe: Any) -> str | None:

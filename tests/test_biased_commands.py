@@ -56,7 +56,7 @@ def arguments(place):
     def words(output, *more):
         return [
             *("metadynamics", str(place / "model"), "--system", str(place / "md" / "system.xml")),
-            *("-o", str(output), "--backend", "python", "--modes", "0", "--time-ns", "0.006"),
+            *("-o", str(output), "--backend", "python", "--modes", "0", "--time-ns", "0.003"),
             *("--pace", "0.02", "--checkpoint-ps", "0.2"),
             *map(str, more),
         ]
@@ -102,54 +102,60 @@ def _same(one, two, tables=TABLES):
 
 @pytest.fixture(scope="module")
 def whole(arguments, tmp_path_factory):
-    """whole(*options): folder and seconds of a run that nothing disturbed, made once."""
+    """whole(*options): folder of a run that nothing disturbed, made once."""
     made = {}
 
     def get(*more):
         if more not in made:
             folder = tmp_path_factory.mktemp("whole") / "run"
-            started = time.monotonic()
-            process = processes.Process(target=main, args=(arguments(folder, *more),))
-            process.start()
-            process.join()
-            assert process.exitcode == 0
-            made[more] = folder, time.monotonic() - started
+            _runs(arguments(folder, *more))
+            made[more] = folder
         return made[more]
 
     return get
 
 
-def kill_at_random(words, seconds, kills, rng):
-    """Starts a command again and again and kills it each time; returns how often it was alive."""
+def kill_at_random(words, table, size, kills, rng):
+    """Starts a command again and again and kills it each time; returns how often it was alive.
+
+    First anywhere in its beginning, then when its table has reached a random size.
+    """
     alive = 0
-    for _ in range(kills):
+    for target in [0.0, *sorted(rng.uniform(0.0, 0.9 * size) for _ in range(kills - 1))]:
         process = processes.Process(target=main, args=([*words, "--resume"],))
         process.start()
-        process.join(rng.uniform(0.0, seconds))
-        alive += process.exitcode is None
+        until = time.monotonic() + 60.0
+        while process.is_alive() and time.monotonic() < until and target > 0.0:
+            if table.is_file() and table.stat().st_size >= target:
+                break
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0.0, 0.1 if target > 0.0 else 1.0))
+        alive += process.is_alive()
         process.kill()
         process.join()
     return alive
 
 
 @pytest.mark.parametrize(
-    ("method", "kills"), [((), 4), (("--opes",), 2)], ids=["metadynamics", "opes"]
+    ("method", "kills"), [((), 4), (("--opes",), 3)], ids=["metadynamics", "opes"]
 )
 def test_killed_at_random_moments_a_run_is_the_undisturbed_one(
     arguments, whole, tmp_path, method, kills
 ):
-    folder, seconds = whole(*method)
+    folder = whole(*method)
     words = arguments(tmp_path / "run", *method)
     seed = int.from_bytes(os.urandom(4))
     print("seed of the kills:", seed)
-    alive = kill_at_random(words, 0.6 * seconds, kills, random.Random(seed))
+    size = (folder / "colvar.csv").stat().st_size
+    table = tmp_path / "run" / "colvar.csv"
+    alive = kill_at_random(words, table, size, kills, random.Random(seed))
     _runs([*words, "--resume"])
     assert alive >= 1
     _same(tmp_path / "run", folder, TABLES if not method else [t for t in TABLES if t[0] != "h"])
 
 
 def test_a_row_for_each_frame_and_weights_that_go_with_them(whole, place):
-    folder, _ = whole()
+    folder = whole()
     run = BiasedRun.read(folder)
     frames = md.load(str(folder / "trajectory.xtc"), top=str(folder / "topology.pdb"))
     run.require_frames(frames.n_frames)
@@ -162,7 +168,7 @@ def test_a_row_for_each_frame_and_weights_that_go_with_them(whole, place):
 
 def test_the_widths_come_from_the_start(whole):
     """Half of what the mode fluctuates within pieces of 2 ps of the equilibration."""
-    folder, _ = whole()
+    folder = whole()
     width = json.loads((folder / "bias.json").read_text())["width"]
     assert len(width) == 1
     assert 0.075 <= width[0] <= 0.5
@@ -172,7 +178,7 @@ def test_the_widths_come_from_the_start(whole):
 
 
 def test_opes_keeps_the_same_files_with_its_own_weights(whole):
-    folder, _ = whole("--opes")
+    folder = whole("--opes")
     run = BiasedRun.read(folder)
     assert run.hills is None
     assert (run.colvar.offset == 0.0).all()
@@ -181,14 +187,14 @@ def test_opes_keeps_the_same_files_with_its_own_weights(whole):
     assert run.colvar.bias[0] == -40.0  # nothing is known at first: the bias is minus the barrier
     assert run.record.bias_factor == pytest.approx(40.0 / kt)
     width = json.loads((folder / "bias.json").read_text())["width"][0]
-    plain = json.loads((whole()[0] / "bias.json").read_text())["width"][0]
+    plain = json.loads((whole() / "bias.json").read_text())["width"][0]
     assert width == pytest.approx(2.0 * plain, rel=0.01)
 
 
 @pytest.fixture
 def finished(whole, tmp_path):
     """A copy of a finished run that a test may break."""
-    return shutil.copytree(whole()[0], tmp_path / "run")
+    return shutil.copytree(whole(), tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -269,8 +275,8 @@ def test_two_processes_cannot_run_in_one_folder(finished, arguments, refused):
         line = refused([*arguments(finished, "--time-ns", "0.008"), "--resume"])
         assert "another process is running this very run" in line
         assert _content(finished) == before
-    _runs([*arguments(finished, "--time-ns", "0.0064"), "--resume"])
-    assert len(BiasedRun.read(finished).colvar) == 320
+    _runs([*arguments(finished, "--time-ns", "0.0034"), "--resume"])
+    assert len(BiasedRun.read(finished).colvar) == 170
 
 
 def test_figures_are_drawn_anew(finished, arguments):
@@ -293,7 +299,6 @@ def test_figures_are_drawn_anew(finished, arguments):
         (["--forcefield", "amber14-all.xml"], "--forcefield and --solvent go with --pdb"),
         (["--modes", "1", "2", "--width", "0.01"], "is too large: give a larger --width"),
         (["--range", "40", "50"], "outside of the grid"),
-        (["--scheduler", "tcp://127.0.0.1:1", "--walkers", "2"], "cannot be reached"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -301,6 +306,38 @@ def test_options_that_make_no_sense_are_refused(arguments, refused, tmp_path, mo
     line = refused(arguments(tmp_path / "run", *more))
     assert message in line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_scheduler_that_does_not_answer_is_refused(arguments, refused, tmp_path, monkeypatch):
+    monkeypatch.setattr("openmm_plugin.walkers.CONNECT", "1s")
+    line = refused(arguments(tmp_path / "run", "--scheduler", "tcp://127.0.0.1:1"))
+    assert "--scheduler tcp://127.0.0.1:1: cannot be reached" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_walkers_whose_command_is_killed_go_on(arguments, tmp_path):
+    """The walkers' own processes end with it, so that a resumed run finds their folders free."""
+    words = arguments(tmp_path / "run", "--walkers", "2", "--width", "0.3")
+    process = processes.Process(target=main, args=(words,))
+    process.start()
+    first = tmp_path / "run" / "walker-1" / "published.json"
+    until = time.monotonic() + 120.0
+    while not first.is_file() and time.monotonic() < until:
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert first.is_file()
+    started = time.monotonic()
+    _runs([*words, "--resume"])
+    assert time.monotonic() - started < 60.0
+    run = BiasedRun.read(tmp_path / "run")
+    assert np.bincount(run.colvar.walker).tolist() == [0, 150, 150]
+    assert len(np.unique(run.hills.centres)) == len(run.hills) == 300
+    for walker in (1, 2):
+        part = BiasedRun.read(tmp_path / "run" / f"walker-{walker}")
+        np.testing.assert_allclose(part.colvar.time_ps, 0.02 * np.arange(1, 151), rtol=1e-7)
+    for name in ("free_energy.png", "modes.png", "trajectory.xtc"):
+        assert (tmp_path / "run" / name).is_file()
 
 
 def test_a_molecule_of_ones_own_with_its_force_field(place, tmp_path):
