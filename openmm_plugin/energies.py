@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import mdtraj as md
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from openmm_plugin.running import FARTHEST
-from openmm_plugin.systems import MolecularSystem, choose_platform
+from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
 from symplectic_cv.analysis.torsions import compute_torsions, find_torsions
 from symplectic_cv.errors import HamiltonianError, OptionError, SelectionError
 from symplectic_cv.flows.build import FlowOptions
@@ -128,10 +129,13 @@ class MolecularHamiltonian(Hamiltonian):
         name: of its file, for messages.
         platform: of OpenMM by name; the fastest for its size where None. The minimum and
             the curvature are computed on the Reference platform in any case.
+        frame: that of a model of the same atoms, in whose coordinates the energy is wanted;
+            the frame of the minimum where None.
 
     Raises:
         HamiltonianError: constraints, a box, virtual sites, fewer than three atoms, a
-            linear molecule, or an energy that is not invariant or has no minimum.
+            linear molecule, another frame's atoms, or an energy that is not invariant or has
+            no minimum.
 
     Example:
         >>> from openmm_plugin.systems import Solvent, build_system, built_in_pdb
@@ -150,6 +154,7 @@ class MolecularHamiltonian(Hamiltonian):
         temperature: float,
         name: str = "molecule",
         platform: str | None = None,
+        frame: EckartFrame | None = None,
     ) -> None:
         self.name = name
         self.temperature = temperature
@@ -169,7 +174,11 @@ class MolecularHamiltonian(Hamiltonian):
         self._torsions = find_torsions(self.molecule)
         start = np.array(molecule.positions.value_in_unit(unit.nanometer))
         self._require_invariant(start)
-        self.frame = self._frame_of_minimum(start)
+        if frame is None:
+            self.frame = self._frame_of_minimum(start)
+        else:
+            self._require_same_atoms(frame)
+            self.frame = copy.deepcopy(frame)
         self.dimension = self.frame.dimension
 
     def potential(self, q: Tensor) -> Tensor:
@@ -269,6 +278,21 @@ class MolecularHamiltonian(Hamiltonian):
                 "the molecule is moved and turned: remove restraints and other external forces"
             )
 
+    def _require_same_atoms(self, frame: EckartFrame) -> None:
+        n_atoms = len(self.molecule.masses)
+        if frame.n_atoms != n_atoms:
+            raise HamiltonianError(
+                f"{self.name}: has {n_atoms} atoms, the model {frame.n_atoms} of them: an energy "
+                "needs all atoms; use a model of `variational --system`, or of `train --atoms all`"
+            )
+        other = np.flatnonzero(np.abs(frame.masses.cpu().numpy() - self.molecule.masses) > 0.01)
+        if len(other):
+            raise HamiltonianError(
+                f"{self.name}: atom {other[0] + 1} has {self.molecule.masses[other[0]]:.3f} Da, "
+                f"the model's {float(frame.masses[other[0]]):.3f} Da: it is not the system of "
+                "this model, or its hydrogen masses were repartitioned"
+            )
+
     def _frame_of_minimum(self, positions: np.ndarray) -> EckartFrame:
         """The frame whose reference is the minimum near a structure."""
         context = self._exact.context
@@ -337,3 +361,10 @@ def _require_flexible(molecule: MolecularSystem, name: str) -> np.ndarray:
             "molecule"
         )
     return masses
+
+
+def load_hamiltonian(
+    system: Path, top: Path | None, temperature: float, frame: EckartFrame | None = None
+) -> MolecularHamiltonian:
+    """The molecule of a system.xml at a temperature; see `MolecularHamiltonian`."""
+    return MolecularHamiltonian(load_system(system, top), temperature, str(system), frame=frame)

@@ -20,52 +20,73 @@ if TYPE_CHECKING:
     from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
     from symplectic_cv.errors import UserError
     from symplectic_cv.frame import EckartFrame
+    from symplectic_cv.hamiltonians.base import Descriptor, Hamiltonian
     from symplectic_cv.model import NeuralCanonicalTransformation
     from symplectic_cv.molecule import Molecule, select_atoms
     from symplectic_cv.paths import cartesian_path, spherical_path
-    from symplectic_cv.storage import load_model, save_model
+    from symplectic_cv.spectrum import power_spectrum
+    from symplectic_cv.storage import load_model, load_phase_space_model, save_model
     from symplectic_cv.torchscript import export, load_exported
     from symplectic_cv.training.likelihood import TrainingOptions, TrainingResult, prepare, train
+    from symplectic_cv.training.variational import (
+        VariationalOptions,
+        prepare_variational,
+        train_variational,
+    )
 
 _MODULES = {
+    "Descriptor": "hamiltonians.base",
     "EckartFrame": "frame",
+    "Hamiltonian": "hamiltonians.base",
     "Molecule": "molecule",
     "NeuralCanonicalTransformation": "model",
     "TrainingOptions": "training.likelihood",
     "TrainingResult": "training.likelihood",
     "TrajectoryData": "data.trajectories",
     "UserError": "errors",
+    "VariationalOptions": "training.variational",
     "cartesian_path": "paths",
     "export": "torchscript",
     "load_exported": "torchscript",
     "load_model": "storage",
+    "load_phase_space_model": "storage",
+    "power_spectrum": "spectrum",
     "prepare": "training.likelihood",
+    "prepare_variational": "training.variational",
     "read_trajectories": "data.trajectories",
     "save_model": "storage",
     "select_atoms": "molecule",
     "spherical_path": "paths",
     "train": "training.likelihood",
+    "train_variational": "training.variational",
 }
 
 __all__ = [
+    "Descriptor",
     "EckartFrame",
+    "Hamiltonian",
     "Molecule",
     "NeuralCanonicalTransformation",
     "TrainingOptions",
     "TrainingResult",
     "TrajectoryData",
     "UserError",
+    "VariationalOptions",
     "__version__",
     "cartesian_path",
     "export",
     "load_exported",
     "load_model",
+    "load_phase_space_model",
+    "power_spectrum",
     "prepare",
+    "prepare_variational",
     "read_trajectories",
     "save_model",
     "select_atoms",
     "spherical_path",
     "train",
+    "train_variational",
 ]
 
 

@@ -59,7 +59,7 @@ def save_model(
     Args:
         folder: made where missing.
         history: dataclasses of numbers, one per row of history.csv.
-        hamiltonian: what a model without a molecule was learned from (JSON).
+        hamiltonian: what a model that was not learned from a trajectory was learned from (JSON).
         training: what is worth knowing about the training (JSON); stored as it is.
     """
     folder = Path(folder)
@@ -84,7 +84,8 @@ def save_model(
         config["molecule"] = model.molecule.to_json()
     else:
         config["omega"] = omega
-        config["hamiltonian"] = hamiltonian or {}
+    if hamiltonian is not None:
+        config["hamiltonian"] = hamiltonian
     config["config_sha256"] = _digest(config)
     write_atomically(folder / WEIGHTS, weights)
     if history:
@@ -133,7 +134,8 @@ def load_model(folder: str | Path) -> NeuralCanonicalTransformation:
     """
     model = load_phase_space_model(folder)
     if not isinstance(model, NeuralCanonicalTransformation):
-        name = read_config(Path(folder))["hamiltonian"].get("system", "an analytic Hamiltonian")
+        hamiltonian = read_config(Path(folder)).get("hamiltonian", {})
+        name = hamiltonian.get("system", "an analytic Hamiltonian")
         raise ModelError(
             f"{folder}: is a model of {name}, which has no atoms; this command needs the model of "
             "a molecule (`symplectic-cv train`, or `variational --system`)"

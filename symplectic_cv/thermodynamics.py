@@ -27,6 +27,7 @@ from scipy.stats import genpareto
 from torch import Tensor
 
 from symplectic_cv.errors import OptionError
+from symplectic_cv.flows.continuous import refined
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.phase_space import PhaseSpaceModel
 from symplectic_cv.prior import LOG_2PI
@@ -121,9 +122,20 @@ def estimate(
     """
     _check(model, reduced, n_samples)
     model = copy.deepcopy(model).double().eval()
+    # the broad proposals reach farther than any training did
+    return refined(model.flow, lambda: _estimate(model, reduced, n_samples, seed, progress))
+
+
+def _estimate(
+    model: PhaseSpaceModel,
+    reduced: ReducedHamiltonian,
+    n_samples: int,
+    seed: int,
+    progress: Callable[[int], None] | None,
+) -> Thermodynamics:
     generator = torch.Generator().manual_seed(seed)
     bound, error, capped = _bound(model, reduced, n_samples, generator, progress)
-    scale = choose_scale(model, reduced, generator)
+    scale = choose_scale(model, reduced, generator, n_samples)
     found = _propose(model, [reduced], scale, n_samples, generator, progress)[0]
     log_sum, w = _normalised(found.log_weights)
     energy = float((w * found.energies).mean())
@@ -165,8 +177,21 @@ def free_energy_difference(
     _check(model, other, n_samples)
     assert math.isclose(other.scale, reduced.scale)
     model = copy.deepcopy(model).double().eval()
+    return refined(
+        model.flow, lambda: _difference(model, reduced, other, n_samples, seed, progress)
+    )
+
+
+def _difference(
+    model: PhaseSpaceModel,
+    reduced: ReducedHamiltonian,
+    other: ReducedHamiltonian,
+    n_samples: int,
+    seed: int,
+    progress: Callable[[int], None] | None,
+) -> Difference:
     generator = torch.Generator().manual_seed(seed)
-    scales = [choose_scale(model, target, generator) for target in (reduced, other)]
+    scales = [choose_scale(model, target, generator, n_samples) for target in (reduced, other)]
     here, there = _propose(model, [reduced, other], max(scales), n_samples, generator, progress)
     log_here, w_here = _normalised(here.log_weights)
     log_there, w_there = _normalised(there.log_weights)
@@ -179,12 +204,16 @@ def free_energy_difference(
 
 
 def choose_scale(
-    model: PhaseSpaceModel, reduced: ReducedHamiltonian, generator: torch.Generator
+    model: PhaseSpaceModel, reduced: ReducedHamiltonian, generator: torch.Generator, most: int
 ) -> float:
-    """The width of the proposal whose weights are most even, by a pilot run for each."""
+    """The width of the proposal whose weights are most even, by a pilot run for each.
+
+    Args:
+        most: samples of a pilot run, where that is less than `PILOT`.
+    """
     share = []
     for scale in SCALES:
-        pilot = _propose(model, [reduced], scale, PILOT, generator)[0]
+        pilot = _propose(model, [reduced], scale, min(PILOT, most), generator)[0]
         share.append(_ess(_normalised(pilot.log_weights)[1]))
     return SCALES[int(np.argmax(share))]
 
@@ -202,6 +231,11 @@ def pareto_k(weights: np.ndarray) -> float:
 def _check(model: PhaseSpaceModel, reduced: ReducedHamiltonian, n_samples: int) -> None:
     if n_samples < 100:
         raise OptionError(f"--samples must be at least 100; got {n_samples}")
+    require_same_dimension(model, reduced)
+
+
+def require_same_dimension(model: PhaseSpaceModel, reduced: ReducedHamiltonian) -> None:
+    """Raises OptionError where a Hamiltonian has another number of coordinates than a model."""
     if reduced.dimension != model.dimension:
         raise OptionError(
             f"{reduced.hamiltonian.name} has {reduced.dimension} coordinates, the model "

@@ -121,6 +121,8 @@ class FoldedFlow(nn.Module):
     Its coordinates are laid out as the first coupling splits them: `layout`.
     """
 
+    layout: Tensor
+
     def __init__(self, couplings: Sequence[AffineCoupling]) -> None:
         super().__init__()
         # the last hands on to the first, so that values come out in the layout of the start
@@ -150,6 +152,8 @@ class FoldedFlow(nn.Module):
 
 class LayeredFlow(nn.Module):
     """Any point layers, as they are, one after the other."""
+
+    layout: Tensor
 
     def __init__(self, layers: Sequence[PointLayer], n: int) -> None:
         super().__init__()
@@ -214,11 +218,11 @@ class CollectiveVariables(nn.Module):
         assert isinstance(start, NormalModes)
         assert isinstance(last, ModeOrder)
         if couplings and len(couplings) == len(between):
-            self.flow: nn.Module = FoldedFlow(couplings)
+            self.flow: FoldedFlow | LayeredFlow = FoldedFlow(couplings)
         else:
             self.flow = LayeredFlow(between, model.dimension)  # type: ignore[arg-type]
         # the frame's basis and the normal modes are one matrix, its columns in the flow's layout
-        layout: Tensor = self.flow.layout  # type: ignore[assignment]
+        layout = self.flow.layout
         rotation = start.rotation.detach().to(torch.float64)
         self.register_buffer("to_modes", (frame.basis @ rotation)[:, layout].contiguous())
         self.register_buffer("origin", (start.shift.to(torch.float64) @ rotation)[layout])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from symplectic_cv.cli.main import main
 from symplectic_cv.data.mdshare import heavy_atom_topology
 from symplectic_cv.flows.build import Coupling, FlowOptions, build_flow
 from symplectic_cv.flows.layers import NormalModes
@@ -118,3 +119,22 @@ def make_model(
         return model.to(dtype).eval()
 
     return build
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """refused(arguments): the one line on stderr of a command ended by a user's error."""
+
+    def check(*arguments: object) -> str:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as info:
+            main([str(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        assert info.value.code == 2
+        assert "Traceback" not in out + err
+        lines = err.splitlines()
+        assert [line for line in lines if line.startswith("error: ")] == lines[-1:], err
+        assert len(lines[-1]) > len("error: ") + 10
+        return lines[-1]
+
+    return check

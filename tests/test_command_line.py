@@ -22,12 +22,21 @@ from symplectic_cv.cli.main import COMMANDS, expand_several_values, main
 OPTIONS = {
     "simulate": "output pdb forcefield solvent time-ns stride-ps timestep-fs flexible platform "
     "temperature seed resume",
-    "train": "output top atoms temperature steps batch layers hidden momenta momentum-weight "
-    "weights mdshare-folder mdshare-catalogue seed device threads resume",
+    "train": "output top atoms temperature steps batch coupling layers hidden bins momenta "
+    "momentum-weight weights mdshare-folder mdshare-catalogue seed device threads resume",
+    "variational": "output system top flow size beta temperature steps batch learning-rate "
+    "coupling layers hidden bins generator integrator integration-steps duration order samples "
+    "seed device threads resume",
+    "thermodynamics": "output system top to to-system to-beta to-temperature observable samples "
+    "seed threads",
     "analyze": "output top torsions seed threads",
     "export": "output modes",
-    "metadynamics": "system output top modes time-ns bias-factor height width pace range "
-    "timestep-fs backend platform temperature seed resume",
+    "metadynamics": "system output top modes time-ns bias-factor height width pace range opes "
+    "barrier walkers scheduler timestep-fs checkpoint-ps pdb forcefield solvent backend platform "
+    "temperature seed resume",
+    "umbrella": "system output top modes path windows range force-constant time-ns stride-ps "
+    "steering-ps timestep-fs jobs checkpoint-ps pdb forcefield solvent backend platform "
+    "temperature seed resume",
     "path": "start end points modes output top",
     "demo": "output scale backend seed resume",
 }
@@ -40,25 +49,6 @@ def run(*arguments):
     with pytest.raises(SystemExit) as info:
         main([str(argument) for argument in arguments])
     assert info.value.code == 0, arguments
-
-
-@pytest.fixture
-def refused(capsys):
-    """refused(arguments): the one line on stderr of a command ended by a user's error."""
-
-    def check(*arguments):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as info:
-            main([str(argument) for argument in arguments])
-        out, err = capsys.readouterr()
-        assert info.value.code == 2
-        assert "Traceback" not in out + err
-        lines = err.splitlines()
-        assert [line for line in lines if line.startswith("error: ")] == lines[-1:], err
-        assert len(lines[-1]) > len("error: ") + 10
-        return lines[-1]
-
-    return check
 
 
 @pytest.fixture(scope="session")
@@ -253,10 +243,10 @@ def test_metadynamics_writes_its_files(trained, simulated, tmp_path, backend):
     assert names >= {"trajectory.xtc", "colvar.csv", "free_energy.npz", "checkpoint", "cv.pt"}
     assert names >= {"free_energy.png", "modes.png"}
     header, *rows = _rows(output / "colvar.csv")
-    assert header == ["time_ps", "mode_0", "mode_1", "bias_kj_per_mol", "weight"]
+    assert header == ["time_ps", "mode_0", "mode_1", "bias_kj_per_mol", "c_kj_per_mol", "weight"]
     table = _numbers(rows)
     np.testing.assert_allclose(table[:, 0], 0.1 * np.arange(1, 21), rtol=1e-6)
-    assert (table[:, 4] > 0).all()
+    assert (table[:, 5] > 0).all()
     with np.load(output / "free_energy.npz") as archive:
         surface = archive["free_energy"]
         assert surface.shape == (len(archive["mode_0"]), len(archive["mode_1"]))

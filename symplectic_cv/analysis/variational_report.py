@@ -14,14 +14,19 @@ import torch
 
 from symplectic_cv.analysis import variational_figures as figures
 from symplectic_cv.analysis.mutual_information import NEIGHBOURS, mutual_information
-from symplectic_cv.analysis.report import html_figure, html_numbers, html_page, html_table
-from symplectic_cv.hamiltonians.reduced import ENERGY_CAP, ReducedHamiltonian
+from symplectic_cv.analysis.report import html_figure, html_page, html_table
+from symplectic_cv.analysis.thermodynamics_report import (
+    RESULT,
+    estimate_to_json,
+    frequency_unit,
+    html_estimate,
+)
+from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.phase_space import PhaseSpaceModel
 from symplectic_cv.storage import write_atomically
 from symplectic_cv.thermodynamics import Thermodynamics
 from symplectic_cv.training.variational import VariationalRow
 
-RESULT = "result.json"
 MODES_COMPARED = 4
 SAMPLES = 20_000
 
@@ -87,11 +92,7 @@ def write_result(
     exact_omega = hamiltonian.exact_omega()
     omega = model.omega.to(torch.float64).numpy()
     result: dict[str, Any] = {
-        "free_energy_bound": found.free_energy_bound,
-        "standard_error": found.standard_error,
-        "exact": exact,
-        "kl": None if exact is None else found.free_energy_bound - exact,
-        "ess": found.ess,
+        **estimate_to_json(reduced, found),
         "omega": [float(value) for value in omega],
         "omega_unit": frequency_unit(hamiltonian.time_unit),
         "omega_exact": None if exact_omega is None else exact_omega.tolist(),
@@ -125,57 +126,28 @@ def write_result(
         result["mutual_information_nats"] = {
             name: information[:, k].tolist() for k, name in enumerate(comparison.names)
         }
-    page = _page(hamiltonian.name, result, found, comparison, pictures)
+    page = _page(reduced, result, found, comparison, pictures)
     write_atomically(folder / "report.html", page.encode())
     write_atomically(folder / RESULT, (json.dumps(result, indent=1) + "\n").encode())
     return result
-
-
-def frequency_unit(time_unit: str) -> str:
-    """rad per unit of time, or reduced units where it has none."""
-    return f"rad/{time_unit}" if time_unit else "reduced units"
 
 
 _COLUMNS = ("step", "free_energy_bound", "standard_error", "cold")
 
 
 def _page(
-    name: str,
+    reduced: ReducedHamiltonian,
     result: dict[str, Any],
     found: Thermodynamics,
     comparison: Comparison | None,
     pictures: list[Path],
 ) -> str:
-    exact = result["exact"]
-    numbers = [
-        (f"{found.free_energy_bound:.4f} ± {found.standard_error:.4f}", "bound on −ln Z, nats"),
-        (f"{-found.ln_z:.4f} ± {found.ln_z_standard_error:.4f}", "−ln Z, importance, nats"),
-    ]
-    if exact is not None:
-        numbers.append((f"{exact:.4f}", "exact −ln Z, nats"))
-        numbers.append((f"{result['kl']:.4f}", "KL(ρ‖π), nats"))
-    numbers.append((f"{100 * found.ess:.1f} %", "effective share of the samples"))
-    rows = [
-        [
-            "internal energy ⟨βH⟩",
-            _pair(found.internal_energy, found.internal_energy_standard_error),
-        ],
-        ["entropy of phase space", _pair(found.entropy, found.entropy_standard_error)],
-        ["tail exponent of the weights", f"{found.pareto_k:.2f}"],
-        ["samples over the energy cap", f"{100 * found.capped_share:.3g} %"],
-    ]
+    name = reduced.hamiltonian.name
     parts = [
         f"<h1>Learned from a Hamiltonian: {html.escape(name)}</h1>",
         '<p class="lead">A canonical transformation to independent oscillators, from energies '
         "alone.</p>",
-        html_numbers(numbers),
-        html_table(["quantity", "nats"], rows, "From importance weights, with standard errors."),
-    ]
-    if not found.reliable:
-        parts.append(f'<p class="warning">{html.escape(unreliable_note(found))}</p>')
-    if found.capped_share > 0.0:
-        parts.append(f'<p class="warning">{html.escape(capped_note(found))}</p>')
-    parts += [
+        *html_estimate(reduced, found),
         "<h2>Learning</h2>",
         html_figure(pictures[0], "The bound on fixed samples over the training."),
         "<h2>Frequencies</h2>",
@@ -198,24 +170,3 @@ def _page(
     settings = html.escape(json.dumps(result["settings"]))
     parts.append(f"<h2>What ran</h2><p><code>{settings}</code></p>")
     return html_page(f"{name}: learned from a Hamiltonian", *parts)
-
-
-def _pair(value: float, error: float) -> str:
-    return f"{value:.4f} ± {error:.4f}"
-
-
-def unreliable_note(found: Thermodynamics) -> str:
-    """What to tell where the importance weights have a heavy tail."""
-    return (
-        f"the importance weights have a heavy tail (exponent {found.pareto_k:.2f}, effective share "
-        f"{100 * found.ess:.1f} %): their estimates and errors are not to be trusted; the bound is"
-    )
-
-
-def capped_note(found: Thermodynamics) -> str:
-    """What to tell where samples went over the energy cap."""
-    return (
-        f"{100 * found.capped_share:.3g} % of the samples have energies over the cap "
-        f"({ENERGY_CAP:g} nats above the start) and count with its logarithm there: the bound is "
-        "that of the capped energy"
-    )

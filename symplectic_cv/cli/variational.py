@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import shutil
 from pathlib import Path
@@ -10,21 +11,18 @@ from typing import Annotated, Any, Optional
 import torch
 import typer
 
-from symplectic_cv.analysis.variational_report import (
-    RESULT,
-    capped_note,
-    unreliable_note,
-    write_result,
-)
+from symplectic_cv.analysis.thermodynamics_report import RESULT
+from symplectic_cv.analysis.variational_report import write_result
 from symplectic_cv.cli import options as o
-from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.cli.console import note, progress_bar
+from symplectic_cv.cli.thermodynamics import MOLECULE_SAMPLES, SAMPLES, report_estimate
 from symplectic_cv.errors import OptionError
 from symplectic_cv.flows.build import Coupling, Flow, FlowOptions, Generator
 from symplectic_cv.flows.continuous import Integrator
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.library import find_hamiltonian
 from symplectic_cv.output import RUN, require_free, start_run
-from symplectic_cv.storage import CONFIG, load_phase_space_model, save_model
+from symplectic_cv.storage import CONFIG, HISTORY, load_phase_space_model, save_model
 from symplectic_cv.thermodynamics import estimate
 from symplectic_cv.training.variational import (
     DEFAULT_STEPS,
@@ -36,8 +34,6 @@ from symplectic_cv.training.variational import (
 
 FLOW = FlowOptions()
 DEFAULT = VariationalOptions()
-MOLECULE_SAMPLES = 20_000
-SAMPLES = 100_000
 
 
 def variational(
@@ -129,7 +125,9 @@ def variational(
     if molecule is not None:
         if size is not None or beta != 1.0:
             raise OptionError("--size and --beta are for analytic Hamiltonians; --temperature here")
-        hamiltonian = load_molecule(molecule, top, temperature)
+        from openmm_plugin.energies import load_hamiltonian
+
+        hamiltonian = load_hamiltonian(molecule, top, temperature)
     else:
         hamiltonian = find_hamiltonian(str(system), size)
     if coupling is None:
@@ -166,7 +164,6 @@ def variational(
         settings |= {"beta": beta, "size": size}
     prepared = prepare_variational(hamiltonian, training_options, beta)
     note(f"{hamiltonian.name}: {hamiltonian.dimension} coordinates, {flow.value} flow")
-    exact = hamiltonian.exact_free_energy(beta)
     start_run(output, settings, resume)
     if not (output / CONFIG).is_file():
         with progress_bar("learning", training_options.n_steps, "steps") as bar:
@@ -193,40 +190,18 @@ def variational(
     shutil.rmtree(output / "checkpoint", ignore_errors=True)
     (output / RUN).unlink()
 
-    known = "" if exact is None else f"; exact {exact:.4f}, KL {result['kl']:.4f}"
-    note(f"−ln Z ≤ {found.free_energy_bound:.4f} ± {found.standard_error:.4f} nats{known}")
-    note(
-        f"importance estimate: −ln Z = {-found.ln_z:.4f} ± {found.ln_z_standard_error:.4f} nats, "
-        f"effective share of the samples {100 * found.ess:.1f} %"
-    )
-    if not found.reliable:
-        warn(unreliable_note(found))
-    if found.capped_share > 0.0:
-        warn(capped_note(found))
+    report_estimate(prepared.reduced, found)
     slowest = ", ".join(f"{value:.4g}" for value in result["omega"][:6])
     note(f"slowest frequencies: {slowest} ({result['omega_unit']})")
     note(f"report: {output / 'report.html'}")
 
 
-def load_molecule(system: Path, top: Path | None, temperature: float) -> Hamiltonian:
-    """A molecule as a Hamiltonian; imports OpenMM."""
-    from openmm_plugin.energies import MolecularHamiltonian
-    from openmm_plugin.systems import load_system
-
-    return MolecularHamiltonian(load_system(system, top), temperature, name=str(system))
-
-
 def read_history(folder: Path) -> list[VariationalRow]:
     """The rows of history.csv."""
-    import csv
-
-    with open(folder / "history.csv") as table:
+    with open(folder / HISTORY) as table:
         return [
             VariationalRow(
-                **{
-                    key: int(float(value)) if key == "step" else float(value)
-                    for key, value in row.items()
-                }
+                step=int(row.pop("step")), **{key: float(value) for key, value in row.items()}
             )
             for row in csv.DictReader(table)
         ]

@@ -118,6 +118,8 @@ def check_hamiltonian(hamiltonian: Hamiltonian) -> None:
     p, noise = torch.randn(2, 5, n, generator=generator, dtype=torch.float64)
     q = (guess + 1e-3 * noise).requires_grad_(True)
     p.requires_grad_(True)
+    if hamiltonian.kinetic:  # before it is added to ½|p|², which would hide its shape
+        require_energies(hamiltonian, hamiltonian.potential(q), 5)
     energy = require_energies(hamiltonian, hamiltonian.energy(p, q), 5)
     if not torch.isfinite(energy).all():
         raise HamiltonianError(

@@ -29,6 +29,7 @@ from torch.utils.data import IterableDataset
 
 from symplectic_cv.errors import HamiltonianError, OptionError
 from symplectic_cv.flows.build import Flow, FlowOptions, build_flow
+from symplectic_cv.flows.continuous import refined
 from symplectic_cv.flows.layers import NormalModes, Rotation
 from symplectic_cv.flows.linear import LinearSymplectic
 from symplectic_cv.hamiltonians.base import Hamiltonian, check_hamiltonian
@@ -40,11 +41,11 @@ from symplectic_cv.training.loop import WARMUP_STEPS, Progress, reached_step, ru
 
 DEFAULT_STEPS = {Flow.POINT: 5000, Flow.LINEAR: 10_000, Flow.CONTINUOUS: 3000}
 HEATED = 0.6
+"""Part of a training after which the potential has its full temperature."""
 LATE = 0.25
 """Part of a training after which the second of two linear layers joins. It then acts on modes that
 are nearly apart, so that each of its weights mixes two of them; that resolves modes of nearly the
 same frequency, which the first alone does not in ten times the steps."""
-"""Part of a training after which the potential has its full temperature."""
 WIDE_SHARE = 0.25
 """Part of each batch that is drawn from the wider Gaussian."""
 LINEAR_RATE = 5.0
@@ -312,9 +313,12 @@ class _FreeEnergy(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
         p_latent, scaled, weights = batch
-        p, q = self.model.flow.pull(p_latent, scaled / self.model.prior.omega)
-        terms = free_energy_terms(self.model, self.reduced, p, q, self._heat())
-        loss = (weights * terms).mean()
+
+        def free_energy() -> Tensor:
+            p, q = self.model.flow.pull(p_latent, scaled / self.model.prior.omega)
+            return free_energy_terms(self.model, self.reduced, p, q, self._heat())
+
+        loss = (weights * refined(self.model.flow, free_energy)).mean()
         if not torch.isfinite(loss):
             raise HamiltonianError(
                 f"{self.reduced.hamiltonian.name}: the free energy is not a finite number at step "
@@ -333,7 +337,9 @@ class _FreeEnergy(L.LightningModule):
                 )
 
     def validation_step(self, _batch: Tensor, _: int) -> None:
-        bound, standard_error = validation_bound(self.model, self.reduced)
+        bound, standard_error = refined(
+            self.model.flow, lambda: validation_bound(self.model, self.reduced)
+        )
         # while it is cold a bound says little, and the weights are not kept
         self.log("validation_loss", bound if self._heat() == 1.0 else 1e30 + 0.0 * bound)
         if self.trainer.sanity_checking or not self.running:
@@ -419,7 +425,7 @@ def polish(model: PhaseSpaceModel, reduced: ReducedHamiltonian, seed: int = 0) -
         loss.backward()
         return loss
 
-    search.step(closure)  # type: ignore[arg-type]
+    search.step(closure)
     model.to(dtype)
     after, _ = validation_bound(model, reduced)
     if not after < bound:

@@ -1,0 +1,258 @@
+"""`symplectic-cv thermodynamics`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import numpy as np
+import torch
+import typer
+
+from symplectic_cv.analysis.thermodynamics_report import Compared, cautions, write_result
+from symplectic_cv.cli import options as o
+from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.errors import ModelError, OptionError
+from symplectic_cv.hamiltonians.base import Hamiltonian
+from symplectic_cv.hamiltonians.library import find_hamiltonian
+from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
+from symplectic_cv.model import NeuralCanonicalTransformation
+from symplectic_cv.output import make_folder, require_free
+from symplectic_cv.phase_space import PhaseSpaceModel
+from symplectic_cv.spectrum import power_spectrum
+from symplectic_cv.storage import load_phase_space_model, read_config
+from symplectic_cv.thermodynamics import (
+    Thermodynamics,
+    estimate,
+    free_energy_difference,
+    require_same_dimension,
+)
+
+MOLECULE_SAMPLES = 20_000
+SAMPLES = 100_000
+
+
+def thermodynamics(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Model folder from `variational` or `train`.")
+    ],
+    output: o.Output = Path("thermodynamics"),
+    system: Annotated[
+        Optional[Path],
+        typer.Option("--system", help="system.xml of a molecule's model, without constraints."),
+    ] = None,
+    top: Annotated[
+        Optional[Path],
+        typer.Option("--top", help="PDB of the molecule (default: topology.pdb beside --system)."),
+    ] = None,
+    to: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="SYSTEM",
+            help="Free-energy difference to another analytic Hamiltonian of as many coordinates: "
+            "a built-in name or FILE.py:CLASS.",
+        ),
+    ] = None,
+    to_system: Annotated[
+        Optional[Path],
+        typer.Option(help="The same to another system.xml of the same atoms."),
+    ] = None,
+    to_beta: Annotated[
+        Optional[float], typer.Option(help="The same to another β, for an analytic Hamiltonian.")
+    ] = None,
+    to_temperature: Annotated[
+        Optional[float], typer.Option(help="The same to another temperature, K, for a molecule.")
+    ] = None,
+    observable: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="Observables for the power spectrum (.npy): one number per coordinate q, (n,) "
+            "or (m, n), or three per atom of a molecule, (N, 3) or (m, N, 3). Default: all q."
+        ),
+    ] = None,
+    samples: Annotated[
+        Optional[int],
+        typer.Option(
+            help=f"Of each estimate (default: {SAMPLES}; {MOLECULE_SAMPLES} of a molecule)."
+        ),
+    ] = None,
+    seed: o.Seed = 0,
+    threads: o.Threads = 1,
+) -> None:
+    """Free energy, entropy, energy and spectrum of a learned model, with their errors.
+
+    Writes result.json (the bound on −ln Z, importance estimates, differences; in nats),
+    spectrum.csv, spectrum.png and report.html.
+
+    Example: symplectic-cv thermodynamics ringworld --to-beta 0.8
+    """
+    torch.set_num_threads(threads)
+    require_free(output)
+    network = load_phase_space_model(model)
+    given = _Given(system, top, to, to_system, to_beta, to_temperature)
+    reduced = own_hamiltonian(network, model, given)
+    others = other_hamiltonians(network, reduced, given)
+    rows = None if observable is None else read_observable(observable, network)
+    n_samples = samples or (
+        MOLECULE_SAMPLES if isinstance(network, NeuralCanonicalTransformation) else SAMPLES
+    )
+    note(f"{reduced.hamiltonian.name}: {reduced.dimension} coordinates, {n_samples} samples")
+    with progress_bar("sampling", (2 + len(others)) * n_samples, "samples") as bar:
+        found = estimate(network, reduced, n_samples, seed, bar.advance)
+        compared = [
+            Compared(
+                name,
+                free_energy_difference(network, reduced, other, n_samples, seed, bar.advance),
+            )
+            for name, other in others
+        ]
+    with progress_bar("spectrum", None, "") as bar:
+        power = power_spectrum(network, rows, seed=seed)
+    settings: dict[str, Any] = {
+        "command": "thermodynamics",
+        "model": str(model),
+        "model_sha256": read_config(model)["weights_sha256"],
+        **given.to_json(),
+        "observable": None if observable is None else str(observable),
+        "seed": seed,
+    }
+    make_folder(output)
+    write_result(output, network, reduced, found, compared, power, settings)
+
+    report_estimate(reduced, found)
+    for other in compared:
+        note(
+            f"to {other.name}: −ln Z changes by {other.found.difference:.4f} ± "
+            f"{other.found.standard_error:.4f} nats"
+        )
+    note(f"report: {output / 'report.html'}")
+
+
+@dataclass(frozen=True)
+class _Given:
+    """The Hamiltonians that a user named."""
+
+    system: Path | None
+    top: Path | None
+    to: str | None
+    to_system: Path | None
+    to_beta: float | None
+    to_temperature: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            name: value if value is None or isinstance(value, float) else str(value)
+            for name, value in vars(self).items()
+        }
+
+
+def own_hamiltonian(network: PhaseSpaceModel, folder: Path, given: _Given) -> ReducedHamiltonian:
+    """What a model was learned from, at its temperature.
+
+    Raises:
+        OptionError: options of molecules for an analytic Hamiltonian, or the other way round.
+        HamiltonianError: a system that is not the model's.
+    """
+    known = read_config(folder).get("hamiltonian", {})
+    floor = float(known.get("energy_floor_nats", -math.inf))
+    if not isinstance(network, NeuralCanonicalTransformation):
+        if given.system or given.to_system or given.to_temperature:
+            raise OptionError(
+                f"{folder}: is a model of {known.get('system')}, not of a molecule: --system, "
+                "--to-system and --to-temperature are for molecules; here --to and --to-beta"
+            )
+        if "system" not in known:
+            raise ModelError(f"{folder}: does not say which Hamiltonian it was learned from")
+        hamiltonian = find_hamiltonian(known["system"], known.get("size"))
+        return ReducedHamiltonian(hamiltonian, float(known["beta"]), floor=floor)
+    if given.to or given.to_beta:
+        raise OptionError(
+            "--to and --to-beta are for analytic Hamiltonians; here --to-system, --to-temperature"
+        )
+    if given.system is None:
+        raise OptionError(f"{folder}: is a model of a molecule: name its --system system.xml")
+    from openmm_plugin.energies import load_hamiltonian
+
+    molecule = load_hamiltonian(given.system, given.top, network.temperature, network.frame)
+    reduced = ReducedHamiltonian(molecule, floor=floor)
+    if floor > -math.inf:
+        return reduced
+    # learned from a trajectory: the cap counts from the most likely structure of the model
+    latent = torch.zeros(1, network.dimension, dtype=network.dtype)
+    with torch.no_grad():
+        centre = reduced.configuration(network.flow.inverse(latent)[0].double())
+    return replace(reduced, floor=float(centre))
+
+
+def other_hamiltonians(
+    network: PhaseSpaceModel, reduced: ReducedHamiltonian, given: _Given
+) -> list[tuple[str, ReducedHamiltonian]]:
+    """What to compare with, by name, in the variables of `reduced`."""
+    others: list[tuple[str, ReducedHamiltonian]] = []
+
+    def add(name: str, hamiltonian: Hamiltonian, beta: float) -> None:
+        other = ReducedHamiltonian(hamiltonian, beta, reduced.scale, reduced.floor)
+        require_same_dimension(network, other)
+        others.append((name, other))
+
+    if given.to is not None:
+        size = reduced.dimension if given.to == "harmonic-chain" else None
+        add(given.to, find_hamiltonian(given.to, size), reduced.beta)
+    if given.to_beta is not None:
+        add(f"β = {given.to_beta:g}", reduced.hamiltonian, given.to_beta)
+    if isinstance(network, NeuralCanonicalTransformation):
+        if given.to_system is not None:
+            from openmm_plugin.energies import load_hamiltonian
+
+            top = given.top if given.system == given.to_system else None
+            temperature = network.temperature
+            molecule = load_hamiltonian(given.to_system, top, temperature, network.frame)
+            add(str(given.to_system), molecule, 1.0)
+        if given.to_temperature is not None:
+            if not 0.0 < given.to_temperature < math.inf:
+                raise OptionError(f"--to-temperature must be positive; got {given.to_temperature}")
+            beta = network.temperature / given.to_temperature
+            add(f"{given.to_temperature:g} K", reduced.hamiltonian, beta)
+    return others
+
+
+def read_observable(path: Path, network: PhaseSpaceModel) -> np.ndarray:
+    """Observables per coordinate q, (m, n).
+
+    Raises:
+        OptionError: a file that is not readable or of another shape.
+    """
+    try:
+        values = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+    except (OSError, ValueError) as error:
+        raise OptionError(f"{path}: not a readable .npy file of observables ({error})") from error
+    if isinstance(network, NeuralCanonicalTransformation):
+        frame = network.frame
+        if values.ndim >= 2 and values.shape[-2:] == (frame.n_atoms, 3):
+            # y = r + U q / √(m/kT): Σ c·y has the coefficients Uᵀ c / √(m/kT)
+            flat = (values / frame.scale.cpu().numpy()[:, None]).reshape(-1, 3 * frame.n_atoms)
+            return flat @ frame.basis.cpu().numpy()
+    rows = np.atleast_2d(values)
+    if rows.ndim != 2 or rows.shape[1] != network.dimension:
+        raise OptionError(
+            f"{path}: has shape {values.shape}; an observable needs {network.dimension} numbers, "
+            "one per coordinate, or three per atom of a molecule"
+        )
+    return rows
+
+
+def report_estimate(reduced: ReducedHamiltonian, found: Thermodynamics) -> None:
+    """Prints the bound, the importance estimate, and what to be careful with."""
+    exact = reduced.hamiltonian.exact_free_energy(reduced.beta)
+    known = ""
+    if exact is not None:
+        known = f"; exact {exact:.4f}, KL {found.free_energy_bound - exact:.4f}"
+    note(f"−ln Z ≤ {found.free_energy_bound:.4f} ± {found.standard_error:.4f} nats{known}")
+    note(
+        f"importance estimate: −ln Z = {-found.ln_z:.4f} ± {found.ln_z_standard_error:.4f} nats, "
+        f"effective share of the samples {100 * found.ess:.1f} %"
+    )
+    for message in cautions(found):
+        warn(message)

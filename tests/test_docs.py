@@ -1,0 +1,32 @@
+"""The pages in docs/: what they show runs and says what it says."""
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from symplectic_cv.hamiltonians.library import find_hamiltonian
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+
+
+def test_the_recipe_for_ones_own_hamiltonian_is_one(tmp_path):
+    (example,) = re.findall(r"```python\n(.*?)```", (DOCS / "own_hamiltonian.md").read_text(), re.S)
+    (tmp_path / "my.py").write_text(example)
+    valley = find_hamiltonian(f"{tmp_path / 'my.py'}:MyPotential")
+    axes = [torch.linspace(-2.5, 2.5, 801).double(), torch.linspace(-4.0, 8.0, 1601).double()]
+    q = torch.cartesian_prod(*axes)
+    cell = math.prod(float(axis[1] - axis[0]) for axis in axes)
+    z = 2.0 * math.pi * cell * np.exp(-valley.potential(q).numpy()).sum()
+    assert valley.exact_free_energy(1.0) == pytest.approx(-math.log(z), abs=1e-4)
+    assert set(valley.descriptors(q[:3])) == {"along", "across"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_of_a_page_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
