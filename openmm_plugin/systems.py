@@ -153,6 +153,8 @@ def load_system(xml: str | Path, pdb: str | Path | None = None) -> MolecularSyst
         vectors = structure.topology.getPeriodicBoxVectors()
         if vectors is not None:
             system.setDefaultPeriodicBoxVectors(*vectors)
+        else:  # trajectories are written with a box only where the topology has one
+            structure.topology.setPeriodicBoxVectors(system.getDefaultPeriodicBoxVectors())
     return MolecularSystem(system, structure.topology, structure.positions)
 
 

@@ -22,6 +22,7 @@ COMMANDS = {
     "analyze": "Frequencies, mutual information with torsions, figures, report.",
     "export": "Write the slowest modes as a TorchScript collective variable.",
     "metadynamics": "Bias the slowest modes in OpenMM: metadynamics or OPES.",
+    "umbrella": "Umbrella windows along a mode or a path, combined with MBAR.",
     "path": "Draw a latent path between two conformations.",
     "doctor": "What this installation can run, and why not what it cannot.",
     "demo": "The whole job on alanine dipeptide, small, with a report.",
