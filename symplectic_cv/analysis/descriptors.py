@@ -69,7 +69,7 @@ def find_distances(molecule: Molecule, definitions: Sequence[str]) -> list[Dista
         >>> find_distances(molecule, ["ends=1,10"])
         [Distance(name='ends', atoms=(0, 9))]
     """
-    found = []
+    found: list[Distance] = []
     for definition in definitions:
         option = f"--distances {definition}"
         if "=" in definition:

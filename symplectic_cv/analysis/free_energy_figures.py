@@ -26,7 +26,7 @@ SPAN = 2.0
 def axis_label(name: str, unit: str) -> str:
     """`phi` in rad as φ (degrees)."""
     shown = {"rad": " (degrees)", "nm": " (nm)", "": " (dimensionless)"}[unit]
-    return _label(name) + shown
+    return _label(name).replace("mode_", "mode ") + shown
 
 
 def free_energy_profiles(path: Path, profiles: Sequence[Surface], units: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ class Surface:
         names: of the descriptors.
         axes: centres of the bins along each, (B,).
         free_energy: kJ/mol, least value 0, infinite where no frame fell; one axis per descriptor.
-        error: standard error in kJ/mol of −kT ln p, NaN where a resample had no frame.
+        error: standard error in kJ/mol of −kT ln p, NaN where too few blocks hold a frame.
         frames: in each bin, unweighted.
     """
 
@@ -117,9 +117,9 @@ def surface(
         total = per_block.sum(0)
         free_energy = -kt * np.log(total / total.sum())
         drawn = _resamples(n_blocks, seed) @ per_block
-        error = (-kt * np.log(drawn / drawn.sum(1, keepdims=True))).std(0, ddof=1)
+        logarithms = np.log(drawn / drawn.sum(1, keepdims=True))
+    error = kt * _spread(logarithms)
     shape = (bins,) * len(edges)
-    error[~np.isfinite(error)] = np.nan
     return Surface(
         names=list(names),
         axes=[0.5 * (edge[1:] + edge[:-1]) for edge in edges],
@@ -179,6 +179,16 @@ def check_frames(values: np.ndarray, weights: np.ndarray, blocks: np.ndarray) ->
         raise OptionError("errors need at least two blocks of frames: the runs are too short")
     if not np.isfinite(weights).all() or (weights < 0.0).any():
         raise OptionError("a weight is negative, infinite or NaN")
+
+
+def _spread(logarithms: np.ndarray) -> np.ndarray:
+    """Standard deviation of each column over the resamples that hold it, NaN if half do not."""
+    held = np.isfinite(logarithms)
+    spread = np.full(logarithms.shape[1], np.nan)
+    enough = held.sum(0) > len(logarithms) // 2
+    columns = np.where(held, logarithms, np.nan)[:, enough]
+    spread[enough] = np.nanstd(columns, axis=0, ddof=1)
+    return spread
 
 
 def _resamples(n_blocks: int, seed: int) -> np.ndarray:
