@@ -1,4 +1,4 @@
-"""Metastable states: found where they are, in biased frames too, and crossings without trembling."""
+"""Metastable states: found where they are, biased frames or not; crossings without trembling."""
 
 import numpy as np
 import pytest
