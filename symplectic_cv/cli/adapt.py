@@ -15,6 +15,7 @@ import torch
 import typer
 
 from openmm_plugin import simulation
+from openmm_plugin.bias_options import check_count
 from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
 from symplectic_cv import adaptation
 from symplectic_cv.adaptation import Progress
@@ -33,8 +34,9 @@ from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import console, note, progress_bar
 from symplectic_cv.cli.metadynamics import Backend, metadynamics
 from symplectic_cv.cli.train import train
-from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
+from symplectic_cv.data.trajectories import TrajectoryData, load_topology, read_trajectories
 from symplectic_cv.errors import OptionError, OutputError
+from symplectic_cv.molecule import select_atoms
 from symplectic_cv.output import require_free, start_run
 from symplectic_cv.states import States
 from symplectic_cv.storage import CONFIG, load_model, read_config, write_atomically
@@ -170,6 +172,11 @@ def adapt(
         require_free(output)
     molecule = load_system(system, top)  # what is wrong with it is told before anything is made
     top = top or system.with_name("topology.pdb")
+    dimension = 3 * select_atoms(load_topology(top), atoms).n_atoms - 6
+    for mode in chosen or []:
+        if not 0 <= mode < dimension:
+            raise OptionError(f"--modes {mode}: there are {dimension} modes, numbered from 0")
+    check_count(chosen or [0])
     given = list(trajectories or [])
     if given:
         read_trajectories(given, top, atoms)
