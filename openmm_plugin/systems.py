@@ -13,7 +13,10 @@ from openmm import app, unit
 
 from symplectic_cv.errors import OptionError, TrajectoryError, UserError
 
-BUILT_IN = {"alanine-dipeptide": "alanine-dipeptide.pdb"}
+BUILT_IN = {
+    "alanine-dipeptide": "alanine-dipeptide.pdb",
+    "tetra-alanine": "tetra-alanine.pdb",  # with charged ends
+}
 PADDING = 1.4
 """Water between the images of the solute, nm. Boxes are at least twice as wide, which leaves the
 barostat room above the two cutoffs (2 nm) that a box must hold."""
