@@ -266,6 +266,19 @@ def test_a_killed_and_resumed_run_is_the_uninterrupted_one(run, whole, tmp_path,
     _same_files(tmp_path, folder)
 
 
+@pytest.mark.parametrize("step", [10, 60])
+def test_a_run_that_chose_its_widths_is_resumed_as_well(run, tmp_path, step):
+    """Killed before and behind its first checkpoint; the widths are in bias.json by then."""
+    options = BiasOptions(**(OPTIONS.settings() | {"width": None}), time_ns=OPTIONS.time_ns)
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    run(tmp_path / "whole", 1, options=options)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", 1, options=options, kill=step)
+    run(tmp_path / "killed", 1, options=options)
+    _same_files(tmp_path / "whole", tmp_path / "killed")
+
+
 def test_a_run_killed_twice_through_torchforce(run, whole, tmp_path):
     for step in (60, 120):
         with pytest.raises(Killed):
