@@ -148,6 +148,15 @@ def test_windows_in_processes_are_those_of_one(arguments, whole, tmp_path):
     assert (tmp_path / "run" / "umbrella.csv").read_bytes() == (whole / "umbrella.csv").read_bytes()
 
 
+def test_windows_through_the_fastest_backend_there_is(arguments, tmp_path):
+    """With `auto` every process finds all files of the export in the folder of the run."""
+    words = arguments(tmp_path / "run", "--windows", "2", "--jobs", "2")
+    words[words.index("python")] = "auto"
+    _runs(words)
+    assert {path.name for path in (tmp_path / "run").glob("cv.*")} == {"cv.pt", "cv.safetensors"}
+    assert np.isfinite(np.load(tmp_path / "run" / "free_energy.npz")["free_energy"]).any()
+
+
 def test_windows_along_a_path_in_two_modes(arguments, tmp_path):
     table = tmp_path / "path.csv"
     table.write_text("point,mode_0,mode_1\n0,-0.8,-0.4\n1,0.8,0.4\n")

@@ -30,6 +30,7 @@ from symplectic_cv.cli import molecules as m
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.metadynamics import CV, Backend
+from symplectic_cv.core_file import SUFFIX
 from symplectic_cv.errors import OptionError
 from symplectic_cv.output import require_free, start_run
 from symplectic_cv.storage import load_model, read_config, write_atomically
@@ -151,8 +152,9 @@ def umbrella(
             "seed": seed,
         }
         start_run(output, settings, resume)
-        if not (output / CV).is_file():
-            write_atomically(output / CV, trial.read_bytes())
+        for kept in (trial.with_suffix(SUFFIX), trial):
+            if not (output / kept.name).is_file():
+                write_atomically(output / kept.name, kept.read_bytes())
     m.keep_structure(molecule, output)
     note(
         f"{molecule.topology.getNumAtoms()} atoms on {chosen.getName()}; {windows} windows of "
