@@ -47,12 +47,13 @@ torch.set_num_threads(1)
 # A nanosecond in vacuum. All of it lies at negative φ.
 
 # %%
+from openmm_plugin.systems import Solvent
 from symplectic_cv.cli.simulate import simulate
 
 simulate(
     "alanine-dipeptide",
     work / "md",
-    solvent="vacuum",
+    solvent=Solvent.VACUUM,
     time_ns=max(0.02, 1.0 * SCALE),
     stride_ps=0.2,
     seed=1,
@@ -139,12 +140,12 @@ print(work / "profiles.png")
 #
 # ## 4. A second molecule
 #
-# Tetra-alanine with charged ends, in implicit solvent: 29 heavy atoms, 81 dimensions, six backbone
+# Tetra-alanine with charged ends, in implicit solvent: 21 heavy atoms, 57 dimensions, six backbone
 # torsions, no expert at hand. This time the loop makes its own unbiased run to begin with.
 
 # %%
 from openmm_plugin.simulation import write_structure
-from openmm_plugin.systems import Solvent, build_system, built_in_pdb
+from openmm_plugin.systems import build_system, built_in_pdb
 
 peptide = work / "peptide"
 peptide.mkdir()
