@@ -24,14 +24,14 @@ def particle():
 
     def build():
         system = openmm.System()
-        system.addParticle(10.0)
+        system.addParticle(2.0)
         well = openmm.CustomExternalForce("12*(x^2-1)^2 + 500*(y^2+z^2)")
         well.addParticle(0, [])
         system.addForce(well)
         mode = openmm.CustomExternalForce("x")
         mode.addParticle(0, [])
         engine = opes_engine(system, [mode], OPTIONS, PACE)
-        integrator = openmm.LangevinMiddleIntegrator(300.0, 5.0, 0.005)
+        integrator = openmm.LangevinMiddleIntegrator(300.0, 2.0, 0.005)
         integrator.setRandomNumberSeed(3)
         topology = app.Topology()
         residue = topology.addResidue("P", topology.addChain())
@@ -64,6 +64,31 @@ def test_deposits_are_noted_with_the_bias_that_was_felt(particle):
     assert max(deposit.bias for deposit in deposits) > -12.0
     assert engine.bias.shape == OPTIONS.grid(1).shape
     assert engine.bias.min() >= -20.0 - 1e-9
+
+
+def test_the_weights_undo_the_bias(particle):
+    """The barrier of 12 kJ/mol of the double well, from weighted frames in blocks of time."""
+    engine, simulation = particle()
+    deposits = _run(engine, simulation, 3000)[500:]
+    x = np.array([deposit.modes[0] for deposit in deposits])
+    weight = np.array([deposit.weight for deposit in deposits])
+    kt = 8.31446261815324e-3 * 300.0
+    assert (np.abs(np.diff(np.sign(x))) > 0).sum() > 30  # it crosses
+
+    def rise(x, weight):
+        """−kT ln of the weight per length around the barrier over that around the minima."""
+        top, bottom = np.abs(x) < 0.15, np.abs(np.abs(x) - 1.0) < 0.15
+        return -kt * np.log(2.0 * weight[top].sum() / weight[bottom].sum())
+
+    blocks = [rise(a, b) for a, b in zip(np.split(x, 10), np.split(weight, 10), strict=True)]
+    error = np.std(blocks, ddof=1) / np.sqrt(10)
+    fine = np.linspace(-0.15, 0.15, 301)
+    exact = -kt * np.log(
+        np.exp(-12.0 * (fine**2 - 1.0) ** 2 / kt).mean()
+        / np.exp(-12.0 * ((1.0 + fine) ** 2 - 1.0) ** 2 / kt).mean()
+    )
+    assert error < 1.0
+    assert abs(rise(x, weight) - exact) < 3.0 * error
 
 
 def test_a_state_that_is_put_back_gives_the_same_way(particle):
