@@ -22,6 +22,11 @@ MAX_MODES = 3
 COARSEST = 32
 """Three modes: widths chosen from the data are at least the range over this (41 points an axis)."""
 
+HILL_SHARE = 0.7
+"""Width of a hill in units of a mode's fluctuation within a basin. Alanine dipeptide in vacuum, one
+model, 5 ns: hills of half the fluctuation crossed 28 times between C7eq and C7ax, hills as wide as
+it 78 times; wider ones fill the space of the modes sooner, and weights undo the blur."""
+
 
 @dataclass(frozen=True)
 class BiasOptions:
@@ -31,7 +36,7 @@ class BiasOptions:
         time_ns: length of the whole run, ns.
         bias_factor: γ > 1 of the well-tempered target.
         height: of the first hill, kJ/mol (metadynamics).
-        width: of a hill along every mode, or along each; None for half of the fluctuation of
+        width: of a hill along every mode, or along each; None for 0.7 of the fluctuation of
             each mode within the basin of the start. OPES: of the first kernel; None for all of it.
         pace_ps: time between hills.
         low, high: range of the grid, the same for every mode; walls stand at its ends.
@@ -107,12 +112,12 @@ class BiasOptions:
     def with_fluctuation(self, fluctuation: Sequence[float]) -> BiasOptions:
         """The options with widths for modes that fluctuate so within a basin.
 
-        Hills of metadynamics are half as wide: narrow enough to fill a basin without blurring
-        it. The first kernels of OPES are as wide, as its papers have it; later ones shrink.
+        Hills of metadynamics are `HILL_SHARE` as wide. The first kernels of OPES are as wide, as
+        its papers have it; later ones shrink.
         """
         n_modes = len(fluctuation)
         least = (self.high - self.low) / COARSEST if n_modes == MAX_MODES else 0.0
-        part = 1.0 if self.opes else 0.5
+        part = 1.0 if self.opes else HILL_SHARE
         # few digits, so that the table, the record and the run have the very same number
         return replace(self, width=tuple(float(f"{max(part * s, least):.3g}") for s in fluctuation))
 

@@ -127,17 +127,17 @@ def adapt(
     batch: Annotated[int, typer.Option(help="Frames per step.")] = TRAINING.batch,
     layers: Annotated[int, typer.Option(help="Coupling layers.")] = TRAINING.layers,
     hidden: Annotated[int, typer.Option(help="Width of the hidden layers.")] = TRAINING.hidden,
-    bias_factor: Annotated[float, typer.Option(help="Bias factor γ.")] = 10.0,
-    height: Annotated[float, typer.Option(help="Height of the first hill, kJ/mol.")] = 1.0,
+    bias_factor: Annotated[float, typer.Option(help="Bias factor γ.")] = 20.0,
+    height: Annotated[float, typer.Option(help="Height of the first hill, kJ/mol.")] = 0.5,
     width: Annotated[
         list[str],
         typer.Option(metavar="auto|W [W...]", help="Width of a hill, as for metadynamics."),
     ] = [AUTO],  # noqa: B006 - Typer reads the default
-    pace: Annotated[float, typer.Option(help="Time between hills, and between frames, ps.")] = 1.0,
+    pace: Annotated[float, typer.Option(help="Time between hills, and between frames, ps.")] = 0.5,
     grid: Annotated[
         tuple[float, float],
         typer.Option("--range", metavar="LOW HIGH", help="Range of the grid; walls at its ends."),
-    ] = (-6.0, 6.0),
+    ] = (-9.0, 9.0),
     timestep_fs: Annotated[float, typer.Option(help="Time step, fs.")] = 2.0,
     backend: Annotated[
         Backend, typer.Option(help="How OpenMM evaluates the modes.")

@@ -64,7 +64,7 @@ def metadynamics(
         typer.Option(
             metavar="auto|W [W...]",
             help="Width of a hill, one number or one for each mode; modes have unit variance in "
-            "the training data. auto: half of each mode's fluctuation within the basin of the "
+            "the training data. auto: 0.7 of each mode's fluctuation within the basin of the "
             "start, from the 20 ps of equilibration (OPES: all of it).",
         ),
     ] = [AUTO],  # noqa: B006
