@@ -30,10 +30,11 @@ OPTIONS = {
     "thermodynamics": "output system top to to-system to-beta to-temperature observable samples "
     "seed threads",
     "analyze": "output top torsions seed threads",
-    "export": "output modes",
+    "export": "output modes plumed",
     "metadynamics": "system output top modes time-ns bias-factor height width pace range "
     "timestep-fs backend platform temperature seed resume",
     "path": "start end points modes output top",
+    "doctor": "",
     "demo": "output scale backend seed resume",
 }
 SMALL = ["--steps", "12", "--layers", "2", "--hidden", "8", "--batch", "64"]
