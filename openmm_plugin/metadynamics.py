@@ -196,15 +196,19 @@ def _run(
     options, relaxed = settle(molecule, forces, mode_names, options, folder, platform)
     start = start or relaxed
     record = options.record(mode_names)
+    trajectory = folder / "trajectory.xtc"
+    tables = BiasTables(folder, record, options)
+    checkpoints = CheckpointFolder(folder / "checkpoint", [trajectory, *tables.paths])
+    if start is None and checkpoints.latest() is None:
+        # before the run's own integrator is made: on the Reference platform all share their random
+        # numbers, and a run that is begun again must draw the same
+        start = relaxed_state(molecule, options.temperature, timestep, options.seed, platform)
 
     system = openmm.XmlSerializer.clone(molecule.system)
     engine = _engine(system, forces, options, pace, every, shared)
     simulation = langevin_simulation(
         molecule, system, options.temperature, timestep, options.seed, platform
     )
-    trajectory = folder / "trajectory.xtc"
-    tables = BiasTables(folder, record, options)
-    checkpoints = CheckpointFolder(folder / "checkpoint", [trajectory, *tables.paths])
 
     def check(arrays: dict[str, np.ndarray], extra: dict[str, Any], sizes: dict[Path, int]) -> None:
         """The bias of a checkpoint is that of the hills beside it and of the other walkers'."""
@@ -233,9 +237,7 @@ def _run(
     try:
         kept = checkpoints.restore(simulation, check)
         if kept is None:
-            start = start or relaxed_state(
-                molecule, options.temperature, timestep, options.seed, platform
-            )
+            assert start is not None
             start_from(simulation, start)
             tables.begin()
         else:

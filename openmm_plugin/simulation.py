@@ -8,7 +8,14 @@ from pathlib import Path
 import openmm
 from openmm import app, unit
 
-from openmm_plugin.running import CheckpointFolder, blown_up, has_blown_up, steps_of
+from openmm_plugin.running import (
+    CheckpointFolder,
+    SimulationError,
+    blown_up,
+    has_blown_up,
+    is_absurd,
+    steps_of,
+)
 from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.storage import write_atomically
 
@@ -75,6 +82,9 @@ def relaxed_state(
 
     Args:
         look: called with the positions each `every_ps` of the equilibration.
+
+    Raises:
+        SimulationError: it blew up.
     """
     simulation = langevin_simulation(
         molecule, molecule.system, temperature, timestep, seed, platform
@@ -83,9 +93,20 @@ def relaxed_state(
     simulation.context.setVelocitiesToTemperature(temperature * unit.kelvin, seed + 1)
     stride = steps_of(every_ps, timestep, "equilibration")
     for _ in range(max(1, round(EQUILIBRATION / every_ps))):
-        simulation.step(stride)
+        try:
+            simulation.step(stride)
+        except (openmm.OpenMMException, ValueError):
+            if not has_blown_up(simulation):
+                raise
+        state = simulation.context.getState(positions=True)
+        if is_absurd(state):
+            raise SimulationError(
+                f"the simulation blew up near {simulation.currentStep * timestep:.1f} ps of its "
+                "equilibration (coordinates are NaN or absurd): use a smaller --timestep-fs or a "
+                "relaxed starting structure"
+            )
         if look is not None:
-            look(simulation.context.getState(positions=True))
+            look(state)
     return simulation.context.getState(positions=True, velocities=True)
 
 

@@ -9,9 +9,12 @@ a worker dead that is alive.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import multiprocessing
 import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openmm
 
 from openmm_plugin.bias_options import BiasOptions
 from openmm_plugin.forces import mode_forces
@@ -34,8 +38,11 @@ from symplectic_cv.storage import write_atomically
 
 SHARE_EVERY = 10
 """Hills between two exchanges, unless --checkpoint-ps says otherwise."""
+START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+"""Of the walkers' processes; a plain fork would copy OpenMM in the middle of its work."""
 RESTARTS = 5
 """How often in a row a walker may die without having come any further."""
+CONNECT = "10s"
 POLL = 0.2
 """Seconds between two looks at the walkers."""
 LOCK_PATIENCE = 60.0
@@ -70,12 +77,29 @@ class WalkerTask:
     checkpoint_ps: float
 
 
-def require_dask() -> None:
-    """Raises BackendError where Dask is not installed; imports nothing."""
+def check_scheduler(address: str) -> None:
+    """Raises BackendError where Dask is not installed, or no scheduler with workers answers."""
+    with _client(address):
+        pass
+
+
+def _client(address: str) -> Any:
     if importlib.util.find_spec("distributed") is None:
         raise BackendError(
             "--scheduler needs Dask: pip install 'symplectic-cv[cluster]', here and on the workers"
         )
+    from distributed import Client
+
+    # what it says of a connection that fails is in the error
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        client = Client(address, timeout=CONNECT, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise BackendError(f"--scheduler {address}: cannot be reached ({error})") from error
+    if not client.scheduler_info(n_workers=-1)["workers"]:
+        client.close()
+        raise BackendError(f"--scheduler {address}: has no workers")
+    return client
 
 
 def run_walker(task: WalkerTask, walker: int) -> int:
@@ -147,6 +171,10 @@ def _report(task: WalkerTask, progress: Fraction | None) -> None:
 
 def _target(task: WalkerTask, walker: int, pipe: Any) -> None:
     """What a walker's process runs; a user's error travels through the pipe."""
+    die_with_parent()
+    if task.platform == "CPU":
+        threads = max(1, (os.cpu_count() or 1) // task.walkers)
+        openmm.Platform.getPlatformByName("CPU").setPropertyDefaultValue("Threads", str(threads))
     try:
         run_walker(task, walker)
     except UserError as error:
@@ -154,10 +182,9 @@ def _target(task: WalkerTask, walker: int, pipe: Any) -> None:
 
 
 def _run_here(task: WalkerTask, progress: Fraction | None) -> None:
-    context = multiprocessing.get_context("spawn")
-    threads = str(max(1, (os.cpu_count() or 1) // task.walkers))
-    inherited = {"OMP_NUM_THREADS": "1", "OPENMM_CPU_THREADS": threads}
-    before = {key: os.environ.get(key) for key in inherited}
+    context: Any = multiprocessing.get_context(START_METHOD)
+    if START_METHOD == "forkserver":  # one import for all walkers
+        context.set_forkserver_preload([__name__])
     running: dict[int, tuple[Any, Any]] = {}
     deaths = dict.fromkeys(range(1, task.walkers + 1), 0)
     reached = dict.fromkeys(deaths, 0)
@@ -170,7 +197,6 @@ def _run_here(task: WalkerTask, progress: Fraction | None) -> None:
         running[walker] = process, ours
 
     try:
-        os.environ.update(inherited)
         for walker in deaths:
             start(walker)
         while running:
@@ -197,11 +223,23 @@ def _run_here(task: WalkerTask, progress: Fraction | None) -> None:
             process.terminate()
         for process, _ in running.values():
             process.join()
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
+
+
+def die_with_parent() -> None:
+    """Ends this process when the one that started it is gone, and leaves Ctrl-C to that one.
+
+    An orphan would go on for hours and keep the folder from a resumed run. It is ended as by a
+    kill: checkpoints are made for that.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _message(pipe: Any) -> str | None:
@@ -220,17 +258,10 @@ def _kept_dying(task: WalkerTask, walker: int, reason: str) -> str:
 
 
 def _run_on_cluster(task: WalkerTask, scheduler: str, progress: Fraction | None) -> None:
-    require_dask()
-    from distributed import Client, KilledWorker
+    with _client(scheduler) as client:
+        from distributed import KilledWorker
 
-    try:
-        client = Client(scheduler, timeout="20s", set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise BackendError(f"--scheduler {scheduler}: cannot be reached ({error})") from error
-    with client:
         addresses = sorted(client.scheduler_info(n_workers=-1)["workers"])
-        if not addresses:
-            raise BackendError(f"--scheduler {scheduler}: has no workers")
 
         def submit(walker: int) -> Any:
             # a worker of its own as far as there are enough; another one where that has died

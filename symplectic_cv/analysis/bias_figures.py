@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from symplectic_cv.analysis.figures import (
     BLUE,
+    COLOURS,
     FREE_ENERGY_LIMIT,
     GREY,
     STYLE,
@@ -20,6 +21,7 @@ from symplectic_cv.analysis.figures import (
     _write,
 )
 from symplectic_cv.bias.results import Convergence
+from symplectic_cv.bias.umbrella import UmbrellaResult, Windows
 
 ERROR_LIMIT = 5.0
 """Errors above this are drawn as this, kJ/mol."""
@@ -130,4 +132,32 @@ def convergence_curve(path: Path, curve: Convergence) -> None:
         panel.set_ylabel("ΔF of the two deepest\nbasins (kJ/mol)")
         panel.margins(x=0.01)
         panel.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=2)
+        _write(figure, path)
+
+
+def umbrella_curve(path: Path, windows: Windows, result: UmbrellaResult, label: str) -> None:
+    """The free energy along umbrella windows with its error, above the windows' histograms."""
+    with mpl.rc_context(STYLE):
+        figure = _figure(7.0, 5.4)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2.0, 1.0])
+        known = np.isfinite(result.free_energy)
+        curve = np.where(known, result.free_energy, np.nan)
+        spread = np.where(known, np.minimum(result.error, ERROR_LIMIT), np.nan)
+        upper.plot(result.axis, curve, color=BLUE)
+        upper.fill_between(
+            result.axis, curve - spread, curve + spread, color=BLUE, alpha=0.25, linewidth=0
+        )
+        upper.set_ylabel("free energy (kJ/mol)\nband: ± standard error")
+        upper.set_ylim(bottom=0.0)
+        step = result.axis[1] - result.axis[0]
+        everything = np.concatenate(result.places)
+        edges = np.arange(everything.min(), everything.max() + 2 * step, step)
+        for number, part in enumerate(result.places):
+            counts, _ = np.histogram(part, edges)
+            colour = COLOURS[number % 2]
+            lower.stairs(counts, edges, color=colour, fill=True, alpha=0.35, linewidth=0)
+            lower.stairs(counts, edges, color=colour, linewidth=0.8)
+        lower.plot(windows.along, np.zeros(len(windows)), "|", color="black", markersize=9)
+        lower.set_ylabel("independent frames\nof each window")
+        lower.set_xlabel(label)
         _write(figure, path)

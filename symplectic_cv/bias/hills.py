@@ -112,14 +112,14 @@ def read_hills(path: Path, n_bytes: int | None = None, skip: int = 0) -> Hills:
         n = (len(header) - 2) // 2
         if n < 1 or header != hills_header(header[1 : 1 + n]):
             raise ValueError("not the columns of hills")
-        table = np.array([[float(cell) for cell in row] for row in rows]).reshape(len(rows), -1)
-        if rows and table.shape[1] != len(header):
+        if any(len(row) != len(header) for row in rows):
             raise ValueError("rows of another length than the header")
+        table = np.array([[float(cell) for cell in row] for row in rows])
+        table = table.reshape(len(rows), len(header))
         if not np.isfinite(table).all() or (table[:, 1 + n : 1 + 2 * n] <= 0).any():
             raise ValueError("NaN, infinite, or a width that is not positive")
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: not readable as hills ({error})") from error
-    table = table.reshape(len(rows), 2 + 2 * n)
     return Hills(table[:, 0], table[:, 1 : 1 + n], table[:, 1 + n : 1 + 2 * n], table[:, -1])
 
 

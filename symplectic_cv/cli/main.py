@@ -22,6 +22,9 @@ COMMANDS = {
     "analyze": "Frequencies, mutual information with torsions, figures, report.",
     "export": "Write the slowest modes as a TorchScript collective variable.",
     "metadynamics": "Bias the slowest modes in OpenMM: metadynamics or OPES.",
+    "adapt": "Rounds of training, biasing, and training again, until crossings stop growing.",
+    "umbrella": "Umbrella windows along a mode or a path, combined with MBAR.",
+    "reweight": "Free energies of biased runs in torsions and distances, with errors.",
     "path": "Draw a latent path between two conformations.",
     "doctor": "What this installation can run, and why not what it cannot.",
     "demo": "The whole job on alanine dipeptide, small, with a report.",
@@ -34,6 +37,8 @@ SEVERAL_VALUES = {
     "--width": re.compile(r"\d*\.?\d+(e-?\d+)?"),
     "--forcefield": re.compile(r"[^-].*\.xml"),
     "--torsions": re.compile(r"[^-/.][^/.]*"),
+    "--distances": re.compile(r"[\w'+-]+=\d+,\d+|[^-/.:][^/.:]*:[^/.:]+"),
+    "--regions": re.compile(r"[\w'+-]+=.+:.+:.+"),
 }
 """Options that take several values behind one flag, and what such a value looks like."""
 

@@ -136,7 +136,7 @@ def metadynamics(
     if opes:
         require_opes()
     if scheduler is not None:
-        several.require_dask()
+        several.check_scheduler(scheduler)
     chosen_backend = choose_backend(backend.value)
     if backend is Backend.AUTO and chosen_backend != Backend.NATIVE.value:
         note(f"not through the native force, because {native_problem() or core_problem()}")

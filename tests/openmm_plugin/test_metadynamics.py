@@ -8,6 +8,7 @@ import pytest
 import torch
 from openmm import unit
 
+from openmm_plugin.equilibration import ModeProbe, equilibrate, local_fluctuation
 from openmm_plugin.forces import evaluate, mode_forces
 from openmm_plugin.free_energy import bias_offset, free_energy
 from openmm_plugin.metadynamics import (
@@ -20,6 +21,7 @@ from openmm_plugin.metadynamics import (
 from openmm_plugin.running import SimulationError
 from openmm_plugin.simulation import relaxed_state, write_structure
 from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
+from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.cli.main import main
 from symplectic_cv.errors import OptionError, OutputError
 from symplectic_cv.flows.build import FlowOptions
@@ -264,6 +266,19 @@ def test_a_killed_and_resumed_run_is_the_uninterrupted_one(run, whole, tmp_path,
     _same_files(tmp_path, folder)
 
 
+@pytest.mark.parametrize("step", [10, 60])
+def test_a_run_that_chose_its_widths_is_resumed_as_well(run, tmp_path, step):
+    """Killed before and behind its first checkpoint; the widths are in bias.json by then."""
+    options = BiasOptions(**(OPTIONS.settings() | {"width": None}), time_ns=OPTIONS.time_ns)
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    run(tmp_path / "whole", 1, options=options)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", 1, options=options, kill=step)
+    run(tmp_path / "killed", 1, options=options)
+    _same_files(tmp_path / "whole", tmp_path / "killed")
+
+
 def test_a_run_killed_twice_through_torchforce(run, whole, tmp_path):
     for step in (60, 120):
         with pytest.raises(Killed):
@@ -438,6 +453,110 @@ def test_the_grid_has_points_enough_for_a_hill():
     assert (axis[0], axis[-1]) == (-2.0, 3.0)
     np.testing.assert_allclose(spacing, spacing[0])
     assert spacing[0] <= 0.3 / 2.5
+
+
+def test_the_fluctuation_is_measured_in_pieces():
+    """Two basins far apart: a whole series would see their distance."""
+    rng = np.random.default_rng(0)
+    series = rng.normal(scale=[0.3, 0.05, 4.0], size=(160, 3))
+    series[80:] += 5.0
+    found = local_fluctuation(series, 20)
+    assert found[0] == pytest.approx(0.3, rel=0.1)
+    assert found[1:].tolist() == [0.15, 1.0]  # held within bounds
+
+
+def test_the_equilibration_gives_widths_and_the_start(vacuum, cv):
+    forces = mode_forces(cv(2), vacuum.system, "python")
+    options = BiasOptions(seed=4)
+    state, fluctuation = equilibrate(vacuum, forces, options, REFERENCE)
+    plain = relaxed_state(vacuum, 300.0, 0.002, 4, REFERENCE)
+    np.testing.assert_array_equal(
+        state.getPositions(asNumpy=True)._value, plain.getPositions(asNumpy=True)._value
+    )
+    settled = options.with_fluctuation(fluctuation.tolist())
+    np.testing.assert_allclose(settled.widths(2), 0.5 * fluctuation, rtol=0.01)
+    opes = BiasOptions(opes=True).with_fluctuation(fluctuation.tolist())
+    np.testing.assert_allclose(opes.widths(2), fluctuation, rtol=0.01)
+
+
+def test_three_modes_have_a_grid_that_can_be_refitted():
+    settled = BiasOptions().with_fluctuation([0.2, 0.3, 0.9])
+    assert settled.widths(3) == (0.375, 0.375, 0.45)
+    assert settled.grid(3).shape == (41, 41, 35)
+
+
+@pytest.fixture(scope="module")
+def at_constant_pressure():
+    """The dipeptide in a periodic box with a barostat that moves every 10 steps."""
+    vacuum = build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
+    system, topology = vacuum.system, vacuum.topology
+    box = np.eye(3) * 16.0  # the volume of one molecule of a gas at 0.01 bar
+    system.setDefaultPeriodicBoxVectors(*box)
+    for force in system.getForces():
+        if isinstance(force, openmm.NonbondedForce):
+            force.setNonbondedMethod(openmm.NonbondedForce.CutoffPeriodic)
+            force.setCutoffDistance(0.9)
+    system.addForce(openmm.MonteCarloBarostat(0.01, 310.0, 10))
+    topology.setPeriodicBoxVectors(box * unit.nanometer)
+    return MolecularSystem(system, topology, vacuum.positions)
+
+
+def test_a_run_with_a_barostat_goes_on_from_its_checkpoint(at_constant_pressure, cv, tmp_path):
+    """OpenMM's checkpoint lacks the size of the barostat's moves, which it adapts: positions, box
+    and bias go on exactly where they were, later frames are others than without the kill."""
+    molecule = at_constant_pressure
+    volumes = []
+
+    def start(name, kill=None):
+        def progress(step, values):
+            if kill is not None and step >= kill:
+                raise Killed
+
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        forces = mode_forces(cv(1), molecule.system, "python")
+        run_metadynamics(
+            molecule, forces, NAMES[:1], OPTIONS, folder, REFERENCE, progress, checkpoint_ps=0.1
+        )
+        import mdtraj as md
+
+        write_structure(molecule, tmp_path)
+        frames = md.load(str(folder / "trajectory.xtc"), top=str(tmp_path / "topology.pdb"))
+        volumes.append(frames.unitcell_volumes)
+
+    start("whole")
+    for kill in (90, 140):
+        with pytest.raises(Killed):
+            start("killed", kill)
+    start("killed")
+    assert len(np.unique(volumes[0])) > 3
+    whole, killed = (BiasedRun.read(tmp_path / name) for name in ("whole", "killed"))
+    assert len(killed.colvar) == len(killed.hills) == HILLS
+    np.testing.assert_array_equal(killed.colvar.modes[:6], whole.colvar.modes[:6])
+    np.testing.assert_array_equal(volumes[1][:6], volumes[0][:6])
+    with np.load(tmp_path / "killed" / "free_energy.npz") as archive:
+        rebuilt = killed.hills.on_grid(killed.record.grid)
+        np.testing.assert_allclose(archive["bias"], rebuilt, atol=1e-8)
+
+
+def test_a_barostat_takes_the_temperature_of_the_run(at_constant_pressure):
+    from openmm_plugin.simulation import langevin_simulation
+
+    simulation = langevin_simulation(
+        at_constant_pressure, at_constant_pressure.system, 330.0, 0.002, 0, REFERENCE
+    )
+    name = openmm.MonteCarloBarostat.Temperature()
+    assert simulation.context.getParameter(name) == 330.0
+
+
+def test_the_modes_do_not_see_the_box(at_constant_pressure, cv, relaxed):
+    """A molecule that is cut by the wall of its box has the modes of the whole one."""
+    forces = mode_forces(cv(2), at_constant_pressure.system, "python")
+    probe = ModeProbe(forces, at_constant_pressure)
+    whole = probe(relaxed * unit.nanometer)
+    cut = relaxed - relaxed.mean(0)  # its middle at the corner of the box
+    cut = np.where(cut < 0.0, cut + 16.0, cut)
+    np.testing.assert_allclose(probe(cut * unit.nanometer), whole, rtol=0, atol=1e-9)
 
 
 @pytest.fixture
