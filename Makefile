@@ -72,7 +72,7 @@ sanitize: install
 	cd $(SANITIZED)/tree && LD_PRELOAD="$(ASAN)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=. \
 		../venv/bin/python -m pytest -q -p no:cacheprovider -o pythonpath= --rootdir=$(CURDIR) \
 		$(addprefix $(CURDIR)/tests/,symplectic_cv/test_core_file.py symplectic_cv/test_core.py \
-		openmm_plugin/test_native_forces.py openmm_plugin/test_native_metadynamics.py)
+		openmm_plugin/test_native_forces.py)
 
 bench: install
 	$(BIN)/python benchmarks/cost.py -o bench.json

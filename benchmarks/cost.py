@@ -23,6 +23,7 @@ from typing import Any
 os.environ.setdefault("OPENMM_CPU_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import mdtraj as md
 import numpy as np
 import openmm
 import torch
@@ -31,6 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from openmm_plugin import versions
+from openmm_plugin.equilibration import equilibrate
 from openmm_plugin.forces import mode_forces
 from openmm_plugin.metadynamics import BiasOptions, Metadynamics
 from openmm_plugin.native_metadynamics import NativeMetadynamics
@@ -39,7 +41,7 @@ from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_
 from symplectic_cv.core import Core
 from symplectic_cv.flows.build import FlowOptions
 from symplectic_cv.model import NeuralCanonicalTransformation
-from symplectic_cv.molecule import Molecule, select_atoms
+from symplectic_cv.molecule import select_atoms
 from symplectic_cv.torchscript import export, load_exported, script
 from symplectic_cv.training.likelihood import initial_model
 
@@ -84,12 +86,17 @@ def timed(work: Callable[[], object], repeats: int) -> Window:
     return window
 
 
-def standard_model(positions: np.ndarray, molecule: Molecule) -> NeuralCanonicalTransformation:
-    """The model whose cost is measured, around a structure (22, 3) in nm."""
-    heavy = positions[molecule.indices]
-    frames = heavy + 0.01 * np.random.default_rng(0).normal(size=(2000, *heavy.shape))
-    options = FlowOptions(layers=8, hidden=128)
-    model, _ = initial_model(frames, molecule, 300.0, options)
+def standard_model(molecule: MolecularSystem) -> NeuralCanonicalTransformation:
+    """The model whose cost is measured, around 200 ps of dynamics of its own molecule."""
+    reference = openmm.Platform.getPlatformByName("Reference")
+    simulation = langevin_simulation(molecule, molecule.system, 300.0, TIMESTEP, 0, reference)
+    heavy = select_atoms(md.Topology.from_openmm(molecule.topology), None)
+    frames = []
+    for _ in range(2000):
+        simulation.step(50)
+        positions = simulation.context.getState(positions=True).getPositions(asNumpy=True)
+        frames.append(np.asarray(positions.value_in_unit(unit.nanometer))[heavy.indices])
+    model, _ = initial_model(np.array(frames), heavy, 300.0, FlowOptions(layers=8, hidden=128))
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in model.flow.parameters():
@@ -233,8 +240,12 @@ def biased_runs(
     clock: Callable[[], float] = time.process_time,
 ) -> dict[str, list[float]]:
     """Steps per second: unbiased, and in metadynamics of two modes by each kind of force."""
-    options = BiasOptions(width=0.25, timestep_fs=1000 * TIMESTEP)
-    state = relaxed_state(molecule, 300.0, TIMESTEP, 0, platform, every_ps=1.0)
+    options = BiasOptions(timestep_fs=1000 * TIMESTEP)
+    # widths, and with them the grid, as the command chooses them
+    state, fluctuation = equilibrate(
+        molecule, mode_forces(path, molecule.system, "native"), options, platform
+    )
+    options = options.with_fluctuation(fluctuation.tolist())
     runs: dict[str, Window] = {}
 
     def window(move: Callable[[int], object], finish: Callable[[], object]) -> Window:
@@ -263,7 +274,9 @@ def biased_runs(
                 lambda n, meta=meta, simulation=simulation: meta.step(simulation, n),  # type: ignore[misc]
                 finish,
             )
-    return in_turn(runs, windows)
+    found = in_turn(runs, windows)
+    found["grid"] = options.grid(2).points  # type: ignore[assignment]
+    return found
 
 
 def fractions(found: dict[str, list[float]], kind: str) -> list[float]:
@@ -315,11 +328,7 @@ def run() -> Results:
     reference = openmm.Platform.getPlatformByName("Reference")
     state = relaxed_state(implicit, 300.0, TIMESTEP, 0, reference)
     implicit.positions = state.getPositions()
-    import mdtraj as md
-
-    molecule = select_atoms(md.Topology.from_openmm(implicit.topology), None)
-    x = np.asarray(implicit.positions.value_in_unit(unit.nanometer))
-    model = standard_model(x, molecule)
+    model = standard_model(implicit)
     with tempfile.TemporaryDirectory() as name:
         aside = Path(name)
         console.print("value and gradient by every backend …")
@@ -328,6 +337,7 @@ def run() -> Results:
         path = aside / "cv2.pt"
         console.print("metadynamics in implicit solvent …")
         found = biased_runs(implicit, reference, path, ["native", "own"], 5000)
+        results["grid_points"] = found.pop("grid")
         results.put("unbiased_steps_per_s", found["unbiased"])
         results.put("metadynamics_fraction_of_unbiased", fractions(found, "native"))
         results.put("metadynamics_fraction_of_unbiased_owned_grid", fractions(found, "own"))

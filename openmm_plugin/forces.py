@@ -11,6 +11,7 @@ import hashlib
 import io
 import logging
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
@@ -22,7 +23,7 @@ from openmm import unit
 from torch import Tensor, nn
 
 from openmm_plugin.native_library import make_force
-from openmm_plugin.versions import choose_backend
+from openmm_plugin.versions import choose_backend, native_problem
 from symplectic_cv.compiled import core_problem
 from symplectic_cv.core import Core
 from symplectic_cv.core_file import SUFFIX, read_metadata
@@ -165,7 +166,11 @@ def mode_forces(
     scripted, core = exported_files(Path(path))
     if scripted is None and backend == "torchforce":
         raise ModelError(f"{path}: --backend torchforce needs the cv.pt that was beside it")
-    backend = choose_backend(backend, core is not None)
+    chosen = choose_backend(backend, core is not None)
+    problem = native_problem()
+    if backend == "auto" and problem is not None:
+        warnings.warn(f"collective variables through {chosen}: {problem}", stacklevel=2)
+    backend = chosen
     periodic = system.usesPeriodicBoundaryConditions()
     if core is not None and backend != "torchforce" and core_problem() is None:
         content = core.read_bytes()

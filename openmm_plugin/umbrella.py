@@ -16,11 +16,10 @@ import openmm
 from openmm import app
 
 from openmm_plugin.equilibration import ModeProbe
+from openmm_plugin.failure import simulation_failure
 from openmm_plugin.forces import mode_forces
 from openmm_plugin.running import (
     CheckpointFolder,
-    blown_up,
-    has_blown_up,
     sole_writer,
     steps_of,
 )
@@ -213,8 +212,9 @@ def _move(
             simulation.step(per_move)
         simulation.step(steps)
     except (openmm.OpenMMException, ValueError) as error:
-        if has_blown_up(simulation):
-            raise blown_up(simulation.currentStep, task.timestep, folder) from error
+        failure = simulation_failure(simulation, task.timestep, folder, error)
+        if failure is not None:
+            raise failure from error
         raise
     return simulation.context.getState(positions=True, velocities=True)
 
@@ -269,6 +269,7 @@ def run_window(task: UmbrellaTask, window: int, progress: Done | None = None) ->
                         if progress is not None:
                             progress(step / total)
             except (openmm.OpenMMException, ValueError) as error:
-                if has_blown_up(simulation):
-                    raise blown_up(simulation.currentStep, task.timestep, folder) from error
+                failure = simulation_failure(simulation, task.timestep, folder, error)
+                if failure is not None:
+                    raise failure from error
                 raise

@@ -30,14 +30,15 @@ OPTIONS = {
     "thermodynamics": "output system top to to-system to-beta to-temperature observable samples "
     "seed threads",
     "analyze": "output top torsions seed threads",
-    "export": "output modes",
+    "export": "output modes plumed",
     "metadynamics": "system output top modes time-ns bias-factor height width pace range opes "
-    "barrier walkers scheduler timestep-fs checkpoint-ps pdb forcefield solvent backend platform "
-    "temperature seed resume",
+    "barrier walkers scheduler timestep-fs checkpoint-ps pdb forcefield solvent backend own-grid "
+    "platform temperature seed resume",
     "umbrella": "system output top modes path windows range force-constant time-ns stride-ps "
     "steering-ps timestep-fs jobs checkpoint-ps pdb forcefield solvent backend platform "
     "temperature seed resume",
     "path": "start end points modes output top",
+    "doctor": "",
     "demo": "output scale backend seed resume",
 }
 SMALL = ["--steps", "12", "--layers", "2", "--hidden", "8", "--batch", "64"]

@@ -74,12 +74,12 @@ Conditioner::Conditioner(const Safetensors& file, const std::string& prefix, int
     const auto b1 = vector("b1", hidden_), b2 = vector("b2", hidden_), b3 = vector("b3", n_out);
     const auto hidden = all_of(hidden_);
     w1_ = take_rows_transposed(w1, n_in, hidden);
-    auto square = take_rows_transposed(w2, hidden_, hidden);
-    square.resize(std::size_t(padded(hidden_)) * std::size_t(padded(hidden_)), 0.0f);
-    w2_ = std::move(square);
+    w2_ = take_rows_transposed(w2, hidden_, hidden);
     w3_ = take_rows_transposed(w3, hidden_, outputs);
     w1_back_ = take_rows(w1, n_in, hidden);
-    w2_back_ = take_rows(w2, hidden_, hidden);
+    auto square = take_rows(w2, hidden_, hidden);
+    square.resize(std::size_t(padded(hidden_)) * std::size_t(padded(hidden_)), 0.0f);
+    w2_back_ = std::move(square);
     w3_back_ = take_rows(w3, hidden_, outputs);
     b1_ = take_rows(b1, hidden_, {0});
     b2_ = take_rows(b2, hidden_, {0});
@@ -108,7 +108,11 @@ void Conditioner::forward(const Kernels& kernels, int rows, const float* a, floa
     float *h1 = tape, *h2 = tape + std::size_t(rows) * std::size_t(width);
     kernels.multiply(rows, n_in_, width, a, in(), w1_.data, b1_.data, h1, width);
     kernels.tanh(rows * width, h1);
-    kernels.multiply(rows, hidden_, width, h1, width, w2_.data, b2_.data, h2, width);
+    if (rows <= 2)
+        kernels.multiply_transposed(rows, width, width, h1, width, w2_back_.data, b2_.data, h2,
+                                    width);
+    else
+        kernels.multiply(rows, hidden_, width, h1, width, w2_.data, b2_.data, h2, width);
     kernels.tanh(rows * width, h2);
     kernels.multiply(rows, hidden_, n_out_, h2, width, w3_.data, b3_.data, c, n_out_);
 }
@@ -125,10 +129,7 @@ void Conditioner::reverse(const Kernels& kernels, int rows, int per_frame, const
     };
     kernels.multiply(rows, n_out_, width, on_c, n_out_, w3_back_.data, nullptr, g2, width);
     through_tanh(h2, g2);
-    if (rows <= 2)
-        kernels.multiply_transposed(rows, width, width, g2, width, w2_.data, g1, width);
-    else
-        kernels.multiply(rows, hidden_, width, g2, width, w2_back_.data, nullptr, g1, width);
+    kernels.multiply(rows, hidden_, width, g2, width, w2_back_.data, nullptr, g1, width);
     through_tanh(h1, g1);
     kernels.multiply(rows, hidden_, in(), g1, width, w1_back_.data, nullptr, on_a, in());
 }

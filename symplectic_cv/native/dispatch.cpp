@@ -1,3 +1,4 @@
+#include <cstdlib>
 #include <cstring>
 
 #include "kernels.hpp"
@@ -5,6 +6,7 @@
 namespace symplectic_cv {
 
 const Kernels& choose_kernels(const char* limit) {
+    if (limit == nullptr) limit = std::getenv("SYMPLECTIC_CV_INSTRUCTIONS");
 #if defined(SYMPLECTIC_CV_X86)
     const bool any = limit == nullptr;
     if ((any || std::strcmp(limit, "avx512") == 0) && __builtin_cpu_supports("avx512f") &&

@@ -28,10 +28,10 @@ struct Kernels {
     /// c (rows, n_out) = bias + a (rows, n_in) · w (n_in, n_out); no bias where null.
     void (*multiply)(int rows, int n_in, int n_out, const float* a, int a_stride, const float* w,
                      const float* bias, float* c, int c_stride);
-    /// c (rows, n_out) = a (rows, n_in) · wᵀ for one or two rows, w (n_out, n_in); n_in and n_out
-    /// are padded.
+    /// c (rows, n_out) = bias + a (rows, n_in) · wᵀ for one or two rows, w (n_out, n_in); n_in and
+    /// n_out are padded.
     void (*multiply_transposed)(int rows, int n_in, int n_out, const float* a, int a_stride,
-                                const float* w, float* c, int c_stride);
+                                const float* w, const float* bias, float* c, int c_stride);
     /// x = tanh(x).
     void (*tanh)(int n, float* x);
     /// g *= 1 - h².

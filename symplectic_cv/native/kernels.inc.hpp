@@ -114,8 +114,8 @@ void multiply(int rows, int n_in, int n_out, const float* a, int a_stride, const
     }
 }
 
-// For a single frame the weights' way from the cache is what costs: the reverse pass reads the same
-// ones as the forward pass did, row by row, instead of a transposed copy.
+// For a single frame the weights' way from the cache is what costs: the forward pass reads the very
+// matrix that the reverse pass reads after it, row by row, instead of a transposed copy.
 
 /// Lane p of the two vectors that `fold` adds, for segments of `size` lanes.
 constexpr int fold_lane(int p, int size, bool upper) {
@@ -162,8 +162,8 @@ SCV_INLINE vf sums(vf* v) {
 
 /// kWidth rows of w at a time: R rows of c.
 template <int R>
-void multiply_by_rows(int n_in, int n_out, const float* a, int a_stride, const float* w, float* c,
-                      int c_stride) {
+void multiply_by_rows(int n_in, int n_out, const float* a, int a_stride, const float* w,
+                      const float* bias, float* c, int c_stride) {
     constexpr int together = kManyRegisters || R == 1 ? (kWidth < 8 ? kWidth : 8) : 4;
     for (int out = 0; out < n_out; out += kWidth) {
         vf sum[R][kWidth];
@@ -182,17 +182,17 @@ void multiply_by_rows(int n_in, int n_out, const float* a, int a_stride, const f
             SCV_UNROLL for (int r = 0; r < R; ++r) SCV_UNROLL for (int k = 0; k < together; ++k)
                 sum[r][part + k] = running[r][k];
         }
-        SCV_UNROLL for (int r = 0; r < R; ++r)
-            store(c + static_cast<long>(r) * c_stride + out, sums<kWidth>(sum[r]));
+        SCV_UNROLL for (int r = 0; r < R; ++r) store(c + static_cast<long>(r) * c_stride + out,
+                                                     sums<kWidth>(sum[r]) + load(bias + out));
     }
 }
 
 void multiply_transposed(int rows, int n_in, int n_out, const float* a, int a_stride,
-                         const float* w, float* c, int c_stride) {
+                         const float* w, const float* bias, float* c, int c_stride) {
     if (rows == 1)
-        multiply_by_rows<1>(n_in, n_out, a, a_stride, w, c, c_stride);
+        multiply_by_rows<1>(n_in, n_out, a, a_stride, w, bias, c, c_stride);
     else
-        multiply_by_rows<2>(n_in, n_out, a, a_stride, w, c, c_stride);
+        multiply_by_rows<2>(n_in, n_out, a, a_stride, w, bias, c, c_stride);
 }
 
 void project(int n_in, int n_out, const double* x, const double* w, const double* start,

@@ -77,10 +77,10 @@ class Conditioner {
     };
     /// In the order of their use: forwards, then in reverse.
     static constexpr int kArrays = 8;
-    Array w1_, b1_, w2_, b2_, w3_, b3_, w3_back_, w1_back_;
-    Array w2_back_;  // for many rows only, so that it stays out of the way of the others
+    Array w1_, b1_, w2_back_, b2_, w3_, b3_, w3_back_, w1_back_;
+    Array w2_;  // for many rows only, so that it stays out of the way of the others
     std::array<Array*, kArrays> arrays() {
-        return {&w1_, &b1_, &w2_, &b2_, &w3_, &b3_, &w3_back_, &w1_back_};
+        return {&w1_, &b1_, &w2_back_, &b2_, &w3_, &b3_, &w3_back_, &w1_back_};
     }
 };
 
