@@ -124,7 +124,7 @@ result = reweight(
     torsions=["phi", "psi"],
     distances=["hydrogen_bond=6,17"],
     regions=parse_regions(["C7eq=phi:-180:0", "C7ax=phi:0:140"]),
-    starts=transients(runs),
+    since_ps=transients(runs),
 )
 print(f"{result.combined.effective_frames:.0f} effective frames of {frames.n_frames}")
 for name, found in result.differences.items():
