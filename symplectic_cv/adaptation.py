@@ -2,7 +2,7 @@
 
 A model of one basin cannot know another. Each round trains on everything seen so far, biases
 the slowest modes it finds, and adds what that run saw. Two distributions are kept apart. The
-model learns from a flattened one: every source counts the same, and biased frames count as
+model learns from a flattened one: every round counts the same, and biased frames count as
 they are, which is canonical for V + bias. Free energies take the exact weights.
 """
 
@@ -16,11 +16,14 @@ import numpy as np
 
 from symplectic_cv.analysis.latent import SLOW_AMONG, slow_modes
 from symplectic_cv.errors import OptionError
-from symplectic_cv.states import States, count_crossings, find_states
+from symplectic_cv.states import BANDWIDTH, States, count_crossings, find_states
 
 LEAST_GROWTH = 0.2
 """The loop ends when the newest round crosses less than this much more often than any before."""
 MOST_MODES = 3
+START_SHARE = 0.1
+"""Weight of the unbiased start beside one for each round. The biased runs have seen its basin too,
+and a model that spends half of its likelihood on one basin tells the others apart less well."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,9 @@ def training_weights(
     biased: Sequence[np.ndarray],
     temper: float = 0.0,
 ) -> np.ndarray:
-    """Weights of the frames that the next model learns from, (F,), each source of equal weight.
+    """Weights of the frames that the next model learns from, (F,): each round counts the same.
+
+    The start counts for a tenth of a round once there is one; nothing is dropped.
 
     Args:
         lengths: frames of each run of each source: the starting data, then round after round.
@@ -69,7 +74,7 @@ def training_weights(
 
     Example:
         >>> training_weights([[4], [2]], [np.array([1.0, 3.0])]).tolist()
-        [0.25, 0.25, 0.25, 0.25, 0.5, 0.5]
+        [0.025, 0.025, 0.025, 0.025, 0.5, 0.5]
     """
     if not 0.0 <= temper <= 1.0:
         raise OptionError(f"--temper must lie between 0 and 1; got {temper}")
@@ -86,7 +91,8 @@ def training_weights(
                     "belong to different runs"
                 )
             weight = exact**temper
-        shares.append(weight / weight.sum())
+        share = START_SHARE if place < first and len(biased) > 0 else 1.0
+        shares.append(share * weight / weight.sum())
     return np.concatenate(shares)
 
 
@@ -108,7 +114,7 @@ def judge(
     times_ns: Sequence[float],
     kt: float,
     first_round: int = 1,
-    persistence: float | None = None,
+    bandwidth: float | Sequence[float] = BANDWIDTH,
 ) -> tuple[States, list[Progress]]:
     """States that the newest model sees, and how each source of frames moves between them.
 
@@ -119,11 +125,10 @@ def judge(
         times_ns: simulated by each source, NaN where unknown.
         kt: kT in kJ/mol.
         first_round: number of the first source; 0 for starting data.
-        persistence: least barrier between states, kT; the default of `find_states` where None.
+        bandwidth: as for `find_states`.
     """
     shaping = weights > 0.0
-    options = {} if persistence is None else {"persistence": persistence}
-    states = find_states(modes[shaping], weights[shaping], kt, **options)
+    states = find_states(modes[shaping], weights[shaping], kt, bandwidth=bandwidth)
     found, start = [], 0
     for place, (runs, time) in enumerate(zip(lengths, times_ns, strict=True)):
         crossings, seen = 0, set()

@@ -71,7 +71,7 @@ print(f"{data.n_frames} frames; part with φ > 0: {(phi.values > 0).mean():.3f}"
 # ## 2. The loop
 #
 # Each round writes `round-1/model`, `round-1/metadynamics` and so on. The model learns from all
-# frames so far, every source with the same weight and biased frames *as they are*: that flattened
+# frames so far, every round with the same weight and biased frames *as they are*: that flattened
 # distribution is itself canonical for V + bias, so the theory holds, and the rare states count.
 # With their exact weights the model would forget what the bias has just found.
 #
@@ -88,7 +88,6 @@ adapt(
     output=work / "adapt",
     rounds=3 if SCALE >= 1 else 2,
     time_ns=max(0.01, 5.0 * SCALE),
-    pace=1.0 if SCALE >= 1 else 0.1,
     steps=max(20, int(5000 * SCALE)),
     seed=1,
 )
@@ -156,7 +155,6 @@ adapt(
     rounds=3 if SCALE >= 1 else 1,
     start_ns=max(0.02, 2.0 * SCALE),
     time_ns=max(0.005, 5.0 * SCALE),
-    pace=1.0 if SCALE >= 1 else 0.05,
     steps=max(20, int(5000 * SCALE)),
     seed=1,
 )

@@ -128,16 +128,16 @@ def adapt(
     layers: Annotated[int, typer.Option(help="Coupling layers.")] = TRAINING.layers,
     hidden: Annotated[int, typer.Option(help="Width of the hidden layers.")] = TRAINING.hidden,
     bias_factor: Annotated[float, typer.Option(help="Bias factor γ.")] = 10.0,
-    height: Annotated[float, typer.Option(help="Height of the first hill, kJ/mol.")] = 1.0,
+    height: Annotated[float, typer.Option(help="Height of the first hill, kJ/mol.")] = 0.2,
     width: Annotated[
         list[str],
         typer.Option(metavar="auto|W [W...]", help="Width of a hill, as for metadynamics."),
     ] = [AUTO],  # noqa: B006 - Typer reads the default
-    pace: Annotated[float, typer.Option(help="Time between hills, and between frames, ps.")] = 1.0,
+    pace: Annotated[float, typer.Option(help="Time between hills, and between frames, ps.")] = 0.2,
     grid: Annotated[
         tuple[float, float],
         typer.Option("--range", metavar="LOW HIGH", help="Range of the grid; walls at its ends."),
-    ] = (-6.0, 6.0),
+    ] = (-8.0, 8.0),
     timestep_fs: Annotated[float, typer.Option(help="Time step, fs.")] = 2.0,
     backend: Annotated[
         Backend, typer.Option(help="How OpenMM evaluates the modes.")
@@ -335,7 +335,8 @@ class _Known:
         lengths = [self.data.lengths[:n], *([length] for length in self.data.lengths[n:])]
         start_ns = _time_of_start(self.loop)
         times = [start_ns, *(1e-3 * float(run.colvar.time_ps[-1]) for run in self.runs)]
-        return adaptation.judge(self.modes[-1], weights, lengths, times, kt, first_round=0)
+        half_a_hill = [0.5 * width for width in self.runs[-1].record.widths]
+        return adaptation.judge(self.modes[-1], weights, lengths, times, kt, 0, half_a_hill)
 
     def free_energies(self, best: int, states: States, seed: int) -> Reweighted:
         """Free energies in the modes of the best round, in torsions, and of the states."""
