@@ -2,7 +2,7 @@
 
 A model of one basin cannot know another. Each round trains on everything seen so far, biases
 the slowest modes it finds, and adds what that run saw. Two distributions are kept apart. The
-model learns from a flattened one: every round counts the same, and biased frames count as
+model learns from a flattened one: every source counts the same, and biased frames count as
 they are, which is canonical for V + bias. Free energies take the exact weights.
 """
 
@@ -21,9 +21,6 @@ from symplectic_cv.states import BANDWIDTH, States, count_crossings, find_states
 LEAST_GROWTH = 0.2
 """The loop ends when the newest round crosses less than this much more often than any before."""
 MOST_MODES = 3
-START_SHARE = 0.1
-"""Weight of the unbiased start beside one for each round. The biased runs have seen its basin too,
-and a model that spends half of its likelihood on one basin tells the others apart less well."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +56,7 @@ def training_weights(
     biased: Sequence[np.ndarray],
     temper: float = 0.0,
 ) -> np.ndarray:
-    """Weights of the frames that the next model learns from, (F,): each round counts the same.
-
-    The start counts for a tenth of a round once there is one; nothing is dropped.
+    """Weights of the frames that the next model learns from, (F,), each source of equal weight.
 
     Args:
         lengths: frames of each run of each source: the starting data, then round after round.
@@ -74,7 +69,7 @@ def training_weights(
 
     Example:
         >>> training_weights([[4], [2]], [np.array([1.0, 3.0])]).tolist()
-        [0.025, 0.025, 0.025, 0.025, 0.5, 0.5]
+        [0.25, 0.25, 0.25, 0.25, 0.5, 0.5]
     """
     if not 0.0 <= temper <= 1.0:
         raise OptionError(f"--temper must lie between 0 and 1; got {temper}")
@@ -91,8 +86,7 @@ def training_weights(
                     "belong to different runs"
                 )
             weight = exact**temper
-        share = START_SHARE if place < first and len(biased) > 0 else 1.0
-        shares.append(share * weight / weight.sum())
+        shares.append(weight / weight.sum())
     return np.concatenate(shares)
 
 

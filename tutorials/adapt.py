@@ -71,7 +71,7 @@ print(f"{data.n_frames} frames; part with φ > 0: {(phi.values > 0).mean():.3f}"
 # ## 2. The loop
 #
 # Each round writes `round-1/model`, `round-1/metadynamics` and so on. The model learns from all
-# frames so far, every round with the same weight and biased frames *as they are*: that flattened
+# frames so far, every source with the same weight and biased frames *as they are*: that flattened
 # distribution is itself canonical for V + bias, so the theory holds, and the rare states count.
 # With their exact weights the model would forget what the bias has just found.
 #

@@ -23,13 +23,13 @@ def rounds(*per_ns, states=2):
     ]
 
 
-def test_every_round_weighs_the_same_and_old_frames_are_kept():
+def test_every_source_weighs_the_same_and_old_frames_are_kept():
     exact = [np.array([1.0, 9.0, 2.0]), np.array([4.0, 1.0])]
     weights = training_weights([[5, 5], [3], [2]], exact)
     assert weights.shape == (15,)
     assert (weights > 0).all()
     sums = [weights[:10].sum(), weights[10:13].sum(), weights[13:].sum()]
-    assert sums == pytest.approx([0.1, 1.0, 1.0])
+    assert sums == pytest.approx([1.0, 1.0, 1.0])
     assert training_weights([[4]], []).tolist() == [0.25] * 4
     # the biased frames are flattened: they count as they are
     assert np.ptp(weights[10:13]) == 0.0
