@@ -77,7 +77,7 @@ def against_reference(
     found = surface(both, weights, [(-np.pi, np.pi)] * 2, ["phi", "psi"], KT, blocks, bins)
     low = exact < LIMIT
     seen = low & np.isfinite(found.free_energy)
-    off = (found.free_energy - exact)[seen]
+    off = found.free_energy[seen] - exact[seen]
     side = (phi > 0) & (phi < np.radians(140))
     change = difference(side, ~side, weights, KT, blocks)
     return {

@@ -16,7 +16,7 @@ import numpy as np
 
 from symplectic_cv.analysis.latent import SLOW_AMONG, slow_modes
 from symplectic_cv.errors import OptionError
-from symplectic_cv.states import States, count_crossings, find_states
+from symplectic_cv.states import BANDWIDTH, States, count_crossings, find_states
 
 LEAST_GROWTH = 0.2
 """The loop ends when the newest round crosses less than this much more often than any before."""
@@ -108,7 +108,7 @@ def judge(
     times_ns: Sequence[float],
     kt: float,
     first_round: int = 1,
-    persistence: float | None = None,
+    bandwidth: float | Sequence[float] = BANDWIDTH,
 ) -> tuple[States, list[Progress]]:
     """States that the newest model sees, and how each source of frames moves between them.
 
@@ -119,11 +119,10 @@ def judge(
         times_ns: simulated by each source, NaN where unknown.
         kt: kT in kJ/mol.
         first_round: number of the first source; 0 for starting data.
-        persistence: least barrier between states, kT; the default of `find_states` where None.
+        bandwidth: as for `find_states`.
     """
     shaping = weights > 0.0
-    options = {} if persistence is None else {"persistence": persistence}
-    states = find_states(modes[shaping], weights[shaping], kt, **options)
+    states = find_states(modes[shaping], weights[shaping], kt, bandwidth=bandwidth)
     found, start = [], 0
     for place, (runs, time) in enumerate(zip(lengths, times_ns, strict=True)):
         crossings, seen = 0, set()

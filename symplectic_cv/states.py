@@ -18,10 +18,12 @@ from symplectic_cv.errors import OptionError
 
 PERSISTENCE = 3.0
 """Barrier out of a state, kT: under it two basins are one."""
-BANDWIDTH = 0.15
+BANDWIDTH = 0.1
 """Smoothing of the density, in units of a mode (its standard deviation in the training data)."""
-SPACING = 0.1
-SPACING_3D = 0.2
+POINTS_PER_BANDWIDTH = {1: 2.0, 2: 1.5, 3: 1.0}
+"""Grid points for so many modes."""
+MOST_POINTS = 400
+"""Along one mode; a smoothing finer than that of the range is made coarser."""
 FEWEST_FRAMES = 20
 SMALLEST_SHARE = 0.002
 """A state holds at least so many frames, and so large a part of them: a handful of frames beyond
@@ -77,7 +79,7 @@ def find_states(
     weights: np.ndarray,
     kt: float,
     persistence: float = PERSISTENCE,
-    bandwidth: float = BANDWIDTH,
+    bandwidth: float | Sequence[float] = BANDWIDTH,
 ) -> States:
     """States of one to three modes, from weighted frames.
 
@@ -89,7 +91,8 @@ def find_states(
         weights: (F,) that take a bias out; equal ones for unbiased frames.
         kt: kT in kJ/mol.
         persistence: least barrier out of a state, kT.
-        bandwidth: of the smoothing, in units of a mode.
+        bandwidth: of the smoothing along every mode, or along each. It must be narrower than the
+            gap between two states: half a hill of metadynamics is a good choice.
 
     Raises:
         OptionError: no or too many modes, or weights that do not match the frames.
@@ -105,18 +108,22 @@ def find_states(
         raise OptionError(f"states are found along 1 to 3 modes, not in shape {values.shape}")
     if len(weights) != len(values):
         raise OptionError(f"{len(weights)} weights do not match {len(values)} frames")
-    spacing = SPACING_3D if values.shape[1] == 3 else SPACING
-    axes = []
-    for column in values.T:
-        low, high = column.min() - 4 * bandwidth, column.max() + 4 * bandwidth
-        axes.append(np.arange(low, high + spacing, spacing))
-    edges = [np.append(axis - 0.5 * spacing, axis[-1] + 0.5 * spacing) for axis in axes]
+    n_modes = values.shape[1]
+    widths = np.broadcast_to(np.asarray(bandwidth, dtype=np.float64), (n_modes,))
+    widths = np.maximum(widths, np.ptp(values, axis=0) / MOST_POINTS)
+    per_width = POINTS_PER_BANDWIDTH[n_modes]
+    axes, edges = [], []
+    for column, width in zip(values.T, widths, strict=True):
+        step = width / per_width
+        axis = np.arange(column.min() - 4 * width, column.max() + 4 * width + step, step)
+        axes.append(axis)
+        edges.append(np.append(axis - 0.5 * step, axis[-1] + 0.5 * step))
     density, _ = np.histogramdd(values, edges, weights=weights)
     frames, _ = np.histogramdd(values, edges)
-    smooth = gaussian_filter(density, bandwidth / spacing, mode="constant", truncate=4.0)
-    known = gaussian_filter(frames, bandwidth / spacing, mode="constant", truncate=4.0)
+    smooth = gaussian_filter(density, per_width, mode="constant", truncate=4.0)
+    known = gaussian_filter(frames, per_width, mode="constant", truncate=4.0)
     # less than a tenth of what one frame leaves at its own place is nothing but a kernel's tail
-    peak = (spacing / bandwidth / np.sqrt(2 * np.pi)) ** values.shape[1]
+    peak = (1.0 / per_width / np.sqrt(2 * np.pi)) ** n_modes
     with np.errstate(divide="ignore"):
         energy = np.where(known > 0.1 * min(peak, 1.0), -kt * np.log(smooth), np.inf)
     energy -= energy.min()

@@ -85,6 +85,7 @@ def test_a_later_round_learns_from_all_frames_before_it(adapted):
     second = np.load(adapted / "round-2" / "weights.npy")
     assert len(second) == 100 + FRAMES
     assert second[:100].sum() == pytest.approx(second[100:].sum())
+    assert (second > 0).all()
     config = json.loads((adapted / "round-2" / "model" / "config.json").read_text())
     assert config["training"]["frames"] == 100 + FRAMES
 

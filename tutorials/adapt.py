@@ -88,7 +88,6 @@ adapt(
     output=work / "adapt",
     rounds=3 if SCALE >= 1 else 2,
     time_ns=max(0.01, 5.0 * SCALE),
-    pace=1.0 if SCALE >= 1 else 0.1,
     steps=max(20, int(5000 * SCALE)),
     seed=1,
 )
@@ -124,7 +123,7 @@ result = reweight(
     torsions=["phi", "psi"],
     distances=["hydrogen_bond=6,17"],
     regions=parse_regions(["C7eq=phi:-180:0", "C7ax=phi:0:140"]),
-    starts=transients(runs),
+    since_ps=transients(runs),
 )
 print(f"{result.combined.effective_frames:.0f} effective frames of {frames.n_frames}")
 for name, found in result.differences.items():
@@ -156,7 +155,6 @@ adapt(
     rounds=3 if SCALE >= 1 else 1,
     start_ns=max(0.02, 2.0 * SCALE),
     time_ns=max(0.005, 5.0 * SCALE),
-    pace=1.0 if SCALE >= 1 else 0.05,
     steps=max(20, int(5000 * SCALE)),
     seed=1,
 )

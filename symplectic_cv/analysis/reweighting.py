@@ -168,7 +168,7 @@ def reweight(
     distances: Sequence[str] = (),
     regions: Sequence[Region] = (),
     weighting: Weighting = Weighting.MBAR,
-    starts: Sequence[int] | None = None,
+    since_ps: Sequence[float] | None = None,
     bins: int = BINS,
     blocks: int = BLOCKS,
     seed: int = 0,
@@ -180,7 +180,7 @@ def reweight(
         torsions, distances: as `compute_columns` takes them.
         regions: free energies of the others are given relative to the first.
         weighting: how the bias is taken out.
-        starts: first frame of each run to use; the transient is found where None.
+        since_ps: first time of each run to use; the end of its transient where None.
         bins: along each descriptor.
         blocks: of time, for the errors.
         seed: of the resamples.
@@ -202,7 +202,7 @@ def reweight(
                 f"{', '.join(sorted(known))}"
             )
     modes = modes_of_all(runs, data) if weighting is Weighting.MBAR and len(runs) > 1 else None
-    combined = combine(runs, modes, starts, weighting)
+    combined = combine(runs, modes, since_ps, weighting)
     masks = {region.name: region.holds(columns) for region in regions}
     return free_energies(runs, combined, columns, planes_of(columns), masks, bins, blocks, seed)
 
@@ -334,8 +334,8 @@ def write_reweighted(folder: Path, result: Reweighted, weighting: Weighting) -> 
     summary = {
         "runs": result.names,
         "weighting": weighting.value,
-        "first_frames": result.combined.starts,
-        "frames": result.combined.lengths,
+        "since_ps": result.combined.since_ps,
+        "frames": np.bincount(result.combined.run).tolist(),
         "effective_frames": result.combined.effective_frames,
         "units": {column.name: column.unit for column in result.columns},
         "differences_kj_per_mol": {
@@ -366,7 +366,7 @@ def draw_reweighted(folder: Path, result: Reweighted) -> list[Path]:
 
 
 def _write_frames(path: Path, result: Reweighted) -> None:
-    run = np.repeat(np.arange(len(result.names)), result.combined.lengths)
+    run = result.combined.run
     lines = ["run,time_ps," + ",".join(c.name for c in result.columns) + ",weight"]
     values = np.stack([column.values for column in result.columns], 1)
     for r, time, row, weight in zip(

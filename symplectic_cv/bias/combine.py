@@ -38,15 +38,17 @@ class Combined:
     """Frames of several runs behind their transients, and their weights.
 
     Attributes:
-        starts: first kept frame of each run.
-        lengths: kept frames of each run.
+        since_ps: time of the first frame that is kept, of each run.
         kept: which of all frames these are, run after run, (F,).
+        run: the run of each, (F,).
+        lengths: of its continuous pieces: every run, or every walker of one.
         weights: (F,), sum 1.
     """
 
-    starts: list[int]
-    lengths: list[int]
+    since_ps: list[float]
     kept: np.ndarray
+    run: np.ndarray
+    lengths: list[int]
     weights: np.ndarray
 
     @property
@@ -54,15 +56,20 @@ class Combined:
         return effective_size(self.weights)
 
 
-def transients(runs: Sequence[BiasedRun]) -> list[int]:
-    """First frame of each run behind its transient, from bias minus c(t) over time."""
-    return [settled_from(run.colvar.bias - run.colvar.offset) for run in runs]
+def transients(runs: Sequence[BiasedRun]) -> list[float]:
+    """Time in ps at which the transient of each run is over, from bias minus c(t) over time."""
+    found = []
+    for run in runs:
+        order = np.argsort(run.colvar.time_ps, kind="stable")  # walkers stand one after another
+        series = (run.colvar.bias - run.colvar.offset)[order]
+        found.append(float(run.colvar.time_ps[order][settled_from(series)]))
+    return found
 
 
 def combine(
     runs: Sequence[BiasedRun],
     modes: Sequence[np.ndarray] | None = None,
-    starts: Sequence[int] | None = None,
+    since_ps: Sequence[float] | None = None,
     weighting: Weighting = Weighting.MBAR,
     stretches: int = STRETCHES,
 ) -> Combined:
@@ -72,7 +79,7 @@ def combine(
         runs: from `BiasedRun.read`.
         modes: for each run its biased modes on all frames of all runs, run after run,
             (F_all, n_r); the colvar's own where None, which does for a single run.
-        starts: first frame of each run to use; found by `transients` where None.
+        since_ps: time of the first frame of each run to use; found by `transients` where None.
         weighting: how.
         stretches: of each run, for MBAR.
 
@@ -85,12 +92,7 @@ def combine(
         raise OptionError(f"runs at different temperatures cannot be combined ({found})")
     kt = runs[0].record.kt
     sizes = [len(run.colvar) for run in runs]
-    starts = transients(runs) if starts is None else list(starts)
-    for run, start, size in zip(runs, starts, sizes, strict=True):
-        if not 0 <= start < size:
-            raise OptionError(
-                f"{run.folder}: has {size} frames, so frame {start} cannot be the first to use"
-            )
+    since_ps = transients(runs) if since_ps is None else list(since_ps)
     if modes is None:
         if len(runs) > 1:
             raise OptionError("several runs need the modes of each on the frames of all")
@@ -101,27 +103,34 @@ def combine(
                 f"{run.folder}: its modes are known on {len(values)} frames, the runs have "
                 f"{sum(sizes)}"
             )
-    first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-    kept = np.concatenate(
-        [
-            np.arange(a + start, a + size)
-            for a, start, size in zip(first, starts, sizes, strict=True)
-        ]
-    )
-    lengths = [size - start for size, start in zip(sizes, starts, strict=True)]
+    parts, owners, lengths, times = [], [], [], []
+    for number, (run, since) in enumerate(zip(runs, since_ps, strict=True)):
+        rows = np.flatnonzero(run.colvar.time_ps >= since)
+        if len(rows) == 0:
+            raise OptionError(
+                f"{run.folder}: ends at {run.colvar.time_ps.max():g} ps, so no frame is left from "
+                f"{since:g} ps on"
+            )
+        walker = run.colvar.walker[rows]
+        lengths += [int((walker == one).sum()) for one in dict.fromkeys(walker.tolist())]
+        parts.append(sum(sizes[:number]) + rows)
+        owners.append(np.full(len(rows), number))
+        times.append(np.sort(run.colvar.time_ps[rows]))
+    kept, owner = np.concatenate(parts), np.concatenate(owners)
     if weighting is Weighting.RUNNING:
         bias = np.concatenate([run.colvar.bias for run in runs])
         offset = np.concatenate([run.colvar.offset for run in runs])
-        return Combined(starts, lengths, kept, running_weights(bias[kept], offset[kept], kt))
+        weights = running_weights(bias[kept], offset[kept], kt)
+        return Combined(since_ps, kept, owner, lengths, weights)
     reduced, counts = [], []
-    for run, start, length, values in zip(runs, starts, lengths, modes, strict=True):
-        times = run.colvar.time_ps[start:]
-        number = min(stretches, length) if run.hills is not None else 1
-        bounds = np.arange(number + 1) * length // number
-        middles = [times[(a + b) // 2] for a, b in pairwise(bounds)]
+    for run, time, values in zip(runs, times, modes, strict=True):
+        number = min(stretches, len(time)) if run.hills is not None else 1
+        bounds = np.arange(number + 1) * len(time) // number
+        middles = [time[(a + b) // 2] for a, b in pairwise(bounds)]
         reduced += [bias / kt for bias in biases_at(run, np.asarray(values)[kept], middles)]
         counts += list(np.diff(bounds))
-    return Combined(starts, lengths, kept, mbar_weights(np.array(reduced), counts))
+    weights = mbar_weights(np.array(reduced), counts)
+    return Combined(since_ps, kept, owner, lengths, weights)
 
 
 def biases_at(run: BiasedRun, modes: np.ndarray, times: Sequence[float]) -> list[np.ndarray]:

@@ -41,7 +41,7 @@ def mbar_weights(reduced: np.ndarray, counts: Sequence[int]) -> np.ndarray:
     """Normalised weights of frames from several biased states in the unbiased one, (F,).
 
     Args:
-        reduced: V_k(x)/kT of every state k for every frame, (K, F), frames of state 0 first.
+        reduced: V_k(x)/kT of every state k for every frame, (K, F).
         counts: frames of each state, (K,), which sum to F.
 
     Raises:

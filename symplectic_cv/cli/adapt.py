@@ -38,7 +38,7 @@ from symplectic_cv.data.trajectories import TrajectoryData, load_topology, read_
 from symplectic_cv.errors import OptionError, OutputError
 from symplectic_cv.molecule import select_atoms
 from symplectic_cv.output import require_free, start_run
-from symplectic_cv.states import States
+from symplectic_cv.states import BANDWIDTH, States
 from symplectic_cv.storage import CONFIG, load_model, read_config, write_atomically
 from symplectic_cv.training.likelihood import TrainingOptions
 from symplectic_cv.units import thermal_energy
@@ -128,12 +128,12 @@ def adapt(
     layers: Annotated[int, typer.Option(help="Coupling layers.")] = TRAINING.layers,
     hidden: Annotated[int, typer.Option(help="Width of the hidden layers.")] = TRAINING.hidden,
     bias_factor: Annotated[float, typer.Option(help="Bias factor γ.")] = 20.0,
-    height: Annotated[float, typer.Option(help="Height of the first hill, kJ/mol.")] = 0.5,
+    height: Annotated[float, typer.Option(help="Height of the first hill, kJ/mol.")] = 0.2,
     width: Annotated[
         list[str],
         typer.Option(metavar="auto|W [W...]", help="Width of a hill, as for metadynamics."),
     ] = [AUTO],  # noqa: B006 - Typer reads the default
-    pace: Annotated[float, typer.Option(help="Time between hills, and between frames, ps.")] = 0.5,
+    pace: Annotated[float, typer.Option(help="Time between hills, and between frames, ps.")] = 0.2,
     grid: Annotated[
         tuple[float, float],
         typer.Option("--range", metavar="LOW HIGH", help="Range of the grid; walls at its ends."),
@@ -335,7 +335,9 @@ class _Known:
         lengths = [self.data.lengths[:n], *([length] for length in self.data.lengths[n:])]
         start_ns = _time_of_start(self.loop)
         times = [start_ns, *(1e-3 * float(run.colvar.time_ps[-1]) for run in self.runs)]
-        return adaptation.judge(self.modes[-1], weights, lengths, times, kt, first_round=0)
+        # two states may be no farther apart than a hill is wide
+        width = [min(BANDWIDTH, 0.5 * hill) for hill in self.runs[-1].record.widths]
+        return adaptation.judge(self.modes[-1], weights, lengths, times, kt, 0, width)
 
     def free_energies(self, best: int, states: States, seed: int) -> Reweighted:
         """Free energies in the modes of the best round, in torsions, and of the states."""

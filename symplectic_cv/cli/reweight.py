@@ -82,22 +82,22 @@ def reweight(
     wanted = parse_regions(regions or [])
     with progress_bar("reading", None, "frames") as bar:
         read, data = read_runs(runs, top, atoms, bar.advance)
-    starts = None
+    since_ps = None
     if skip_ps is not None:
-        starts = [int((run.colvar.time_ps <= skip_ps).sum()) for run in read]
-        for run, start in zip(read, starts, strict=True):
-            if start >= len(run.colvar):
+        since_ps = [float(run.colvar.time_ps.min()) + skip_ps for run in read]
+        for run, since in zip(read, since_ps, strict=True):
+            if since > run.colvar.time_ps.max():
                 raise OptionError(
                     f"--skip-ps {skip_ps:g} leaves nothing of {run.folder}, which has "
-                    f"{run.colvar.time_ps[-1]:g} ps"
+                    f"{run.colvar.time_ps.max():g} ps"
                 )
     result = run_reweighting(
-        read, data, torsions, distances or [], wanted, method, starts, bins, seed=seed
+        read, data, torsions, distances or [], wanted, method, since_ps, bins, seed=seed
     )
     write_reweighted(output, result, method)
-    for run, start in zip(read, result.combined.starts, strict=True):
+    for run, since in zip(read, result.combined.since_ps, strict=True):
         time = run.colvar.time_ps
-        note(f"{run.folder}: the first {time[start] - time[0]:.0f} of {time[-1]:.0f} ps left out")
+        note(f"{run.folder}: the first {since - time.min():.0f} of {time.max():.0f} ps left out")
     effective = result.combined.effective_frames
     note(f"{len(result.combined.weights)} frames, {effective:.0f} effective")
     if effective < FEW_EFFECTIVE:

@@ -30,6 +30,7 @@ def test_every_source_weighs_the_same_and_old_frames_are_kept():
     assert (weights > 0).all()
     sums = [weights[:10].sum(), weights[10:13].sum(), weights[13:].sum()]
     assert sums == pytest.approx([1.0, 1.0, 1.0])
+    assert training_weights([[4]], []).tolist() == [0.25] * 4
     # the biased frames are flattened: they count as they are
     assert np.ptp(weights[10:13]) == 0.0
 
