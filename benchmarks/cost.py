@@ -317,11 +317,10 @@ def _cuda_graphs(molecule: MolecularSystem, platform: openmm.Platform, path: Pat
     return rates[0] / rates[1] - 1.0
 
 
-def run() -> Results:
-    """All of it; some minutes."""
+def run(results: Results) -> None:
+    """All of it, into `results` as it comes; some minutes."""
     console = Console()
     torch.set_num_threads(1)
-    results = Results()
     load = os.getloadavg()[0]
     results["load_average_at_start"] = load
     implicit = build_system(built_in_pdb("alanine-dipeptide"), Solvent.IMPLICIT)
@@ -359,7 +358,6 @@ def run() -> Results:
         else:
             results["gpu"] = "none here"
     results["load_average_at_end"] = os.getloadavg()[0]
-    return results
 
 
 GOALS = {
@@ -396,12 +394,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("-o", "--output", type=Path, default=Path("bench.json"))
     arguments = parser.parse_args()
-    results = run()
+    results = Results()
+    try:
+        run(results)
+    finally:  # an interrupted run keeps what it has
+        write(results, arguments.output)
     show(results)
-    known = {}
-    if arguments.output.is_file():  # other benchmarks keep their numbers in the same file
-        known = json.loads(arguments.output.read_text())
-    arguments.output.write_text(json.dumps(known | results, indent=1) + "\n")
+
+
+def write(results: Results, path: Path) -> None:
+    """Adds to the file, in which other benchmarks keep their numbers too."""
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(known | results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
