@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from openmm_plugin.dynamics import MolecularDynamics
 from openmm_plugin.running import FARTHEST
 from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
 from symplectic_cv.analysis.torsions import compute_torsions, find_torsions
@@ -238,6 +239,10 @@ class MolecularHamiltonian(Hamiltonian):
         return NeuralCanonicalTransformation(
             self.molecule, self.temperature, frame, flow, prior, options
         )
+
+    def mover(self) -> MolecularDynamics:
+        """Dynamics of all Cartesian coordinates by OpenMM."""
+        return MolecularDynamics(self.energy_of.context, self.frame, self.kt)
 
     def descriptors(self, q: Tensor) -> Mapping[str, Descriptor]:
         """The backbone torsions, as far as there are any."""
