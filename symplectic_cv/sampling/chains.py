@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -159,7 +160,7 @@ def _run_chains(
                 proposed.append(step.proposed)
             if (place + 1) % options.thin == 0:
                 kept.append(points)
-        block = {
+        block: dict[str, np.ndarray] = {
             name: torch.stack([getattr(p, name) for p in kept]).numpy()
             for name in Points.__annotations__
         }
@@ -176,9 +177,8 @@ def _run_chains(
     acceptance = sum(int(block["accepted"]) for block in blocks) / proposals
     if acceptance == 0.0:
         raise SamplingError(f"none of {proposals} proposals was accepted: {advice(options.method)}")
-    joined = {k: np.concatenate([block[k] for block in blocks]) for k in Points.__annotations__}
     return Samples(
-        **joined,
+        **_join(blocks),
         acceptance=acceptance,
         proposals=proposals,
         proposed_log_weights=np.concatenate(
@@ -202,13 +202,13 @@ def _weighted(
             generator = _generator(options.seed, 1 + done)
             points = target.decode(target.draw(count, generator))
             dice = torch.rand(count, generator=generator, dtype=torch.float64)
-            parts = {k: v.numpy()[:, None] for k, v in points.parts().items()}
-            keeper.write(name, parts | {"dice": dice.numpy()})
+            block = {k: v.numpy()[:, None] for k, v in points.parts().items()}
+            keeper.write(name, block | {"dice": dice.numpy()})
         done += count
         if progress is not None:
             progress(count)
     blocks = keeper.blocks()
-    joined = {k: np.concatenate([block[k] for block in blocks]) for k in Points.__annotations__}
+    joined = _join(blocks)
     log_weight = joined["log_weight"][:, 0]
     if not np.isfinite(log_weight).any():
         raise SamplingError(f"none of {len(log_weight)} samples of the flow has any weight: " + FIT)
@@ -247,6 +247,10 @@ def _start(
             chosen = torch.multinomial(weights, chains, True, generator=generator)
             return points.log_weight.numpy(), points[chosen]
     raise SamplingError(f"no sample of the flow has a finite energy: {FIT}")
+
+
+def _join(blocks: list[dict[str, np.ndarray]]) -> dict[str, Any]:
+    return {k: np.concatenate([block[k] for block in blocks]) for k in Points.__annotations__}
 
 
 def _generator(seed: int, place: int) -> torch.Generator:
