@@ -310,7 +310,9 @@ def export(
     Raises:
         OptionError: a mode that the model does not have.
         OutputError: the file exists.
+        ModelError: a model whose modes jump, as those of internal coordinates do.
     """
+    model.require_smooth()
     path = require_free_file(Path(path))
     metadata = {
         "format": FORMAT,

@@ -30,6 +30,17 @@ class Coupling(str, Enum):
     SPLINE = "spline"
 
 
+class Chart(str, Enum):
+    """Coordinates that a molecule's flow transforms.
+
+    CARTESIAN: those of the Eckart frame; smooth, so right for collective variables.
+    INTERNAL: bonds, angles and torsions; torsions on the circle, so right for sampling.
+    """
+
+    CARTESIAN = "cartesian"
+    INTERNAL = "internal"
+
+
 class Flow(str, Enum):
     """Which canonical transformations a model may use.
 
@@ -58,6 +69,8 @@ class FlowOptions:
             bins of a spline. `hidden` is also the width of a generating function.
         rotation: whether a learned rotation precedes the couplings.
         generator, integrator, integration_steps, duration, order: of a continuous flow.
+        chart: of a molecule; the layers of an internal one are those of
+            `symplectic_cv.charts.build`.
     """
 
     flow: Flow = Flow.POINT
@@ -71,6 +84,7 @@ class FlowOptions:
     integration_steps: int = 4
     duration: float = 1.0
     order: int = 2
+    chart: Chart = Chart.CARTESIAN
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "integration_steps"):
@@ -94,6 +108,7 @@ class FlowOptions:
             "coupling": Coupling,
             "generator": Generator,
             "integrator": Integrator,
+            "chart": Chart,
         }
         return cls(**{key: kinds.get(key, lambda v: v)(value) for key, value in data.items()})
 

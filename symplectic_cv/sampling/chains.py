@@ -160,8 +160,8 @@ def _run_chains(
                 proposed.append(step.proposed)
             if (place + 1) % options.thin == 0:
                 kept.append(points)
-        block: dict[str, np.ndarray] = {
-            name: torch.stack([getattr(p, name) for p in kept]).numpy()
+        block = {
+            name: torch.stack([getattr(point, name) for point in kept]).numpy()
             for name in Points.__annotations__
         }
         block["accepted"] = np.array(accepted)
@@ -202,8 +202,8 @@ def _weighted(
             generator = _generator(options.seed, 1 + done)
             points = target.decode(target.draw(count, generator))
             dice = torch.rand(count, generator=generator, dtype=torch.float64)
-            block = {k: v.numpy()[:, None] for k, v in points.parts().items()}
-            keeper.write(name, block | {"dice": dice.numpy()})
+            arrays = {k: v.numpy()[:, None] for k, v in points.parts().items()}
+            keeper.write(name, arrays | {"dice": dice.numpy()})
         done += count
         if progress is not None:
             progress(count)
@@ -214,10 +214,10 @@ def _weighted(
         raise SamplingError(f"none of {len(log_weight)} samples of the flow has any weight: " + FIT)
     acceptance = 1.0
     if options.method is Method.REJECTION:
-        dice = np.concatenate([block["dice"] for block in blocks])
-        kept = np.log(dice) < log_weight - log_weight.max()
-        joined = {name: value[kept] for name, value in joined.items()}
-        acceptance = float(kept.mean())
+        chances = np.concatenate([block["dice"] for block in blocks])
+        survive = np.log(chances) < log_weight - log_weight.max()
+        joined = {name: value[survive] for name, value in joined.items()}
+        acceptance = float(survive.mean())
     return Samples(
         **joined, acceptance=acceptance, proposals=options.samples, proposed_log_weights=log_weight
     )
