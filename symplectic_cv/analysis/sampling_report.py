@@ -37,6 +37,7 @@ from symplectic_cv.sampling.statistics import (
 )
 from symplectic_cv.sampling.target import LatentTarget
 from symplectic_cv.storage import write_atomically
+from symplectic_cv.strings import latent_structures
 from symplectic_cv.thermodynamics import RELIABLE_TAIL, pareto_k
 from symplectic_cv.units import thermal_energy
 
@@ -47,6 +48,44 @@ AGREE = 1.05
 """R̂ above this: the chains have not forgotten where they began."""
 FEW = 100
 """Fewer effective samples than this give poor averages."""
+
+
+def write_trajectory(
+    folder: Path, model: NeuralCanonicalTransformation, positions: np.ndarray
+) -> None:
+    """samples.xtc with topology.pdb, whole files or none; positions (F, N, 3) in nm."""
+    structures = md.Trajectory(positions.astype(np.float32), model.molecule.topology)
+    for name, what in (("topology.pdb", structures[0]), ("samples.xtc", structures)):
+        aside = folder / f".{os.getpid()}.{name}"
+        try:
+            what.save(str(aside))
+            os.replace(aside, folder / name)
+        finally:
+            aside.unlink(missing_ok=True)
+
+
+def write_conditional(
+    folder: Path, model: NeuralCanonicalTransformation, u: torch.Tensor, target: LatentTarget | None
+) -> np.ndarray | None:
+    """Structures of latent variables u (F, n): trajectory and table; their ln w if known."""
+    way = latent_structures(model, u)
+    energy = weight = np.full(len(u), np.nan)
+    log_weight = None
+    if target is not None:
+        with torch.no_grad():
+            points = target.decode(u)
+        energy = energy_scale(target)[0] * points.energy.numpy()
+        log_weight = points.log_weight.numpy()
+        weight = np.exp(log_weight - log_weight.max())
+        weight = weight / weight.mean()
+    write_trajectory(folder, model, way.positions)
+    modes = [f"mode_{mode}" for mode in range(u.shape[1])]
+    lines = [",".join(["sample", "log_likelihood", "energy", "weight", *modes])]
+    columns = np.column_stack([way.log_likelihood, energy, weight, u.numpy()])
+    for place, row in enumerate(columns):
+        lines.append(",".join([str(place), *(f"{value:.8g}" for value in row)]))
+    write_atomically(folder / TABLE, ("\n".join(lines) + "\n").encode())
+    return log_weight
 
 
 def coordinates(target: LatentTarget, samples: Samples) -> np.ndarray:
@@ -167,15 +206,7 @@ def write_samples(folder: Path, target: LatentTarget, samples: Samples, method: 
     model = target.model
     q = coordinates(target, samples)
     if isinstance(model, NeuralCanonicalTransformation):
-        positions = model.frame.positions(torch.from_numpy(q)).numpy().astype(np.float32)
-        structures = md.Trajectory(positions, model.molecule.topology)
-        for name, what in (("topology.pdb", structures[0]), ("samples.xtc", structures)):
-            aside = folder / f".{os.getpid()}.{name}"
-            try:
-                what.save(str(aside))
-                os.replace(aside, folder / name)
-            finally:
-                aside.unlink(missing_ok=True)
+        write_trajectory(folder, model, model.frame.positions(torch.from_numpy(q)).numpy())
     else:
         arrays = {"q": q, "u": samples.u.reshape(len(q), -1)}
         if not target.only_coordinates:

@@ -15,18 +15,21 @@ from symplectic_cv.analysis.sampling_report import (
     cautions,
     draw_samples,
     summarise,
+    write_conditional,
     write_samples,
     write_summary,
 )
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.thermodynamics import Given, own_hamiltonian
-from symplectic_cv.errors import SamplingError
-from symplectic_cv.output import RUN, require_free, start_run
+from symplectic_cv.errors import OptionError, SamplingError
+from symplectic_cv.output import RUN, make_folder, require_free, start_run
 from symplectic_cv.sampling.chains import SamplingOptions, sample_target
+from symplectic_cv.sampling.conditional import conditional_latent, parse_fixed
 from symplectic_cv.sampling.moves import MOVES, Method
+from symplectic_cv.sampling.statistics import effective_share
 from symplectic_cv.sampling.target import LatentTarget
-from symplectic_cv.storage import load_phase_space_model, read_config
+from symplectic_cv.storage import load_model, load_phase_space_model, read_config
 
 DEFAULT = SamplingOptions()
 
@@ -61,6 +64,14 @@ def sample(
     warmup: Annotated[
         int, typer.Option(help="Steps of each chain before samples count; step sizes adapt then.")
     ] = DEFAULT.warmup,
+    fix: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="'mode K = X'",
+            help="Instead: structures with mode K at X (standard deviations), the other modes from "
+            "the latent Gaussian; may be repeated. Needs no --system; with one they get weights.",
+        ),
+    ] = None,
     seed: o.Seed = DEFAULT.seed,
     threads: o.Threads = 1,
     resume: o.Resume = False,
@@ -73,6 +84,8 @@ def sample(
     (log-likelihood in nats, energy in kJ/mol, weight in averages), summary.json (acceptance,
     effective sizes, autocorrelation, R̂) and samples.png.
 
+    With --fix: structures at a value of a mode, to start umbrella windows from.
+
     Example: symplectic-cv sample model --system md/system.xml --samples 20000
     """
     torch.set_num_threads(threads)
@@ -80,6 +93,9 @@ def sample(
         require_free(output)
     elif (output / SUMMARY).is_file():
         note(f"{output}: this sampling is complete")
+        return
+    if fix:
+        _sample_fixed(model, output, fix, system, top, samples, seed)
         return
     options = SamplingOptions(samples, method, chains, thin, warmup, seed)
     network = load_phase_space_model(model)
@@ -133,3 +149,44 @@ def sample(
     for message in cautions(summary):
         warn(message)
     note(f"samples: {output}")
+
+
+def _sample_fixed(
+    folder: Path,
+    output: Path,
+    fix: list[str],
+    system: Path | None,
+    top: Path | None,
+    samples: int,
+    seed: int,
+) -> None:
+    """Structures with some modes held."""
+    if samples < 1:
+        raise OptionError(f"--samples must be at least 1; got {samples}")
+    network = load_model(folder)
+    fixed = parse_fixed(fix, network)
+    target = None
+    if system is not None:
+        target = LatentTarget(network, own_hamiltonian(network, folder, Given(system, top)))
+    u = conditional_latent(network.dimension, fixed, samples, seed)
+    make_folder(output)
+    log_weight = write_conditional(output, network, u, target)
+    share = None if log_weight is None else effective_share(log_weight)
+    write_summary(
+        output,
+        {
+            "method": "conditional",
+            "fixed": {f"mode_{mode}": value for mode, value in fixed.items()},
+            "samples": samples,
+            "proposals": samples,
+            "acceptance": 1.0,
+            "ess_importance": share,
+            "ess_chain": None,
+            "autocorrelation": 1.0,
+            "rhat": None,
+        },
+    )
+    held = ", ".join(f"mode {mode} = {value:g}" for mode, value in fixed.items())
+    note(f"{samples} structures with {held}: {output / 'samples.xtc'}")
+    if share is not None:
+        note(f"effective share under the Hamiltonian: {100 * share:.1f} %")
