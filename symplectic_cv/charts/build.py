@@ -11,7 +11,8 @@ from torch import Tensor
 from symplectic_cv.charts.internal import InternalCoordinates
 from symplectic_cv.charts.standard import StandardInternal
 from symplectic_cv.charts.zmatrix import molecule_z_matrix
-from symplectic_cv.flows.build import FlowOptions
+from symplectic_cv.flows.autoregressive import AutoregressiveSpline
+from symplectic_cv.flows.build import Coupling, FlowOptions
 from symplectic_cv.flows.layers import ModeOrder, PointLayer
 from symplectic_cv.flows.parts import AngleToLine, ConditionalGaussian, Part, Scale
 from symplectic_cv.flows.point import PointTransformation
@@ -48,7 +49,12 @@ def internal_flow(
     layers: list[PointLayer] = [chart, standard]
     if k:
         layers.append(ConditionalGaussian(angles, line, options.hidden))
-    layers += stiff_couplings(options, angles, line)
+    if options.coupling is Coupling.AUTOREGRESSIVE:
+        layers.append(
+            AutoregressiveSpline(angles, line, options.layers, options.hidden, options.bins)
+        )
+    else:
+        layers += stiff_couplings(options, angles, line)
     if k:
         for place in range(ANGLE_LAYERS if k > 1 else 1):
             layers.append(Part(_angle_coupling(options, k, place), angles, n))

@@ -60,7 +60,7 @@ def train(
         Optional[Coupling],
         typer.Option(
             help="Kind of coupling; splines are stronger and slower (default: affine; internal: "
-            "spline)."
+            "spline, or autoregressive with few --layers)."
         ),
     ] = None,
     layers: Annotated[int, typer.Option(help="Coupling layers.")] = DEFAULT.layers,

@@ -26,8 +26,15 @@ from symplectic_cv.flows.spline import REACH, SplineCoupling
 
 
 class Coupling(str, Enum):
+    """What bends the coordinates.
+
+    AFFINE, SPLINE: one half of them at a time, given the other half.
+    AUTOREGRESSIVE: each given all before it, by splines; internal coordinates only.
+    """
+
     AFFINE = "affine"
     SPLINE = "spline"
+    AUTOREGRESSIVE = "autoregressive"
 
 
 class Chart(str, Enum):
@@ -91,6 +98,8 @@ class FlowOptions:
             if getattr(self, name) < 1:
                 option = name.replace("_", "-")
                 raise OptionError(f"--{option} must be at least 1; got {getattr(self, name)}")
+        if self.coupling is Coupling.AUTOREGRESSIVE and self.chart is not Chart.INTERNAL:
+            raise OptionError("--coupling autoregressive is for --chart internal; use spline")
         if not 2 <= self.bins <= 128:
             raise OptionError(f"--bins must be from 2 to 128; got {self.bins}")
 

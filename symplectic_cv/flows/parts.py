@@ -1,16 +1,15 @@
 """Layers for coordinates of several kinds: a part of them, angles to a line, conditional Gaussians.
 
 What has no hand-written lift derives from `AutogradLayer`, whose momenta are vector-Jacobian
-products by autograd; so does any bijection of another library (`Bijection`).
+products by autograd; so does any bijection of another library (`autoregressive`).
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from symplectic_cv.flows.coupling import Conditioner
 from symplectic_cv.flows.layers import PointLayer
@@ -40,35 +39,6 @@ class AutogradLayer(PointLayer):
             here = tape[0] if tape[0].requires_grad else tape[0].detach().requires_grad_(True)
             (p,) = torch.autograd.grad(self.forward(here)[0], here, p_new, create_graph=again)
         return p
-
-
-class _Transform(Protocol):
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]: ...
-
-    @property
-    def inv(self) -> Any: ...
-
-
-class Bijection(AutogradLayer):
-    """Any bijection with an inverse and a log-determinant, such as zuko's transformations.
-
-    Args:
-        network: called without arguments it gives an object with `call_and_ladj(x)`
-            and `inv`, as `zuko.flows.UnconditionalTransform` and its like do.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        transform: _Transform = self.network()
-        return transform.call_and_ladj(q)
-
-    def inverse(self, q_new: Tensor) -> tuple[Tensor, Tensor]:
-        transform: _Transform = self.network()
-        q, log_det = transform.inv.call_and_ladj(q_new)
-        return q, log_det
 
 
 class Part(PointLayer):

@@ -13,6 +13,7 @@ from symplectic_cv.charts.internal import InternalCoordinates
 from symplectic_cv.charts.standard import standardise, widest_gap, wrap
 from symplectic_cv.charts.zmatrix import molecule_z_matrix, z_matrix
 from symplectic_cv.errors import FrameError, ModelError, OptionError, SelectionError
+from symplectic_cv.flows.autoregressive import AutoregressiveSpline
 from symplectic_cv.flows.build import Chart, Coupling, FlowOptions
 from symplectic_cv.flows.canonical import symplectic_defect
 from symplectic_cv.flows.coupling import AffineCoupling
@@ -155,6 +156,7 @@ def layers():
     inner = AffineCoupling(torch.tensor([0, 2]), torch.tensor([1]), torch.ones(3), 8)
     return {
         "conditional": ConditionalGaussian(angles, line, 8),
+        "autoregressive": AutoregressiveSpline(angles, line, 2, 8, 4),
         "line": Part(AngleToLine(), angles, 6),
         "scale": Scale(torch.linspace(0.5, 3.0, 6)),
         "part": Part(inner, torch.tensor([4, 0, 3]), 6),
@@ -316,6 +318,20 @@ def test_a_model_is_stored_and_comes_back(trained, tmp_path):
     torch.testing.assert_close(structures, again.frame.superpose(x), rtol=0.0, atol=1e-7)
 
 
+def test_an_autoregressive_flow_is_trained_and_stored(molecule, chart, spinning, tmp_path):
+    positions = chart.place(spinning[:200]).numpy()
+    options = TrainingOptions(
+        steps=3, batch=32, coupling=Coupling.AUTOREGRESSIVE, layers=1, hidden=8, bins=4,
+        chart=Chart.INTERNAL, momentum_weight=0.0,
+    )  # fmt: skip
+    result = train_internal(prepare_internal(positions, molecule, 300.0, options))
+    save_model(tmp_path / "model", result.model, result.history)
+    x = torch.from_numpy(positions[:3])
+    again = load_model(tmp_path / "model").double()
+    structures = again.decode(again.encode(x))
+    torch.testing.assert_close(structures, again.frame.superpose(x), rtol=0.0, atol=1e-6)
+
+
 def test_it_is_not_exported_and_says_why(trained, tmp_path):
     with pytest.raises(ModelError, match="each torsion is cut somewhere"):
         export(trained[0].model, [0], tmp_path / "cv.pt")
@@ -324,6 +340,8 @@ def test_it_is_not_exported_and_says_why(trained, tmp_path):
 def test_options_that_do_not_fit(molecule, chart, spinning):
     with pytest.raises(OptionError, match="--coupling affine"):
         TrainingOptions(chart=Chart.INTERNAL)
+    with pytest.raises(OptionError, match="autoregressive is for --chart internal"):
+        TrainingOptions(coupling=Coupling.AUTOREGRESSIVE)
     with pytest.raises(OptionError, match="needs --chart internal"):
         TrainingOptions(energy_weight=0.5)
     options = TrainingOptions(coupling=Coupling.SPLINE, chart=Chart.INTERNAL, energy_weight=0.5)
