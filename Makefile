@@ -1,19 +1,27 @@
 # make demo   installs what is missing and runs the whole job on alanine dipeptide
 # make test   installs what is missing and runs the tests
 # make lint   checks style and types
+# make bench  prints what a collective variable costs, and writes bench.json
+# make test-second-openmm  the native force under another OpenMM
+# make sanitize  the C++ parts under AddressSanitizer and UBSan
+# make native compiles the C++ parts into the source tree, for work on them
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO ?= demo
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: install demo test lint format clean
+.PHONY: install demo test test-second-openmm sanitize bench lint format native clean
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml
+CXX_SOURCES := CMakeLists.txt $(wildcard */native/*)
+
+# OpenMM comes first: the force is compiled against the OpenMM that is there
+$(VENV)/.installed: pyproject.toml $(CXX_SOURCES)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --progress-bar off --quiet -c constraints.txt openmm
 	$(BIN)/python -m pip install --progress-bar off --quiet -c constraints.txt -e '.[torchforce,test,lint]'
 	touch $@
 
@@ -22,6 +30,52 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# The native force under another OpenMM: a second environment with its own OpenMM and its own build
+# of this package, and everything else from the first one.
+SECOND := build/second
+SECOND_OPENMM := 8.6.1
+SECOND_PYTHON := $(CURDIR)/$(SECOND)/bin/python
+
+test-second-openmm: install
+	rm -rf $(SECOND)
+	$(BIN)/python -m venv $(SECOND)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+		> $$($(SECOND_PYTHON) -c "import sysconfig; print(sysconfig.get_path('purelib'))")/first.pth
+	$(SECOND_PYTHON) -m pip install --quiet --no-deps openmm==$(SECOND_OPENMM)
+	$(SECOND_PYTHON) -m pip install --quiet --no-deps .
+	cd $(SECOND) && $(SECOND_PYTHON) -c "import openmm, openmm_plugin.versions as v; \
+		print(openmm.__version__, v.library_files()); \
+		assert openmm.version.short_version == '$(SECOND_OPENMM)'; assert not v.native_problem()"
+	cd $(SECOND) && $(SECOND_PYTHON) -m pytest -q -p no:cacheprovider -o pythonpath= \
+		--rootdir=$(CURDIR) $(CURDIR)/tests/openmm_plugin/test_native_forces.py \
+		$(CURDIR)/tests/openmm_plugin/test_native_metadynamics.py \
+		$(CURDIR)/tests/symplectic_cv/test_core.py
+
+# The C++ parts under AddressSanitizer and UBSan: the same tests, on an instrumented build.
+SANITIZED := build/sanitized
+ASAN := $(shell $(or $(CXX),g++) -print-file-name=libasan.so) $(shell $(or $(CXX),g++) -print-file-name=libstdc++.so)
+
+sanitize: install
+	$(BIN)/python -m pip install --quiet cmake ninja nanobind
+	rm -rf $(SANITIZED)/tree
+	$(BIN)/python -m venv --without-pip $(SANITIZED)/venv
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $(SANITIZED)/first.pth
+	cp $(SANITIZED)/first.pth $(SANITIZED)/venv/lib/python3*/site-packages/
+	$(BIN)/cmake -S . -B $(SANITIZED)/build -G Ninja -DSYMPLECTIC_CV_SANITIZE=ON \
+		-DCMAKE_BUILD_TYPE=Debug -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python \
+		-DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja
+	$(BIN)/cmake --build $(SANITIZED)/build
+	mkdir -p $(SANITIZED)/tree
+	cp -r symplectic_cv openmm_plugin $(SANITIZED)/tree/
+	$(BIN)/cmake --install $(SANITIZED)/build --prefix $(SANITIZED)/tree
+	cd $(SANITIZED)/tree && LD_PRELOAD="$(ASAN)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=. \
+		../venv/bin/python -m pytest -q -p no:cacheprovider -o pythonpath= --rootdir=$(CURDIR) \
+		$(addprefix $(CURDIR)/tests/,symplectic_cv/test_core_file.py symplectic_cv/test_core.py \
+		openmm_plugin/test_native_forces.py openmm_plugin/test_native_metadynamics.py)
+
+bench: install
+	$(BIN)/python benchmarks/cost.py -o bench.json
 
 lint: install
 	$(BIN)/ruff check .
@@ -32,5 +86,12 @@ format: install
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+native: install
+	$(BIN)/python -m pip install --quiet cmake ninja nanobind
+	$(BIN)/cmake -S . -B build/native -G Ninja -DCMAKE_BUILD_TYPE=Release \
+		-DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python -DCMAKE_MAKE_PROGRAM=$(CURDIR)/$(BIN)/ninja
+	$(BIN)/cmake --build build/native
+	$(BIN)/cmake --install build/native --prefix .
+
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build *.egg-info */*.so

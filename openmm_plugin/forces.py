@@ -1,8 +1,9 @@
 """Exported collective variables as OpenMM forces.
 
 Each force has one mode as its potential energy (dimensionless, read as kJ/mol), for use
-in CustomCVForce and BiasVariable. TorchForce and PythonForce run the same exported
-module and give the same numbers; several can share a System.
+in CustomCVForce and BiasVariable. The native force is this package's own, in C++; PythonForce
+runs the native core or the exported TorchScript module, TorchForce the latter. All give the
+same numbers; several can share a System.
 """
 
 import functools
@@ -10,6 +11,7 @@ import hashlib
 import io
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
 
@@ -19,9 +21,19 @@ import torch
 from openmm import unit
 from torch import Tensor, nn
 
+from openmm_plugin.native_library import make_force
 from openmm_plugin.versions import choose_backend
-from symplectic_cv.errors import OptionError, SelectionError
-from symplectic_cv.torchscript import load_exported
+from symplectic_cv.compiled import core_problem
+from symplectic_cv.core import Core
+from symplectic_cv.core_file import SUFFIX, read_metadata
+from symplectic_cv.errors import ModelError, OptionError, SelectionError
+from symplectic_cv.torchscript import load_exported, stored_metadata
+
+NATIVE = "SymplecticCVFlowForce"
+
+
+Evaluate = Callable[[np.ndarray, Optional[np.ndarray]], tuple[np.ndarray, np.ndarray]]
+"""Positions and box to the values and gradients of all modes."""
 
 
 class _EnergyAndForces(nn.Module):
@@ -50,8 +62,7 @@ class _AllModes:
     """
 
     def __init__(self, exported: bytes) -> None:
-        self._cv = torch.jit.load(io.BytesIO(exported), map_location="cpu")
-        self._combinations = torch.eye(self._cv.chosen.shape[0], dtype=torch.float64)
+        self._evaluate = _scripted(exported) if _is_torchscript(exported) else _native(exported)
         self._lock = threading.Lock()
         self._key: tuple[bytes, bytes] = (b"", b"")
         self._last: tuple[np.ndarray, np.ndarray] = (np.empty(0), np.empty(0))
@@ -62,13 +73,37 @@ class _AllModes:
         key = (positions.tobytes(), b"" if box is None else box.tobytes())
         with self._lock:
             if key != self._key:
-                values, gradients = self._cv.values_and_gradients(
-                    torch.from_numpy(positions),
-                    None if box is None else torch.from_numpy(box),
-                    self._combinations,
-                )
-                self._key, self._last = key, (values.numpy(), -gradients.numpy())
+                values, gradients = self._evaluate(positions, box)
+                self._key, self._last = key, (values, -gradients)
             return self._last
+
+
+def _is_torchscript(exported: bytes) -> bool:
+    return exported[:2] == b"PK"  # a zip archive; a file for the core starts with a length
+
+
+def _scripted(exported: bytes) -> Evaluate:
+    cv = torch.jit.load(io.BytesIO(exported), map_location="cpu")
+    combinations = torch.eye(cv.chosen.shape[0], dtype=torch.float64)
+
+    def evaluate(positions: np.ndarray, box: Optional[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        edges = None if box is None else torch.from_numpy(box)
+        values, gradients = cv.values_and_gradients(
+            torch.from_numpy(positions), edges, combinations
+        )
+        return values.numpy(), gradients.numpy()
+
+    return evaluate
+
+
+def _native(exported: bytes) -> Evaluate:
+    core = Core(exported)
+
+    def evaluate(positions: np.ndarray, box: Optional[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        values, gradients = core.values_and_gradients(positions[None], box=box)
+        return values[0], gradients[0]
+
+    return evaluate
 
 
 _all_modes = functools.lru_cache(maxsize=16)(_AllModes)
@@ -78,7 +113,7 @@ class PythonMode:
     """One mode as the callable of an `openmm.PythonForce`; pickles with the exported file.
 
     Args:
-        exported: the bytes of cv.pt.
+        exported: the bytes of cv.safetensors, for the native core, or of cv.pt.
         mode: place of the mode among the exported ones.
         periodic: whether the State carries a box to make the molecule whole in.
     """
@@ -113,9 +148,9 @@ def mode_forces(
     """One force per exported mode, whose potential energy is the value of that mode.
 
     Args:
-        path: cv.pt from `symplectic-cv export`.
+        path: cv.pt from `symplectic-cv export`, whose cv.safetensors lies beside it, or the latter.
         system: the system the forces are for; periodic where it is.
-        backend: `auto`, `torchforce` or `python`.
+        backend: `auto`, `native`, `torchforce` or `python`.
 
     Raises:
         ModelError: the file cannot be read.
@@ -127,31 +162,71 @@ def mode_forces(
         forces = mode_forces("cv.pt", system)
         variable = openmm.app.BiasVariable(forces[0], -6.0, 6.0, 0.25, gridWidth=121)
     """
-    backend = choose_backend(backend)
-    torch.set_num_threads(1)  # with more, one evaluation of a small network takes far longer
-    cv, metadata = load_exported(path)
-    check_atoms(metadata["molecule"], system)
+    scripted, core = exported_files(Path(path))
+    if scripted is None and backend == "torchforce":
+        raise ModelError(f"{path}: --backend torchforce needs the cv.pt that was beside it")
+    backend = choose_backend(backend, core is not None)
     periodic = system.usesPeriodicBoundaryConditions()
-    n_modes = len(metadata["modes"])
+    if core is not None and backend != "torchforce" and core_problem() is None:
+        content = core.read_bytes()
+        metadata = Core(content, str(core)).metadata
+    else:
+        if scripted is None:
+            raise ModelError(f"{path}: --backend {backend} needs the cv.pt that was beside it")
+        cv, metadata = load_exported(scripted)
+        content = scripted.read_bytes()
+        torch.set_num_threads(1)  # with more, one evaluation of a small network takes far longer
+    check_atoms(metadata["molecule"], system)
     forces: list[openmm.Force] = []
-    content = Path(path).read_bytes()
-    if backend == "torchforce":
-        logging.disable(logging.WARNING)  # it imports OpenMM by its old name, which warns
-        import openmmtorch
-
-        logging.disable(logging.NOTSET)
-    for mode in range(n_modes):
+    digest = hashlib.sha256(content).hexdigest()[:12]
+    for place, mode in enumerate(metadata["modes"]):
+        name = f"symplectic-cv mode {mode} ({digest})"
+        if backend == "native":
+            forces.append(make_force(NATIVE, content, periodic, name, mode=place))
+            continue
         if backend == "torchforce":
-            module = _EnergyAndForces(cv, mode, n_modes)
-            force = openmmtorch.TorchForce(torch.jit.script(module))
-            force.setOutputsForces(True)
+            force = _torchforce(cv, place, len(metadata["modes"]))
         else:
-            force = openmm.PythonForce(PythonMode(content, mode, periodic))
+            force = openmm.PythonForce(PythonMode(content, place, periodic))
         force.setUsesPeriodicBoundaryConditions(periodic)
-        digest = hashlib.sha256(content).hexdigest()[:12]
-        force.setName(f"symplectic-cv mode {metadata['modes'][mode]} ({digest})")
+        force.setName(name)
         forces.append(force)
     return forces
+
+
+def _torchforce(cv: torch.jit.ScriptModule, place: int, n_modes: int) -> openmm.Force:
+    logging.disable(logging.WARNING)  # it imports OpenMM by its old name, which warns
+    import openmmtorch
+
+    logging.disable(logging.NOTSET)
+    force = openmmtorch.TorchForce(torch.jit.script(_EnergyAndForces(cv, place, n_modes)))
+    force.setOutputsForces(True)
+    return force
+
+
+def exported_files(path: Path) -> tuple[Optional[Path], Optional[Path]]:
+    """The TorchScript file of an export and the one for the native core, as far as they are there.
+
+    Raises:
+        ModelError: neither is, or they are not of the same export.
+    """
+    scripted, core = path.with_suffix(".pt"), path.with_suffix(SUFFIX)
+    if path.suffix not in (".pt", SUFFIX) or not path.is_file():
+        if path.is_file():
+            raise ModelError(f"{path}: not a file of `symplectic-cv export` (cv.pt, cv{SUFFIX})")
+        raise ModelError(f"{path}: no such file (`symplectic-cv export` makes one)")
+    if not core.is_file():
+        return scripted, None
+    if not scripted.is_file():
+        return None, core
+    known = stored_metadata(scripted).get("core_sha256")
+    if known is None:  # of an export that wrote no such file: what lies beside it is another's
+        return (scripted, None) if path == scripted else (None, core)
+    if known != read_metadata(core.read_bytes(), str(core))["sha256"]:
+        raise ModelError(
+            f"{core}: not of the same export as {scripted.name}: remove both and export again"
+        )
+    return scripted, core
 
 
 def check_atoms(molecule: dict[str, Any], system: openmm.System) -> None:

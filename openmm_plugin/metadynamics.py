@@ -1,14 +1,14 @@
-"""Well-tempered metadynamics on exported modes, with OpenMM's own `app.Metadynamics`.
+"""Biased runs on exported modes: well-tempered metadynamics, or OPES in its place.
 
-Around it: walls at the ends of the grid, where the bias of `app.Metadynamics` would
-silently end; an explicit grid; hills, trajectory and bias that resume exactly; weights of
-the frames for reweighting.
+Around OpenMM's own `app.Metadynamics`: walls at the ends of the grid, where its bias would
+silently end; a grid that fits the hills; hills, trajectory and bias that resume exactly; the
+weight of every frame.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,92 +16,47 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-from openmm_plugin.forces import evaluate
-from openmm_plugin.free_energy import bias_offset, free_energy
-from openmm_plugin.running import CheckpointFolder, blown_up, has_blown_up, steps_of
+from openmm_plugin.bias_options import (
+    BiasEngine,
+    BiasOptions,
+    Deposit,
+    Progress,
+    check_count,
+    clamped,
+    variables,
+)
+from openmm_plugin.bias_tables import BiasTables
+from openmm_plugin.equilibration import check_start, equilibrate
+from openmm_plugin.failure import simulation_failure
+from openmm_plugin.free_energy import bias_offset
+from openmm_plugin.native_metadynamics import MOST_MODES, NativeMetadynamics, carried_file
+from openmm_plugin.opes import opes_engine
+from openmm_plugin.running import (
+    CheckpointFolder,
+    sole_writer,
+    steps_of,
+)
+from openmm_plugin.shared_hills import SharedHills
 from openmm_plugin.simulation import langevin_simulation, relaxed_state, start_from
 from openmm_plugin.systems import MolecularSystem
-from symplectic_cv.errors import OptionError
-from symplectic_cv.storage import write_atomically
-from symplectic_cv.units import thermal_energy
+from symplectic_cv.bias.hills import HILLS, merge, read_hills
+from symplectic_cv.bias.results import summarise
+from symplectic_cv.bias.run import RECORD, BiasRecord
+from symplectic_cv.errors import OutputError
 
-Progress = Callable[[int, np.ndarray], None]
-"""Called with the step reached and the values of the modes there."""
+__all__ = [
+    "BiasOptions",
+    "Deposit",
+    "Metadynamics",
+    "check_count",
+    "check_start",
+    "run_metadynamics",
+]
 
-MAX_MODES = 3
-POINTS_PER_WIDTH = 2.5
-"""Grid points per hill width; the spline between them is then good to a per mille of a hill."""
-
-
-@dataclass(frozen=True)
-class BiasOptions:
-    """How a run is biased.
-
-    Attributes:
-        time_ns: length of the whole run, ns.
-        bias_factor: γ > 1 of well-tempered metadynamics.
-        height: of the first hill, kJ/mol.
-        width: of a hill along each mode; a mode has unit variance in the training data.
-        pace_ps: time between hills.
-        low, high: range of the grid, the same for every mode; walls stand at its ends.
-        wall: force constant of the walls, kJ/mol per squared unit of a mode.
-        timestep_fs: time step.
-        temperature: K.
-        seed: of the thermostat.
-    """
-
-    time_ns: float = 1.0
-    bias_factor: float = 10.0
-    height: float = 1.0
-    width: float = 0.25
-    pace_ps: float = 1.0
-    low: float = -6.0
-    high: float = 6.0
-    wall: float = 100.0
-    timestep_fs: float = 2.0
-    temperature: float = 300.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        thermal_energy(self.temperature)
-        if not 1.0 < self.bias_factor < float("inf"):
-            raise OptionError(f"--bias-factor must be above 1; got {self.bias_factor}")
-        for name in ("time_ns", "height", "width", "pace_ps", "wall", "timestep_fs"):
-            value = getattr(self, name)
-            if not 0.0 < value < float("inf"):
-                raise OptionError(f"--{name.replace('_', '-')} must be positive; got {value}")
-        if not 4 * self.width < self.high - self.low < float("inf"):
-            raise OptionError(
-                f"--range {self.low} {self.high} must be finite and hold more than four hill "
-                f"widths ({self.width})"
-            )
-
-    @property
-    def grid_points(self) -> int:
-        return int(np.ceil(POINTS_PER_WIDTH * (self.high - self.low) / self.width)) + 1
-
-    @property
-    def axis(self) -> np.ndarray:
-        return np.linspace(self.low, self.high, self.grid_points)
-
-    def settings(self) -> dict[str, Any]:
-        """What may not change when a run is resumed; it may be made longer."""
-        return {key: value for key, value in asdict(self).items() if key != "time_ns"}
-
-
-@dataclass(frozen=True)
-class Deposit:
-    """A frame at which a hill was added.
-
-    Attributes:
-        modes: values of the modes, (n_modes,).
-        bias: energy of bias and walls before the hill, kJ/mol.
-        weight: exp((bias − c(t))/kT), the frame's weight in unbiased averages.
-    """
-
-    modes: np.ndarray
-    bias: float
-    weight: float
+BIAS_TOLERANCE = 1e-5
+"""Between the bias of a checkpoint and the one rebuilt from hills.csv, kJ/mol per kJ/mol; the
+table has 12 digits."""
+CHECKPOINT_PS = 50.0
 
 
 class Metadynamics(app.Metadynamics):
@@ -117,30 +72,16 @@ class Metadynamics(app.Metadynamics):
     def __init__(
         self, system: openmm.System, forces: list[openmm.Force], options: BiasOptions, pace: int
     ) -> None:
-        variables = [
-            app.BiasVariable(
-                force, options.low, options.high, options.width, False, options.grid_points
-            )
-            for force in forces
-        ]
         super().__init__(
             system,
-            variables,
+            variables(options, forces),
             options.temperature * unit.kelvin,
             options.bias_factor,
             options.height * unit.kilojoules_per_mole,
             pace,
         )
         self.last: Deposit | None = None
-        # the table is zero outside its range: hold it at its edge instead, and push back
-        inside, walls = [], []
-        for k in range(len(forces)):
-            inside.append(f"max({options.low}, min({options.high}, cv{k}))")
-            walls.append(
-                f"0.5*{options.wall}*(max(0, cv{k}-({options.high}))^2"
-                f"+max(0, ({options.low})-cv{k})^2)"
-            )
-        self._force.setEnergyFunction(f"table({', '.join(inside)}) + {' + '.join(walls)}")
+        self._force.setEnergyFunction(clamped(options, len(forces)))
 
     @property
     def bias(self) -> np.ndarray:
@@ -169,23 +110,13 @@ class Metadynamics(app.Metadynamics):
             self._table.setFunctionParameters(*self._widths, flat, *self._limits)
         self._force.updateParametersInContext(context)
 
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays for a checkpoint."""
+        return {"bias": self.bias}
 
-def check_count(modes: Sequence[Any]) -> None:
-    """Raises OptionError for more modes than a grid can hold."""
-    if not 1 <= len(modes) <= MAX_MODES:
-        raise OptionError(f"--modes names {len(modes)} modes; metadynamics takes 1 to {MAX_MODES}")
-
-
-def check_start(forces: list[openmm.Force], start: MolecularSystem, options: BiasOptions) -> None:
-    """Raises OptionError where the starting structure lies outside of the grid."""
-    positions = np.asarray(start.positions.value_in_unit(unit.nanometer), dtype=np.float64)
-    for k, value in enumerate(evaluate(forces, len(positions), positions)):
-        if not options.low <= value <= options.high:
-            raise OptionError(
-                f"the starting structure has {value:.2f} in biased mode {k}, outside of the grid "
-                f"[{options.low}, {options.high}]: widen it with --range, or start elsewhere "
-                "(--top)"
-            )
+    def load(self, arrays: dict[str, np.ndarray], context: openmm.Context) -> None:
+        """Puts back what `state` gave."""
+        self.restore(arrays["bias"], context)
 
 
 def run_metadynamics(
@@ -196,12 +127,15 @@ def run_metadynamics(
     folder: Path,
     platform: openmm.Platform,
     progress: Progress | None = None,
-    checkpoint_ps: float = 50.0,
+    checkpoint_ps: float = CHECKPOINT_PS,
+    shared: SharedHills | None = None,
+    start: openmm.State | None = None,
 ) -> np.ndarray:
-    """Runs metadynamics, or goes on with the run that the folder holds.
+    """Runs a bias, or goes on with the run that the folder holds.
 
-    Writes `trajectory.xtc` and `colvar.csv` (time_ps, the modes, bias and weight at every
-    hill), `free_energy.npz` and `checkpoint/`.
+    Writes `bias.json`, `trajectory.xtc`, `colvar.csv` (one row per frame: time_ps, the modes,
+    bias, c and weight), `hills.csv` (metadynamics) and `checkpoint/`; at the end, unless hills
+    are shared, `free_energy.npz` and `convergence.csv`.
 
     Args:
         molecule: what to simulate, and where to start.
@@ -211,7 +145,9 @@ def run_metadynamics(
         folder: exists already.
         platform: where it runs.
         progress: called at every hill.
-        checkpoint_ps: time between checkpoints.
+        checkpoint_ps: time between checkpoints, and between exchanges of hills.
+        shared: hills shared with other walkers.
+        start: relaxed state to begin with, as `settle` gives it; made here where None.
 
     Returns:
         The bias V in kJ/mol on the grid, first mode along the first axis.
@@ -219,67 +155,165 @@ def run_metadynamics(
     Raises:
         OptionError: more than three modes.
         SimulationError: it blew up; the last checkpoint stays.
-        OutputError: the checkpoint is damaged.
+        OutputError: a damaged checkpoint or table, another bias than the folder's, or another
+            process that runs in the folder.
     """
     check_count(forces)
+    with sole_writer(folder):
+        bias = _run(
+            molecule,
+            forces,
+            mode_names,
+            options,
+            folder,
+            platform,
+            progress,
+            checkpoint_ps,
+            shared,
+            start,
+        )
+        if shared is None:
+            summarise(folder, bias)
+    return bias
+
+
+def _run(
+    molecule: MolecularSystem,
+    forces: list[openmm.Force],
+    mode_names: list[str],
+    options: BiasOptions,
+    folder: Path,
+    platform: openmm.Platform,
+    progress: Progress | None,
+    checkpoint_ps: float,
+    shared: SharedHills | None,
+    start: openmm.State | None,
+) -> np.ndarray:
     timestep = options.timestep_fs / 1000.0
     pace = steps_of(options.pace_ps, timestep, "--pace")
     total = pace * max(1, round(options.time_ns * 1000.0 / timestep / pace))
     every = max(1, round(checkpoint_ps / options.pace_ps)) * pace
+    options, relaxed = settle(molecule, forces, mode_names, options, folder, platform)
+    start = start or relaxed
+    record = options.record(mode_names)
 
     system = openmm.XmlSerializer.clone(molecule.system)
-    meta = Metadynamics(system, forces, options, pace)
+    engine = _engine(system, forces, options, pace, every, shared)
     simulation = langevin_simulation(
         molecule, system, options.temperature, timestep, options.seed, platform
     )
-    trajectory, colvar = folder / "trajectory.xtc", folder / "colvar.csv"
-    checkpoints = CheckpointFolder(folder / "checkpoint", [trajectory, colvar])
+    trajectory = folder / "trajectory.xtc"
+    tables = BiasTables(folder, record, options)
+    checkpoints = CheckpointFolder(folder / "checkpoint", [trajectory, *tables.paths])
+
+    def check(arrays: dict[str, np.ndarray], extra: dict[str, Any], sizes: dict[Path, int]) -> None:
+        """The bias of a checkpoint is that of the hills beside it and of the other walkers'."""
+        if arrays["bias"].shape != record.grid.shape:
+            raise ValueError(f"its bias has {arrays['bias'].shape} points, not {record.grid.shape}")
+        if tables.hills is None:
+            return
+        known = [read_hills(tables.hills, sizes[tables.hills])]
+        if shared is not None:
+            known += shared.seen_hills(extra["seen"])
+        rebuilt = merge(known).on_grid(record.grid)
+        if np.abs(rebuilt - arrays["bias"]).max() > BIAS_TOLERANCE * (1.0 + rebuilt.max()):
+            raise ValueError(f"its bias is not the sum of {HILLS}")
+
+    def save(hills_size: int) -> None:
+        if shared is None:
+            checkpoints.save(simulation, engine.state())
+            return
+        fresh = None if options.opes else shared.collect()
+        if fresh is not None:
+            bias = engine.bias + fresh.on_grid(record.grid)
+            engine.load({"bias": bias}, simulation.context)
+        checkpoints.save(simulation, engine.state(), {"seen": shared.seen})
+        shared.publish(simulation.currentStep, total, hills_size)
+
     try:
-        kept = checkpoints.restore(simulation)
+        kept = checkpoints.restore(simulation, check)
         if kept is None:
-            relaxed = relaxed_state(molecule, options.temperature, timestep, options.seed, platform)
-            start_from(simulation, relaxed)
-            columns = ["time_ps", *mode_names, "bias_kj_per_mol", "weight"]
-            colvar.write_text(",".join(columns) + "\n")
+            start = start or relaxed_state(
+                molecule, options.temperature, timestep, options.seed, platform
+            )
+            start_from(simulation, start)
+            tables.begin()
         else:
-            meta.restore(kept[0]["bias"], simulation.context)
+            arrays, extra = kept
+            engine.load(arrays, simulation.context)
+            if shared is not None:
+                shared.seen = extra["seen"]
         simulation.reporters.append(app.XTCReporter(str(trajectory), pace, append=kept is not None))
-        with open(colvar, "a") as table:
+        with tables:
+            if shared is not None and kept is not None:
+                # a kill may have come between the checkpoint and its publication
+                shared.publish(simulation.currentStep, total, tables.flush())
             while simulation.currentStep < total:
-                meta.step(simulation, pace)
-                hill = meta.last
+                engine.step(simulation, pace)
+                hill = engine.last
                 assert hill is not None
-                time = simulation.currentStep * timestep
-                row = [time, *hill.modes, hill.bias, hill.weight]
-                table.write(",".join(f"{number:.8g}" for number in row) + "\n")
+                tables.write(simulation.currentStep * timestep, hill)
                 if simulation.currentStep % every == 0 or simulation.currentStep >= total:
-                    table.flush()
-                    checkpoints.save(simulation, {"bias": meta.bias})
+                    save(tables.flush())
                 if progress is not None:
                     progress(simulation.currentStep, hill.modes)
     except (openmm.OpenMMException, ValueError) as error:
-        if has_blown_up(simulation):
-            raise blown_up(simulation.currentStep, timestep, folder) from error
+        failure = simulation_failure(simulation, timestep, folder, error)
+        if failure is not None:
+            raise failure from error
         raise
-    write_free_energy(folder / "free_energy.npz", meta.bias, mode_names, options)
-    return meta.bias
+    return engine.bias
 
 
-def write_free_energy(
-    path: Path, bias: np.ndarray, mode_names: list[str], options: BiasOptions
-) -> None:
-    """Writes `free_energy` and `bias` (kJ/mol) with one axis per mode, named as the mode."""
-    import io
+def settle(
+    molecule: MolecularSystem,
+    forces: list[openmm.Force],
+    mode_names: Sequence[str],
+    options: BiasOptions,
+    folder: Path,
+    platform: openmm.Platform,
+) -> tuple[BiasOptions, openmm.State | None]:
+    """The options with widths, as `bias.json` has them or as a short unbiased run shows them.
 
-    buffer = io.BytesIO()
-    arrays: dict[str, Any] = {name: options.axis for name in mode_names}
-    np.savez(
-        buffer,
-        free_energy=free_energy(bias, options.bias_factor),
-        bias=bias,
-        modes=np.array(mode_names),
-        temperature_k=options.temperature,
-        bias_factor=options.bias_factor,
-        **arrays,
-    )
-    write_atomically(path, buffer.getvalue())
+    Returns:
+        The options, and the relaxed state where it was needed to find the widths.
+
+    Raises:
+        OutputError: the folder holds a run with another bias.
+    """
+    start = None
+    if (folder / RECORD).is_file():
+        before = BiasRecord.read(folder)
+        if options.width is None:
+            options = replace(options, width=tuple(before.widths))
+        now = options.record(mode_names)
+        for name in ("method", "modes", "widths", "grid", "wall", "bias_factor", "temperature"):
+            if getattr(before, name) != getattr(now, name):
+                raise OutputError(
+                    f"{folder / RECORD}: cannot resume, {name} was {getattr(before, name)} and is "
+                    f"now {getattr(now, name)}: give the same options, or start anew in another "
+                    "folder"
+                )
+        return options, None
+    if options.width is None:
+        start, fluctuation = equilibrate(molecule, forces, options, platform)
+        options = options.with_fluctuation(fluctuation.tolist())
+    options.record(mode_names).write(folder)
+    return options, start
+
+
+def _engine(
+    system: openmm.System,
+    forces: list[openmm.Force],
+    options: BiasOptions,
+    pace: int,
+    every: int,
+    shared: SharedHills | None,
+) -> BiasEngine:
+    if not options.opes:
+        content = carried_file(forces) if options.own_grid and len(forces) <= MOST_MODES else None
+        if content is not None:
+            return NativeMetadynamics(system, content, options, pace)
+        return Metadynamics(system, forces, options, pace)
+    with_others = None if shared is None else (shared.folder, shared.walker, every)
+    return opes_engine(system, forces, options, pace, with_others)

@@ -1,16 +1,19 @@
 """Runs that survive a kill: checkpoints and files that grow, kept in step.
 
-A checkpoint records the size of every growing file. Resuming cuts those files back to the
-checkpoint, so that nothing is lost or written twice, and continues from the same state.
+A checkpoint records the size and the SHA-256 of every growing file. Resuming checks them, cuts
+those files back to the checkpoint, so that nothing is lost or written twice, and continues from
+the same state.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +24,13 @@ from openmm import app, unit
 from symplectic_cv.errors import OutputError, UserError
 
 PREFIX = "step-"
+BLOCK = 1 << 20
+LOCK = ".lock"
 FARTHEST = 1e5
 """Beyond this an atom is lost, nm; a molecule diffuses a few hundred in a microsecond."""
+
+
+Check = Callable[[dict[str, np.ndarray], dict[str, Any], dict[Path, int]], None]
 
 
 class SimulationError(UserError):
@@ -40,6 +48,7 @@ class CheckpointFolder:
     def __init__(self, folder: Path, growing: Sequence[Path]) -> None:
         self.folder = folder
         self.growing = list(growing)
+        self._hashed = {path: _Growing() for path in self.growing}
 
     def latest(self) -> Path | None:
         found = sorted(self.folder.glob(f"{PREFIX}*[0-9]"))
@@ -61,14 +70,16 @@ class CheckpointFolder:
         state = simulation.context.getState(positions=True, velocities=True, parameters=True)
         (aside / "state.xml").write_text(openmm.XmlSerializer.serialize(state))
         np.savez(aside / "arrays.npz", **(arrays or {}))  # type: ignore[arg-type]
+        present = [path for path in self.growing if path.exists()]
         record = {
             "step": step,
-            "sizes": {path.name: path.stat().st_size for path in self.growing if path.exists()},
+            "sizes": {path.name: self._hashed[path].follow(path) for path in present},
+            "growing_sha256": {path.name: self._hashed[path].digest for path in present},
             "sha256": {path.name: _digest(path) for path in aside.iterdir()},
             "extra": extra or {},
         }
         (aside / "record.json").write_text(json.dumps(record))
-        for path in aside.iterdir():
+        for path in [*aside.iterdir(), *present]:
             with open(path, "rb") as handle:
                 os.fsync(handle.fileno())
         before = [path for path in self.folder.glob(f"{PREFIX}*[0-9]") if path != final]
@@ -79,9 +90,13 @@ class CheckpointFolder:
             shutil.rmtree(path)
 
     def restore(
-        self, simulation: app.Simulation
+        self, simulation: app.Simulation, check: Check | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Puts the simulation and the growing files back to the last checkpoint.
+
+        Args:
+            check: called with the arrays, the extra record and the sizes of the growing files
+                before anything is changed; a ValueError of it means a damaged checkpoint.
 
         Returns:
             Its arrays and extra record, or None where there is no checkpoint yet (growing
@@ -106,9 +121,16 @@ class CheckpointFolder:
             checkpoint = (latest / "openmm.chk").read_bytes()
             state = (latest / "state.xml").read_text()
             sizes = {path: int(record["sizes"][path.name]) for path in self.growing}
+            hashed = {}
             for path, size in sizes.items():
                 if path.stat().st_size < size:
                     raise OSError(f"{path.name} is shorter than at the checkpoint")
+                hashed[path] = _Growing()
+                hashed[path].follow(path, size)
+                if hashed[path].digest != record["growing_sha256"][path.name]:
+                    raise ValueError(f"{path.name} was altered")
+            if check is not None:
+                check(arrays, record["extra"], sizes)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise OutputError(
                 f"{latest}: damaged checkpoint ({error}); nothing was changed; start anew in "
@@ -127,11 +149,54 @@ class CheckpointFolder:
         simulation.currentStep = int(record["step"])
         for path, size in sizes.items():
             os.truncate(path, size)
+        self._hashed = hashed
         return arrays, record["extra"]
+
+
+class _Growing:
+    """SHA-256 of a file that is appended to; each byte is read once."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._size = 0
+
+    def follow(self, path: Path, size: int | None = None) -> int:
+        """Takes in what was appended, up to a size; returns the size reached."""
+        with open(path, "rb") as handle:
+            handle.seek(self._size)
+            while size is None or self._size < size:
+                wanted = BLOCK if size is None else min(BLOCK, size - self._size)
+                block = handle.read(wanted)
+                if not block:
+                    break
+                self._hash.update(block)
+                self._size += len(block)
+        return self._size
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
 
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Holds the folder for this process; the system lets go of it even where the process is killed.
+
+    Raises:
+        OutputError: another process is writing into the folder.
+    """
+    with open(folder / LOCK, "a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise OutputError(
+                f"{folder}: another process is running this very run; wait for it, or end it"
+            ) from error
+        yield
 
 
 def steps_of(time: float, timestep: float, option: str) -> int:
@@ -153,8 +218,13 @@ def has_blown_up(simulation: app.Simulation) -> bool:
     What such coordinates lead to is no guide: OpenMM, its reporters and the modes each fail in
     their own words.
     """
-    positions = simulation.context.getState(positions=True).getPositions(asNumpy=True)
-    return not bool((np.abs(positions.value_in_unit(unit.nanometer)) < FARTHEST).all())
+    return is_absurd(simulation.context.getState(positions=True))
+
+
+def is_absurd(state: openmm.State) -> bool:
+    """Whether a coordinate of the state is NaN, infinite or absurd."""
+    positions = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+    return not bool((np.abs(positions) < FARTHEST).all())
 
 
 def blown_up(step: int, timestep: float, folder: Path) -> SimulationError:

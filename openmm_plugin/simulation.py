@@ -56,6 +56,7 @@ def langevin_simulation(
     for force in system.getForces():
         if isinstance(force, openmm.MonteCarloBarostat):
             force.setRandomNumberSeed(seed + 1)
+            force.setDefaultTemperature(temperature * unit.kelvin)
     simulation = app.Simulation(molecule.topology, system, integrator, platform)
     simulation.context.setPositions(molecule.positions)
     return simulation
@@ -67,14 +68,24 @@ def relaxed_state(
     timestep: float,
     seed: int,
     platform: openmm.Platform,
+    look: Callable[[openmm.State], None] | None = None,
+    every_ps: float = EQUILIBRATION,
 ) -> openmm.State:
-    """The molecule after minimisation and a short equilibration, without any bias."""
+    """The molecule after minimisation and a short equilibration, without any bias.
+
+    Args:
+        look: called with the positions each `every_ps` of the equilibration.
+    """
     simulation = langevin_simulation(
         molecule, molecule.system, temperature, timestep, seed, platform
     )
     simulation.minimizeEnergy()
     simulation.context.setVelocitiesToTemperature(temperature * unit.kelvin, seed + 1)
-    simulation.step(steps_of(EQUILIBRATION, timestep, "equilibration"))
+    stride = steps_of(every_ps, timestep, "equilibration")
+    for _ in range(max(1, round(EQUILIBRATION / every_ps))):
+        simulation.step(stride)
+        if look is not None:
+            look(simulation.context.getState(positions=True))
     return simulation.context.getState(positions=True, velocities=True)
 
 

@@ -13,7 +13,10 @@ from openmm import app, unit
 
 from symplectic_cv.errors import OptionError, TrajectoryError, UserError
 
-BUILT_IN = {"alanine-dipeptide": "alanine-dipeptide.pdb"}
+BUILT_IN = {
+    "alanine-dipeptide": "alanine-dipeptide.pdb",
+    "tetra-alanine": "tetra-alanine.pdb",  # with charged ends
+}
 PADDING = 1.4
 """Water between the images of the solute, nm. Boxes are at least twice as wide, which leaves the
 barostat room above the two cutoffs (2 nm) that a box must hold."""
@@ -153,6 +156,8 @@ def load_system(xml: str | Path, pdb: str | Path | None = None) -> MolecularSyst
         vectors = structure.topology.getPeriodicBoxVectors()
         if vectors is not None:
             system.setDefaultPeriodicBoxVectors(*vectors)
+        else:  # trajectories are written with a box only where the topology has one
+            structure.topology.setPeriodicBoxVectors(system.getDefaultPeriodicBoxVectors())
     return MolecularSystem(system, structure.topology, structure.positions)
 
 

@@ -7,8 +7,12 @@ their version numbers alone, without an import.
 from __future__ import annotations
 
 import importlib.util
+import re
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
+import openmm_plugin
+from symplectic_cv.compiled import REINSTALL, core_problem
 from symplectic_cv.errors import BackendError
 
 TORCHFORCE_PACKAGES = (
@@ -69,21 +73,67 @@ def pythonforce_problem() -> str | None:
     return None
 
 
-def choose_backend(wanted: str) -> str:
-    """`torchforce` or `python` for `auto`, or the wanted one if it works here.
+def library_files() -> dict[tuple[int, int], Path]:
+    """The compiled forces here, by the OpenMM version each was compiled against."""
+    found: dict[tuple[int, int], Path] = {}
+    for folder in openmm_plugin.__path__:
+        for path in sorted(Path(folder).glob("_flow_force_*.so")):
+            match = re.fullmatch(r"_flow_force_(\d+)_(\d+)\.so", path.name)
+            if match:
+                found.setdefault((int(match[1]), int(match[2])), path)
+    return found
+
+
+def native_problem() -> str | None:
+    """Why the native force cannot be used here, or None where it can; loads nothing."""
+    version = installed_version(*OPENMM_PACKAGES)
+    if version is None:
+        return "OpenMM is not installed: pip install 'openmm==8.5.2'"
+    files = library_files()
+    if not files:
+        return (
+            "the native force is not compiled here: install a C++ compiler (g++ or clang), then "
+            + REINSTALL
+        )
+    if version[1] not in files:
+        compiled = ", ".join(f"{major}.{minor}" for major, minor in files)
+        return (
+            f"the native force was compiled against OpenMM {compiled}, installed is {version[0]}: "
+            + REINSTALL
+        )
+    return None
+
+
+def choose_backend(wanted: str, has_core: bool = True) -> str:
+    """`native`, `python` or `torchforce` for `auto`, or the wanted one if it works here.
+
+    `auto` takes the native force, else PythonForce with the native core, else TorchForce, else
+    PythonForce with TorchScript.
+
+    Args:
+        wanted: one of them, or `auto`.
+        has_core: whether there is a file for the native core.
 
     Raises:
         BackendError: the wanted backend, or every one, cannot be used.
     """
-    problems = {"torchforce": torchforce_problem, "python": pythonforce_problem}
+
+    def native() -> str | None:
+        if not has_core:
+            return "there is no cv.safetensors beside cv.pt: `symplectic-cv export` writes both"
+        return native_problem() or core_problem()
+
+    problems = {"native": native, "python": pythonforce_problem, "torchforce": torchforce_problem}
     if wanted != "auto":
         problem = problems[wanted]()
         if problem is not None:
             raise BackendError(f"--backend {wanted}: {problem}")
         return wanted
+    core = has_core and core_problem() is None
+    order = ["native", "python", "torchforce"] if core else ["torchforce", "python"]
     reasons = []
-    for name, check in problems.items():
-        problem = check()
+    for name in order:
+        problem = problems[name]()
         if problem is None:
             return name
         reasons.append(problem)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from symplectic_cv.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from symplectic_cv.core import Core, load_core
     from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
     from symplectic_cv.errors import UserError
     from symplectic_cv.frame import EckartFrame
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
+    "Core": "core",
     "Descriptor": "hamiltonians.base",
     "EckartFrame": "frame",
     "Hamiltonian": "hamiltonians.base",
@@ -47,6 +49,7 @@ _MODULES = {
     "VariationalOptions": "training.variational",
     "cartesian_path": "paths",
     "export": "torchscript",
+    "load_core": "core",
     "load_exported": "torchscript",
     "load_model": "storage",
     "load_phase_space_model": "storage",
@@ -62,6 +65,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "Core",
     "Descriptor",
     "EckartFrame",
     "Hamiltonian",
@@ -75,6 +79,7 @@ __all__ = [
     "__version__",
     "cartesian_path",
     "export",
+    "load_core",
     "load_exported",
     "load_model",
     "load_phase_space_model",

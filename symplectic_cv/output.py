@@ -21,12 +21,19 @@ def require_free(folder: Path) -> Path:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder}: is a file; name a folder with -o/--output")
-    if folder.is_dir() and any(folder.iterdir()):
+    if _holds_files(folder):
         raise OutputError(
             f"{folder}: already holds another run: name a new folder with -o/--output "
             "(simulations, trainings and biased runs go on with --resume)"
         )
     return folder
+
+
+def _holds_files(folder: Path) -> bool:
+    """Whether there is anything but the record that a kill left half-written."""
+    if not folder.is_dir():
+        return False
+    return any(not path.match(f".{RUN}.*.tmp") for path in folder.iterdir())
 
 
 def make_folder(folder: Path) -> None:
@@ -75,7 +82,7 @@ def start_run(folder: Path, settings: dict[str, Any], resume: bool) -> bool:
             raise OutputError(f"{folder}: cannot be written ({error.strerror})") from error
         return False
     if not record.is_file():
-        if folder.is_dir() and any(folder.iterdir()):
+        if _holds_files(folder):
             raise OutputError(f"{folder}: holds no {RUN}, so there is no run to resume")
         return start_run(folder, settings, resume=False)
     try:

@@ -27,6 +27,7 @@ from scipy.stats import genpareto
 from torch import Tensor
 
 from symplectic_cv.errors import OptionError
+from symplectic_cv.flows.continuous import refined
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.phase_space import PhaseSpaceModel
 from symplectic_cv.prior import LOG_2PI
@@ -121,6 +122,17 @@ def estimate(
     """
     _check(model, reduced, n_samples)
     model = copy.deepcopy(model).double().eval()
+    # the broad proposals reach farther than any training did
+    return refined(model.flow, lambda: _estimate(model, reduced, n_samples, seed, progress))
+
+
+def _estimate(
+    model: PhaseSpaceModel,
+    reduced: ReducedHamiltonian,
+    n_samples: int,
+    seed: int,
+    progress: Callable[[int], None] | None,
+) -> Thermodynamics:
     generator = torch.Generator().manual_seed(seed)
     bound, error, capped = _bound(model, reduced, n_samples, generator, progress)
     scale = choose_scale(model, reduced, generator, n_samples)
@@ -165,6 +177,19 @@ def free_energy_difference(
     _check(model, other, n_samples)
     assert math.isclose(other.scale, reduced.scale)
     model = copy.deepcopy(model).double().eval()
+    return refined(
+        model.flow, lambda: _difference(model, reduced, other, n_samples, seed, progress)
+    )
+
+
+def _difference(
+    model: PhaseSpaceModel,
+    reduced: ReducedHamiltonian,
+    other: ReducedHamiltonian,
+    n_samples: int,
+    seed: int,
+    progress: Callable[[int], None] | None,
+) -> Difference:
     generator = torch.Generator().manual_seed(seed)
     scales = [choose_scale(model, target, generator, n_samples) for target in (reduced, other)]
     here, there = _propose(model, [reduced, other], max(scales), n_samples, generator, progress)

@@ -12,6 +12,7 @@ TorchScript is a format to leave this package with; models are stored by `storag
 import copy
 import io
 import json
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
@@ -19,6 +20,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor, nn
 
+from symplectic_cv.core_file import SUFFIX, core_bytes, read_metadata
 from symplectic_cv.data.periodic import spanning_links
 from symplectic_cv.errors import ModelError
 from symplectic_cv.flows.coupling import AffineCoupling
@@ -300,32 +302,36 @@ def script(model: NeuralCanonicalTransformation, modes: Sequence[int]) -> torch.
 def export(
     model: NeuralCanonicalTransformation, modes: Sequence[int], path: str | Path
 ) -> dict[str, Any]:
-    """Writes `cv.pt` with its metadata inside; returns the metadata.
+    """Writes `cv.pt` and, beside it, `cv.safetensors` for the native core; returns the metadata.
 
     Args:
         model: a trained model.
         modes: which of its modes, 0 is the slowest.
-        path: file to write.
+        path: TorchScript file to write; the other one gets its name.
 
     Raises:
         OptionError: a mode that the model does not have.
-        OutputError: the file exists.
+        OutputError: one of the files exists.
         ModelError: a model whose modes jump, as those of internal coordinates do.
     """
     model.require_smooth()
     path = require_free_file(Path(path))
+    beside = require_free_file(path.with_suffix(SUFFIX))
+    core = core_bytes(model, modes)
     metadata = {
         "format": FORMAT,
         "modes": model.check_modes(modes),
         "omega_rad_per_ps": [float(model.omega[mode]) for mode in modes],
         "temperature_k": model.temperature,
         "molecule": model.molecule.to_json(),
+        "core_sha256": read_metadata(core, beside.name)["sha256"],
     }
     buffer = io.BytesIO()
     torch.jit.save(
         script(model, modes), buffer, _extra_files={METADATA: json.dumps(metadata).encode()}
     )
     path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(beside, core)
     write_atomically(path, buffer.getvalue())
     return metadata
 
@@ -349,3 +355,19 @@ def load_exported(path: str | Path) -> tuple[torch.jit.ScriptModule, dict[str, A
             f"{path}: truncated, altered, or not an exported collective variable ({reason})"
         ) from error
     return module, metadata
+
+
+def stored_metadata(path: Path) -> dict[str, Any]:
+    """Metadata of an exported file, without loading the module.
+
+    Raises:
+        ModelError: truncated, or not written by `export`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            (name,) = (n for n in archive.namelist() if n.endswith(f"/extra/{METADATA}"))
+            return json.loads(archive.read(name))
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise ModelError(
+            f"{path}: truncated, altered, or not an exported collective variable ({error})"
+        ) from error

@@ -33,8 +33,12 @@ OPTIONS = {
     "sample": "output system top samples method chains thin warmup fix seed threads resume",
     "analyze": "output top torsions seed threads",
     "export": "output modes",
-    "metadynamics": "system output top modes time-ns bias-factor height width pace range "
-    "timestep-fs backend platform temperature seed resume",
+    "metadynamics": "system output top modes time-ns bias-factor height width pace range opes "
+    "barrier walkers scheduler timestep-fs checkpoint-ps pdb forcefield solvent backend platform "
+    "temperature seed resume",
+    "umbrella": "system output top modes path windows range force-constant time-ns stride-ps "
+    "steering-ps timestep-fs jobs checkpoint-ps pdb forcefield solvent backend platform "
+    "temperature seed resume",
     "path": "start end points modes refine scan reach all-atom forcefield output top threads",
     "demo": "output scale backend seed resume",
 }
@@ -241,10 +245,10 @@ def test_metadynamics_writes_its_files(trained, simulated, tmp_path, backend):
     assert names >= {"trajectory.xtc", "colvar.csv", "free_energy.npz", "checkpoint", "cv.pt"}
     assert names >= {"free_energy.png", "modes.png"}
     header, *rows = _rows(output / "colvar.csv")
-    assert header == ["time_ps", "mode_0", "mode_1", "bias_kj_per_mol", "weight"]
+    assert header == ["time_ps", "mode_0", "mode_1", "bias_kj_per_mol", "c_kj_per_mol", "weight"]
     table = _numbers(rows)
     np.testing.assert_allclose(table[:, 0], 0.1 * np.arange(1, 21), rtol=1e-6)
-    assert (table[:, 4] > 0).all()
+    assert (table[:, 5] > 0).all()
     with np.load(output / "free_energy.npz") as archive:
         surface = archive["free_energy"]
         assert surface.shape == (len(archive["mode_0"]), len(archive["mode_1"]))

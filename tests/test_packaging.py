@@ -15,7 +15,7 @@ except ModuleNotFoundError:  # Python 3.10
 
 ROOT = Path(__file__).parent.parent
 PIP_NAME = {"pytorch": "torch", "pytables": "tables"}
-CONDA_ONLY = {"python", "pip", "openmm-torch"}
+CONDA_ONLY = {"python", "pip", "openmm-torch", "cxx-compiler"}
 """No pip constraint of their own; conda's openmm-torch stands for the acellera wheels."""
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

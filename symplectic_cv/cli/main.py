@@ -22,8 +22,12 @@ COMMANDS = {
     "sample": "Draw unbiased samples of the Boltzmann distribution with a model.",
     "analyze": "Frequencies, mutual information with torsions, figures, report.",
     "export": "Write the slowest modes as a TorchScript collective variable.",
-    "metadynamics": "Bias the slowest modes in OpenMM, well-tempered.",
+    "metadynamics": "Bias the slowest modes in OpenMM: metadynamics or OPES.",
+    "adapt": "Rounds of training, biasing, and training again, until crossings stop growing.",
+    "umbrella": "Umbrella windows along a mode or a path, combined with MBAR.",
+    "reweight": "Free energies of biased runs in torsions and distances, with errors.",
     "path": "Draw a latent path between two conformations.",
+    "doctor": "What this installation can run, and why not what it cannot.",
     "demo": "The whole job on alanine dipeptide, small, with a report.",
 }
 """Every command in the order of a project, with its line of help; each is the function of its name
@@ -31,8 +35,11 @@ in the module of its name."""
 
 SEVERAL_VALUES = {
     "--modes": re.compile(r"\d+"),
+    "--width": re.compile(r"\d*\.?\d+(e-?\d+)?"),
     "--forcefield": re.compile(r"[^-].*\.xml"),
     "--torsions": re.compile(r"[^-/.][^/.]*"),
+    "--distances": re.compile(r"[\w'+-]+=\d+,\d+|[^-/.:][^/.:]*:[^/.:]+"),
+    "--regions": re.compile(r"[\w'+-]+=.+:.+:.+"),
 }
 """Options that take several values behind one flag, and what such a value looks like."""
 

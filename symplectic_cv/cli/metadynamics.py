@@ -5,63 +5,114 @@ from __future__ import annotations
 import tempfile
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import numpy as np
 import typer
 
 from openmm_plugin import metadynamics as meta
+from openmm_plugin import walkers as several
 from openmm_plugin.forces import mode_forces
+from openmm_plugin.opes import require_opes
 from openmm_plugin.systems import choose_platform, load_system
-from openmm_plugin.versions import choose_backend, torchforce_problem
-from symplectic_cv.analysis.figures import free_energy_surface, time_series
+from openmm_plugin.versions import choose_backend, native_problem
+from symplectic_cv.analysis.bias_figures import convergence_curve, free_energy_with_error
+from symplectic_cv.analysis.figures import time_series
+from symplectic_cv.bias.results import CONVERGENCE, Convergence, from_bias
+from symplectic_cv.bias.run import OPES, SURFACE, BiasedRun, BiasRecord
+from symplectic_cv.cli import molecules as m
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
-from symplectic_cv.errors import ModelError
+from symplectic_cv.compiled import core_problem
+from symplectic_cv.core_file import SUFFIX
+from symplectic_cv.errors import OptionError
 from symplectic_cv.output import require_free, start_run
 from symplectic_cv.storage import load_model, read_config, write_atomically
 from symplectic_cv.torchscript import export
+from symplectic_cv.units import thermal_energy
 
 DEFAULT = meta.BiasOptions()
 CV = "cv.pt"
-NO_BIAS = 0.01
-"""Where the bias is below this part of its maximum nothing is known; the figure is blank there."""
+AUTO = "auto"
 
 
 class Backend(str, Enum):
     AUTO = "auto"
+    NATIVE = "native"
     TORCHFORCE = "torchforce"
     PYTHON = "python"
 
 
 def metadynamics(
     model: o.ModelFolder,
-    system: Annotated[Path, typer.Option("--system", help="system.xml of the molecule.")],
+    system: m.SystemOption = None,
     output: o.Output = Path("metadynamics"),
-    top: Annotated[
-        Optional[Path],
-        typer.Option("--top", help="PDB to start from (default: topology.pdb beside the system)."),
-    ] = None,
+    top: m.StartOption = None,
     modes: o.Modes = [0, 1],  # noqa: B006 - Typer reads the default
-    time_ns: Annotated[float, typer.Option(help="Length of the run, ns.")] = DEFAULT.time_ns,
+    time_ns: Annotated[
+        float, typer.Option(help="Length of the run, ns; of each walker's.")
+    ] = DEFAULT.time_ns,
     bias_factor: Annotated[
-        float, typer.Option(help="Bias factor γ of well-tempered metadynamics.")
-    ] = DEFAULT.bias_factor,
+        Optional[float],
+        typer.Option(help="Bias factor γ (default: 10; with --opes the barrier over kT)."),
+    ] = None,
     height: Annotated[
         float, typer.Option(help="Height of the first hill, kJ/mol.")
     ] = DEFAULT.height,
     width: Annotated[
-        float, typer.Option(help="Width of a hill; modes have unit variance in the data.")
-    ] = DEFAULT.width,
-    pace: Annotated[float, typer.Option(help="Time between hills, ps.")] = DEFAULT.pace_ps,
+        list[str],
+        typer.Option(
+            metavar="auto|W [W...]",
+            help="Width of a hill, one number or one for each mode; modes have unit variance in "
+            "the training data. auto: half of each mode's fluctuation within the basin of the "
+            "start, from the 20 ps of equilibration (OPES: all of it).",
+        ),
+    ] = [AUTO],  # noqa: B006
+    pace: Annotated[
+        float, typer.Option(help="Time between hills, and between frames, ps.")
+    ] = DEFAULT.pace_ps,
     grid: Annotated[
         tuple[float, float],
         typer.Option("--range", metavar="LOW HIGH", help="Range of the grid; walls at its ends."),
     ] = (DEFAULT.low, DEFAULT.high),
+    opes: Annotated[
+        bool, typer.Option("--opes", help="OPES in the place of metadynamics.")
+    ] = False,
+    barrier: Annotated[
+        float, typer.Option(help="Barrier that OPES is to overcome, kJ/mol.")
+    ] = DEFAULT.barrier,
+    walkers: Annotated[
+        int, typer.Option(min=1, help="Simulations that share one bias, each a process.")
+    ] = 1,
+    scheduler: Annotated[
+        Optional[str],
+        typer.Option(
+            metavar="ADDRESS",
+            help="Dask scheduler whose workers run the walkers (they must see the output folder).",
+        ),
+    ] = None,
     timestep_fs: Annotated[float, typer.Option(help="Time step, fs.")] = DEFAULT.timestep_fs,
+    checkpoint_ps: Annotated[
+        Optional[float],
+        typer.Option(
+            help="Time between checkpoints (default: 50), when walkers also share their hills "
+            "(default: ten hills), ps."
+        ),
+    ] = None,
+    pdb: m.PdbOption = None,
+    forcefield: m.ForceFieldOption = None,
+    solvent: m.SolventOption = None,
     backend: Annotated[
         Backend, typer.Option(help="How OpenMM evaluates the modes.")
     ] = Backend.AUTO,
+    own_grid: Annotated[
+        bool,
+        typer.Option(
+            "--own-grid/--openmm-grid",
+            help="Whether a native force of one or two modes holds the bias grid itself, or "
+            "OpenMM's table does.",
+        ),
+    ] = DEFAULT.own_grid,
     platform: Annotated[
         Optional[str], typer.Option(help="OpenMM platform (default: the fastest for this size).")
     ] = None,
@@ -71,34 +122,55 @@ def metadynamics(
     seed: o.Seed = DEFAULT.seed,
     resume: o.Resume = False,
 ) -> None:
-    """Bias the slowest modes in OpenMM by well-tempered metadynamics.
+    """Bias the slowest modes in OpenMM, by well-tempered metadynamics or OPES.
 
-    Writes trajectory.xtc, colvar.csv (time_ps, modes, bias, weight), free_energy.npz, checkpoint/
-    and figures. --resume goes on after a kill, or makes a run longer with a larger --time-ns.
+    Writes trajectory.xtc, colvar.csv (a row per frame: time_ps, modes, bias, c, weight), hills.csv,
+    free_energy.npz, convergence.csv, checkpoint/ and figures. With --walkers each has a folder
+    walker-1, walker-2, … and the output folder gets the frames of all and the common free energy.
+    --resume goes on after a kill, or makes a run longer with a larger --time-ns.
 
     Example: symplectic-cv metadynamics model --system md/system.xml --modes 0 1 --time-ns 5
     """
     if not resume:
         require_free(output)
+    if opes:
+        require_opes()
+    if scheduler is not None:
+        several.check_scheduler(scheduler)
     chosen_backend = choose_backend(backend.value)
-    if backend is Backend.AUTO and chosen_backend != Backend.TORCHFORCE.value:
-        note(f"through PythonForce, because {torchforce_problem()}")
+    if backend is Backend.AUTO and chosen_backend != Backend.NATIVE.value:
+        note(f"not through the native force, because {native_problem() or core_problem()}")
     network = load_model(model)
     modes = network.check_modes(modes)
+    kelvin = network.temperature if temperature is None else temperature
+    if bias_factor is None:
+        bias_factor = barrier / thermal_energy(kelvin) if opes else DEFAULT.bias_factor
     options = meta.BiasOptions(
         time_ns=time_ns,
         bias_factor=bias_factor,
         height=height,
-        width=width,
+        width=_widths(width, len(modes)),
         pace_ps=pace,
         low=grid[0],
         high=grid[1],
         timestep_fs=timestep_fs,
-        temperature=network.temperature if temperature is None else temperature,
+        temperature=kelvin,
         seed=seed,
+        opes=opes,
+        barrier=barrier,
+        own_grid=own_grid,
     )
     meta.check_count(modes)
-    molecule = load_system(system, top)
+    names = [f"mode_{mode}" for mode in modes]
+    if options.width is not None:
+        options.grid(len(modes))
+    if checkpoint_ps is None:
+        checkpoint_ps = meta.CHECKPOINT_PS if walkers == 1 else several.SHARE_EVERY * pace
+    if not 0.0 < checkpoint_ps < float("inf"):
+        raise OptionError(f"--checkpoint-ps must be positive; got {checkpoint_ps}")
+    molecule, of_molecule = m.read_molecule(
+        system, top, pdb, forcefield, solvent, kelvin, output if resume else None
+    )
     chosen = choose_platform(platform, molecule.topology.getNumAtoms())
     with tempfile.TemporaryDirectory() as aside:
         # all that the model, the system or the start can break comes before the folder is made
@@ -111,38 +183,102 @@ def metadynamics(
             "command": "metadynamics",
             "model_sha256": read_config(model)["weights_sha256"],
             "modes": modes,
+            "walkers": walkers,
+            **of_molecule,
             **options.settings(),
+            "width": AUTO if options.width is None else options.width,
         }
         start_run(output, settings, resume)
-        if not (output / CV).is_file():
-            write_atomically(output / CV, trial.read_bytes())
-    names = [f"mode_{mode}" for mode in modes]
-    note(
-        f"{molecule.topology.getNumAtoms()} atoms on {chosen.getName()}, modes "
-        f"{' '.join(map(str, modes))} through {chosen_backend}; hills of {height:g} kJ/mol, width "
-        f"{width:g}, each {pace:g} ps, bias factor {bias_factor:g}"
-    )
-    with progress_bar("biasing", round(time_ns * 1000), "ps") as bar:
+        for kept in (trial.with_suffix(SUFFIX), trial):
+            if not (output / kept.name).is_file():
+                write_atomically(output / kept.name, kept.read_bytes())
+    m.keep_structure(molecule, output)
+    # as a resumed run reads it, with the digits of a PDB file
+    molecule = load_system(output / "system.xml")
+    options, start = meta.settle(molecule, forces, names, options, output, chosen)
+    note(f"{molecule.topology.getNumAtoms()} atoms on {chosen.getName()}; {_story(output, opes)}")
+    common: dict[str, Any] = {"checkpoint_ps": checkpoint_ps}
+    with progress_bar("biasing", round(time_ns * 1000) * walkers, "ps") as bar:
 
         def show(step: int, values: np.ndarray) -> None:
             bar.to(round(step * timestep_fs * 1e-3), " ".join(f"{value:+.2f}" for value in values))
 
-        meta.run_metadynamics(molecule, forces, names, options, output, chosen, progress=show)
-    draw(output, names)
-    note(f"free energy: {output / 'free_energy.npz'}, {output / 'free_energy.png'}")
+        if walkers == 1 and scheduler is None:
+            meta.run_metadynamics(
+                molecule, forces, names, options, output, chosen, show, start=start, **common
+            )
+        else:
+            several.run_walkers(
+                several.WalkerTask(
+                    parent=str(output.resolve()),
+                    walkers=walkers,
+                    mode_names=names,
+                    options=options,
+                    backend=chosen_backend,
+                    platform=chosen.getName(),
+                    **common,
+                ),
+                scheduler,
+                progress=lambda done: bar.to(round(done * time_ns * 1000 * walkers)),
+            )
+    draw(output)
+    note(f"free energy: {output / SURFACE}, {output / 'free_energy.png'}")
 
 
-def draw(folder: Path, names: list[str]) -> None:
-    """The figures of a run: free energy, and the modes over time."""
+def draw(folder: Path) -> None:
+    """The figures of a run: the modes over time, the free energy, its convergence."""
+    run = BiasedRun.read(folder)
+    record, table = run.record, run.colvar
+    labels = [f"{name.replace('_', ' ')} (dimensionless)" for name in record.modes]
+    order = np.argsort(table.time_ps, kind="stable")
+    time_series(folder / "modes.png", table.time_ps[order], [*table.modes[order].T], record.modes)
+    if len(record.modes) <= 2:
+        with np.load(folder / SURFACE) as archive:
+            known = None
+            if record.method != OPES:
+                known = from_bias(archive["bias"], record.bias_factor)
+            free_energy_with_error(
+                folder / "free_energy.png",
+                record.grid.axes,
+                known,
+                archive["reweighted"],
+                archive["error"],
+                labels,
+            )
+    rows = (folder / CONVERGENCE).read_text().splitlines()[1:]
+    figure = folder / "convergence.png"
+    if rows:
+        curve = np.array([[float(cell) for cell in row.split(",")] for row in rows])
+        convergence_curve(figure, Convergence(*curve.T))
+    else:  # one basin: there is no difference to follow
+        figure.unlink(missing_ok=True)
+
+
+def _widths(given: list[str], n_modes: int) -> float | tuple[float, ...] | None:
+    """--width as numbers; None for auto."""
+    if given == [AUTO]:
+        return None
     try:
-        table = np.atleast_1d(np.genfromtxt(folder / "colvar.csv", delimiter=",", names=True))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / 'colvar.csv'}: unreadable ({error})") from error
-    time_series(folder / "modes.png", table["time_ps"], [table[name] for name in names], names)
-    with np.load(folder / "free_energy.npz") as archive:
-        if len(names) <= 2:
-            axes = [archive[name] for name in names]
-            visited = archive["bias"] > NO_BIAS * archive["bias"].max()
-            surface = np.where(visited, archive["free_energy"], np.inf)
-            labels = [f"{name} (dimensionless)" for name in names]
-            free_energy_surface(folder / "free_energy.png", axes, surface, labels)
+        numbers = tuple(float(text) for text in given)
+    except ValueError as error:
+        raise OptionError(
+            f"--width {' '.join(given)}: neither {AUTO} nor numbers, one or one for each mode"
+        ) from error
+    if len(numbers) not in (1, n_modes):
+        raise OptionError(
+            f"--width has {len(numbers)} numbers for {n_modes} modes: give one, or one for each"
+        )
+    return numbers[0] if len(numbers) == 1 else numbers
+
+
+def _story(folder: Path, opes: bool) -> str:
+    """What is deposited, where and how often."""
+    record = BiasRecord.read(folder)
+    widths = ", ".join(f"{width:g}" for width in record.widths)
+    what = f"OPES kernels of width {widths}" if opes else f"hills of width {widths}"
+    points = " x ".join(map(str, record.grid.points))
+    return (
+        f"{what} in {', '.join(record.modes)}, each {record.pace_ps:g} ps, on {points} grid points "
+        f"from {record.grid.low[0]:g} to {record.grid.high[0]:g}, bias factor "
+        f"{record.bias_factor:.3g}"
+    )

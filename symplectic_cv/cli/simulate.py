@@ -29,7 +29,8 @@ FLEXIBLE_TIMESTEP_FS = 0.5
 
 def simulate(
     system: Annotated[
-        Optional[str], typer.Argument(metavar="[SYSTEM]", help="A built-in: alanine-dipeptide.")
+        Optional[str],
+        typer.Argument(metavar="[SYSTEM]", help="alanine-dipeptide or tetra-alanine."),
     ] = None,
     output: o.Output = Path("md"),
     pdb: Annotated[
@@ -68,7 +69,8 @@ def simulate(
     thermal_energy(temperature)
     if (system is None) == (pdb is None):
         raise OptionError(
-            "name either a built-in SYSTEM (alanine-dipeptide) or your own with --pdb"
+            "name either a built-in SYSTEM (alanine-dipeptide, tetra-alanine) or your own with "
+            "--pdb"
         )
     if not resume:
         require_free(output)

@@ -15,7 +15,9 @@ Integration (2006), sections II.4 and VI.4; H. Yoshida, Phys. Lett. A 150, 262 (
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from enum import Enum
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,14 @@ MOST_ITERATIONS = 30
 WEIGHT_BOUND = 4.0
 """Softly bounds the output weights of a generating function, so that training cannot leave the
 step sizes at which the midpoint rule converges."""
+
+
+MOST_STEPS = 256
+"""Up to so many steps `refine` doubles them."""
+
+
+class MidpointError(OptionError):
+    """The midpoint rule's equation was not solved: its time step is too long for its G."""
 
 
 class Integrator(str, Enum):
@@ -152,7 +162,7 @@ class ContinuousSymplectic(CanonicalTransformation):
         generator: G.
         integrator: leapfrog for a separable G only, midpoint for any.
         duration: τ.
-        steps: of size τ / steps.
+        steps: of size τ / steps; `refine` doubles them.
         order: 2, or 4 (three times the work per step).
         tolerance: of the midpoint rule's solver, in units of rounding of the largest
             coordinate.
@@ -161,11 +171,16 @@ class ContinuousSymplectic(CanonicalTransformation):
         OptionError: leapfrog with a G that is not separable; an order, duration or number
             of steps that makes no sense.
 
+    The midpoint rule has one solution where ½h‖∂f/∂x‖ < 1, which a learned G can grow out of.
+    `push` and `pull` then raise MidpointError, and a training refines the steps.
+
     Example:
         >>> flow = ContinuousSymplectic(GeneralNetwork(4), Integrator.MIDPOINT, steps=4)
         >>> p, q = torch.randn(2, 5, 2)
         >>> back = flow.pull(*flow.push(p, q))
     """
+
+    n_steps: Tensor
 
     def __init__(
         self,
@@ -193,9 +208,22 @@ class ContinuousSymplectic(CanonicalTransformation):
         self.generator = generator
         self.integrator = integrator
         self.duration = duration
-        self.steps = steps
         self.order = order
         self.tolerance = tolerance
+        # a buffer, so that it is stored with the weights that need it
+        self.register_buffer("n_steps", torch.tensor(steps))
+
+    @property
+    def steps(self) -> int:
+        """Number of time steps."""
+        return int(self.n_steps)
+
+    def refine(self) -> bool:
+        """Halves the time step; False where it is as short as it may become."""
+        if 2 * self.steps > MOST_STEPS:
+            return False
+        self.n_steps *= 2
+        return True
 
     def push(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
         return self._integrate(p, q, self.duration / self.steps)
@@ -256,7 +284,7 @@ class ContinuousSymplectic(CanonicalTransformation):
             if not change < math.inf:
                 break
             last = change
-        raise OptionError(
+        raise MidpointError(
             f"the midpoint rule does not converge with a time step of {abs(h):g}: give more "
             "integration steps (--integration-steps)"
         )
@@ -288,3 +316,25 @@ def substeps(order: int) -> tuple[float, ...]:
         return (1.0,)
     outer = 1.0 / (2.0 - 2.0 ** (1.0 / 3.0))
     return (outer, 1.0 - 2.0 * outer, outer)
+
+
+T = TypeVar("T")
+
+
+def refined(flow: nn.Module, compute: Callable[[], T]) -> T:
+    """The result of `compute`, with the steps of a flow refined as often as it takes.
+
+    Args:
+        flow: of which any part may be a `ContinuousSymplectic`; changed in place.
+        compute: pushes or pulls through it; called again after each refinement.
+
+    Raises:
+        MidpointError: the steps are as short as they may become.
+    """
+    while True:
+        try:
+            return compute()
+        except MidpointError:
+            parts = [part for part in flow.modules() if isinstance(part, ContinuousSymplectic)]
+            if not any([part.refine() for part in parts]):
+                raise

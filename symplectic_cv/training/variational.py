@@ -29,6 +29,7 @@ from torch.utils.data import IterableDataset
 
 from symplectic_cv.errors import HamiltonianError, OptionError
 from symplectic_cv.flows.build import Flow, FlowOptions, build_flow
+from symplectic_cv.flows.continuous import refined
 from symplectic_cv.flows.layers import NormalModes, Rotation
 from symplectic_cv.flows.linear import LinearSymplectic
 from symplectic_cv.hamiltonians.base import Hamiltonian, check_hamiltonian
@@ -312,9 +313,12 @@ class _FreeEnergy(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
         p_latent, scaled, weights = batch
-        p, q = self.model.flow.pull(p_latent, scaled / self.model.prior.omega)
-        terms = free_energy_terms(self.model, self.reduced, p, q, self._heat())
-        loss = (weights * terms).mean()
+
+        def free_energy() -> Tensor:
+            p, q = self.model.flow.pull(p_latent, scaled / self.model.prior.omega)
+            return free_energy_terms(self.model, self.reduced, p, q, self._heat())
+
+        loss = (weights * refined(self.model.flow, free_energy)).mean()
         if not torch.isfinite(loss):
             raise HamiltonianError(
                 f"{self.reduced.hamiltonian.name}: the free energy is not a finite number at step "
@@ -333,7 +337,9 @@ class _FreeEnergy(L.LightningModule):
                 )
 
     def validation_step(self, _batch: Tensor, _: int) -> None:
-        bound, standard_error = validation_bound(self.model, self.reduced)
+        bound, standard_error = refined(
+            self.model.flow, lambda: validation_bound(self.model, self.reduced)
+        )
         # while it is cold a bound says little, and the weights are not kept
         self.log("validation_loss", bound if self._heat() == 1.0 else 1e30 + 0.0 * bound)
         if self.trainer.sanity_checking or not self.running:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from openmm import unit
 
+from openmm_plugin.equilibration import ModeProbe, equilibrate, local_fluctuation
 from openmm_plugin.forces import evaluate, mode_forces
 from openmm_plugin.free_energy import bias_offset, free_energy
 from openmm_plugin.metadynamics import (
@@ -20,6 +21,7 @@ from openmm_plugin.metadynamics import (
 from openmm_plugin.running import SimulationError
 from openmm_plugin.simulation import relaxed_state, write_structure
 from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
+from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.cli.main import main
 from symplectic_cv.errors import OptionError, OutputError
 from symplectic_cv.flows.build import FlowOptions
@@ -144,7 +146,7 @@ def _content(folder):
 
 
 def _same_files(one, two):
-    for name in ("colvar.csv", "trajectory.xtc"):
+    for name in ("colvar.csv", "hills.csv", "trajectory.xtc", "convergence.csv", "bias.json"):
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
     with np.load(one / "free_energy.npz") as first, np.load(two / "free_energy.npz") as second:
         assert sorted(first.files) == sorted(second.files)
@@ -156,14 +158,17 @@ def _same_files(one, two):
 @pytest.mark.parametrize("n", [1, 2])
 def test_a_run_writes_a_row_for_each_hill(whole, n, backend):
     folder, _ = whole(n, backend)
-    assert {path.name for path in folder.iterdir()} == {
+    assert {path.name for path in folder.iterdir() if path.name[0] != "."} == {
+        "bias.json",
         "trajectory.xtc",
         "colvar.csv",
+        "hills.csv",
         "free_energy.npz",
+        "convergence.csv",
         "checkpoint",
     }
     header = (folder / "colvar.csv").read_text().splitlines()[0].split(",")
-    assert header == ["time_ps", *NAMES[:n], "bias_kj_per_mol", "weight"]
+    assert header == ["time_ps", *NAMES[:n], "bias_kj_per_mol", "c_kj_per_mol", "weight"]
     table = _table(folder)
     np.testing.assert_allclose(table["time_ps"], PACE_PS * np.arange(1, HILLS + 1), rtol=1e-7)
     assert np.ptp(_modes(table), axis=0).min() > 0.1
@@ -177,8 +182,10 @@ def test_the_bias_is_the_sum_of_the_hills_before(whole, n, backend):
     modes, heights = _modes(table), _heights(table)
     assert table["bias_kj_per_mol"][0] == 0.0
     rebuilt = [_gaussians(modes[i], modes[:i], heights[:i]) for i in range(HILLS)]
-    # the grid's spline is good to a per mille of a hill; hills overlap in tens at most
-    np.testing.assert_allclose(table["bias_kj_per_mol"], rebuilt, rtol=0, atol=0.02)
+    # the grid's spline is good to a per mille of a hill, to a per cent where three modes leave it
+    # 1.25 points a width; hills overlap in tens at most
+    tolerance = 0.02 if n < 3 else 0.015 * max(rebuilt)
+    np.testing.assert_allclose(table["bias_kj_per_mol"], rebuilt, rtol=0, atol=tolerance)
     assert max(rebuilt) > 4.0
     assert heights.min() < 0.75 * OPTIONS.height
 
@@ -187,7 +194,7 @@ def test_the_bias_is_the_sum_of_the_hills_before(whole, n, backend):
 def test_the_grid_holds_every_hill_once_and_the_first_axis_is_the_first_mode(whole, n):
     folder, bias = whole(n)
     table = _table(folder)
-    axes = np.meshgrid(*[_options(n).axis] * n, indexing="ij")
+    axes = np.meshgrid(*_options(n).grid(n).axes, indexing="ij")
     expected = _gaussians(np.stack(axes, -1), _modes(table), _heights(table))
     np.testing.assert_allclose(bias, expected, rtol=0, atol=1e-5)
     if n > 1:  # the modes differ enough that a swap would show
@@ -200,12 +207,12 @@ def test_the_free_energy_has_named_axes(whole, n):
     names = [f"mode_{k}" for k in range(n)]
     with np.load(folder / "free_energy.npz") as archive:
         assert archive["modes"].tolist() == names
-        assert archive["free_energy"].shape == (_options(n).grid_points,) * n
+        assert archive["free_energy"].shape == _options(n).grid(n).shape
         assert archive["free_energy"].min() == 0.0
         assert archive["temperature_k"] == 300.0
         assert archive["bias_factor"] == 4.0
         for name in names:
-            np.testing.assert_array_equal(archive[name], _options(n).axis)
+            np.testing.assert_array_equal(archive[name], _options(n).grid(n).axes[0])
         np.testing.assert_array_equal(archive["bias"], bias)
         surface = archive["free_energy"]
     np.testing.assert_array_equal(surface, free_energy(bias, 4.0))
@@ -215,13 +222,14 @@ def test_the_free_energy_has_named_axes(whole, n):
 
 def test_weights_are_those_of_the_bias_at_the_time(whole):
     table = _table(whole(2)[0])
-    grid = np.stack(np.meshgrid(OPTIONS.axis, OPTIONS.axis, indexing="ij"), -1)
+    grid = np.stack(np.meshgrid(*OPTIONS.grid(2).axes, indexing="ij"), -1)
     modes, heights = _modes(table), _heights(table)
     for i in (0, 5, HILLS - 1):
         at_the_time = _gaussians(grid, modes[:i], heights[:i]) if i else np.zeros(grid.shape[:2])
         offset = bias_offset(at_the_time, 4.0, KT)
         expected = np.exp((table["bias_kj_per_mol"][i] - offset) / KT)
         assert table["weight"][i] == pytest.approx(expected, rel=1e-4)
+        assert table["c_kj_per_mol"][i] == pytest.approx(offset, rel=1e-4)
     assert table["weight"][0] == 1.0
 
 
@@ -332,7 +340,7 @@ def test_beyond_the_grid_the_bias_is_flat_and_the_wall_pushes_back(
     low, high, wall = -0.5, 0.7, 30.0
     options = BiasOptions(low=low, high=high, width=0.25, wall=wall)
     slope = np.array([3.0, -5.0])[:n]
-    axes = np.meshgrid(*[options.axis] * n, indexing="ij")
+    axes = np.meshgrid(*options.grid(n).axes, indexing="ij")
     bias = 7.0 + sum(k * x for k, x in zip(slope, axes, strict=True))
     context, group = biased(options, bias)
 
@@ -361,7 +369,7 @@ def test_beyond_the_grid_the_bias_is_flat_and_the_wall_pushes_back(
 def test_inside_of_the_grid_the_walls_are_not_felt(biased, vacuum, cv, structures):
     options = BiasOptions(low=-40.0, high=40.0, width=2.0, wall=1000.0)
     rng = np.random.default_rng(3)
-    context, group = biased(options, np.zeros((options.grid_points,) * 2) + 2.5)
+    context, group = biased(options, np.zeros(options.grid(2).shape) + 2.5)
     for x in structures[:2]:
         energy, forces = _energy_and_forces(context, group, x + rng.normal(size=3))
         assert energy == pytest.approx(2.5, abs=1e-9)
@@ -414,7 +422,9 @@ def test_one_to_three_modes():
         ({"timestep_fs": float("nan")}, "--timestep-fs must be positive"),
         ({"temperature": 0.0}, "temperature"),
         ({"low": 3.0, "high": -3.0}, "--range"),
-        ({"low": -0.4, "high": 0.4}, "more than four hill widths"),
+        ({"low": -0.4, "high": 0.4, "width": 0.25}, "more than four hill widths"),
+        ({"width": (0.3, -0.2)}, "--width must be positive; got -0.2"),
+        ({"barrier": 2.0}, "--barrier must be above kT"),
         ({"low": float("nan")}, "--range"),
         ({"high": float("inf")}, "--range"),
     ],
@@ -425,12 +435,115 @@ def test_options_that_make_no_sense_are_refused(settings, message):
 
 
 def test_the_grid_has_points_enough_for_a_hill():
-    options = BiasOptions(low=-2.0, high=3.0, width=0.3)
-    spacing = np.diff(options.axis)
-    assert (options.axis[0], options.axis[-1]) == (-2.0, 3.0)
+    axis = BiasOptions(low=-2.0, high=3.0, width=0.3).grid(1).axes[0]
+    spacing = np.diff(axis)
+    assert (axis[0], axis[-1]) == (-2.0, 3.0)
     np.testing.assert_allclose(spacing, spacing[0])
     assert spacing[0] <= 0.3 / 2.5
-    assert len(options.axis) == options.grid_points
+
+
+def test_the_fluctuation_is_measured_in_pieces():
+    """Two basins far apart: a whole series would see their distance."""
+    rng = np.random.default_rng(0)
+    series = rng.normal(scale=[0.3, 0.05, 4.0], size=(160, 3))
+    series[80:] += 5.0
+    found = local_fluctuation(series, 20)
+    assert found[0] == pytest.approx(0.3, rel=0.1)
+    assert found[1:].tolist() == [0.15, 1.0]  # held within bounds
+
+
+def test_the_equilibration_gives_widths_and_the_start(vacuum, cv):
+    forces = mode_forces(cv(2), vacuum.system, "python")
+    options = BiasOptions(seed=4)
+    state, fluctuation = equilibrate(vacuum, forces, options, REFERENCE)
+    plain = relaxed_state(vacuum, 300.0, 0.002, 4, REFERENCE)
+    np.testing.assert_array_equal(
+        state.getPositions(asNumpy=True)._value, plain.getPositions(asNumpy=True)._value
+    )
+    settled = options.with_fluctuation(fluctuation.tolist())
+    np.testing.assert_allclose(settled.widths(2), 0.5 * fluctuation, rtol=0.01)
+    opes = BiasOptions(opes=True).with_fluctuation(fluctuation.tolist())
+    np.testing.assert_allclose(opes.widths(2), fluctuation, rtol=0.01)
+
+
+def test_three_modes_have_a_grid_that_can_be_refitted():
+    settled = BiasOptions().with_fluctuation([0.2, 0.3, 0.9])
+    assert settled.widths(3) == (0.375, 0.375, 0.45)
+    assert settled.grid(3).shape == (41, 41, 35)
+
+
+@pytest.fixture(scope="module")
+def at_constant_pressure():
+    """The dipeptide in a periodic box with a barostat that moves every 10 steps."""
+    vacuum = build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
+    system, topology = vacuum.system, vacuum.topology
+    box = np.eye(3) * 16.0  # the volume of one molecule of a gas at 0.01 bar
+    system.setDefaultPeriodicBoxVectors(*box)
+    for force in system.getForces():
+        if isinstance(force, openmm.NonbondedForce):
+            force.setNonbondedMethod(openmm.NonbondedForce.CutoffPeriodic)
+            force.setCutoffDistance(0.9)
+    system.addForce(openmm.MonteCarloBarostat(0.01, 310.0, 10))
+    topology.setPeriodicBoxVectors(box * unit.nanometer)
+    return MolecularSystem(system, topology, vacuum.positions)
+
+
+def test_a_run_with_a_barostat_goes_on_from_its_checkpoint(at_constant_pressure, cv, tmp_path):
+    """OpenMM's checkpoint lacks the size of the barostat's moves, which it adapts: positions, box
+    and bias go on exactly where they were, later frames are others than without the kill."""
+    molecule = at_constant_pressure
+    volumes = []
+
+    def start(name, kill=None):
+        def progress(step, values):
+            if kill is not None and step >= kill:
+                raise Killed
+
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        forces = mode_forces(cv(1), molecule.system, "python")
+        run_metadynamics(
+            molecule, forces, NAMES[:1], OPTIONS, folder, REFERENCE, progress, checkpoint_ps=0.1
+        )
+        import mdtraj as md
+
+        write_structure(molecule, tmp_path)
+        frames = md.load(str(folder / "trajectory.xtc"), top=str(tmp_path / "topology.pdb"))
+        volumes.append(frames.unitcell_volumes)
+
+    start("whole")
+    for kill in (90, 140):
+        with pytest.raises(Killed):
+            start("killed", kill)
+    start("killed")
+    assert len(np.unique(volumes[0])) > 3
+    whole, killed = (BiasedRun.read(tmp_path / name) for name in ("whole", "killed"))
+    assert len(killed.colvar) == len(killed.hills) == HILLS
+    np.testing.assert_array_equal(killed.colvar.modes[:6], whole.colvar.modes[:6])
+    np.testing.assert_array_equal(volumes[1][:6], volumes[0][:6])
+    with np.load(tmp_path / "killed" / "free_energy.npz") as archive:
+        rebuilt = killed.hills.on_grid(killed.record.grid)
+        np.testing.assert_allclose(archive["bias"], rebuilt, atol=1e-8)
+
+
+def test_a_barostat_takes_the_temperature_of_the_run(at_constant_pressure):
+    from openmm_plugin.simulation import langevin_simulation
+
+    simulation = langevin_simulation(
+        at_constant_pressure, at_constant_pressure.system, 330.0, 0.002, 0, REFERENCE
+    )
+    name = openmm.MonteCarloBarostat.Temperature()
+    assert simulation.context.getParameter(name) == 330.0
+
+
+def test_the_modes_do_not_see_the_box(at_constant_pressure, cv, relaxed):
+    """A molecule that is cut by the wall of its box has the modes of the whole one."""
+    forces = mode_forces(cv(2), at_constant_pressure.system, "python")
+    probe = ModeProbe(forces, at_constant_pressure)
+    whole = probe(relaxed * unit.nanometer)
+    cut = relaxed - relaxed.mean(0)  # its middle at the corner of the box
+    cut = np.where(cut < 0.0, cut + 16.0, cut)
+    np.testing.assert_allclose(probe(cut * unit.nanometer), whole, rtol=0, atol=1e-9)
 
 
 @pytest.fixture

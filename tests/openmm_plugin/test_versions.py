@@ -4,6 +4,7 @@ import importlib.metadata
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +16,12 @@ GOOD = {"openmm": "8.5.2", "torch": "2.11.0", "acellera-openmmtorch-cpu": "1.10"
 
 @pytest.fixture
 def installed(monkeypatch):
-    """installed(**versions): these packages are there and no others."""
+    """installed(versions, compiled): these packages are there and no others.
 
-    def pretend(packages):
+    `compiled` is the OpenMM that the native force was compiled against; None for no compiler.
+    """
+
+    def pretend(packages, compiled=None):
         known = {name.lower(): text for name, text in packages.items()}
 
         def version(name):
@@ -29,6 +33,10 @@ def installed(monkeypatch):
         monkeypatch.setattr(importlib.metadata, "version", version)
         monkeypatch.setattr(versions, "version", version)
         monkeypatch.setattr(versions.importlib.util, "find_spec", lambda name: None)
+        files = {} if compiled is None else {compiled: Path("_flow_force.so")}
+        problem = "the core is not compiled" if compiled is None else None
+        monkeypatch.setattr(versions, "library_files", lambda: files)
+        monkeypatch.setattr(versions, "core_problem", lambda: problem)
 
     return pretend
 
@@ -83,6 +91,32 @@ def test_conda_forges_build_needs_no_check_of_versions(installed, monkeypatch):
     assert versions.choose_backend("auto") == "torchforce"
 
 
+def test_the_native_force_comes_first_where_it_fits(installed):
+    installed(GOOD, compiled=(8, 5))
+    assert versions.native_problem() is None
+    assert versions.choose_backend("auto") == "native"
+    assert versions.choose_backend("native") == "native"
+    assert versions.choose_backend("auto", has_core=False) == "torchforce"
+    with pytest.raises(BackendError, match=r"no cv\.safetensors beside cv\.pt"):
+        versions.choose_backend("native", has_core=False)
+
+
+@pytest.mark.parametrize("openmm", ["8.6.1", "8.5.2"])
+def test_a_force_for_another_openmm_gives_way_to_pythonforce(installed, openmm):
+    installed(GOOD | {"openmm": openmm}, compiled=(8, 4))
+    assert versions.choose_backend("auto") == "python"
+    with pytest.raises(BackendError) as info:
+        versions.choose_backend("native")
+    assert f"compiled against OpenMM 8.4, installed is {openmm}: pip install" in str(info.value)
+    assert "\n" not in str(info.value)
+
+
+def test_without_a_compiler_the_remedy_is_told(installed):
+    installed(GOOD)
+    with pytest.raises(BackendError, match=r"not compiled here: install a C\+\+ compiler"):
+        versions.choose_backend("native")
+
+
 def test_an_openmm_without_pythonforce_is_refused(installed):
     installed({"openmm": "8.4.0", "torch": "2.11.0"})
     with pytest.raises(BackendError, match=r"--backend python: OpenMM 8\.4\.0 has no PythonForce"):
@@ -106,10 +140,11 @@ def test_versions_are_read_as_numbers(installed):
     assert versions.installed_version("absent") is None
 
 
-def test_this_installation_runs_both_backends():
+def test_this_installation_runs_all_backends():
     """The tests of the forces run TorchForce for real: a broken installation shows here."""
     assert versions.torchforce_problem() is None
     assert versions.pythonforce_problem() is None
+    assert versions.native_problem() is None
 
 
 def test_nothing_is_loaded_to_decide():
@@ -122,4 +157,4 @@ def test_nothing_is_loaded_to_decide():
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
-    assert done.stdout.split("\n")[:2] == ["torchforce torchforce python", "[]"]
+    assert done.stdout.split("\n")[:2] == ["torchforce native python", "[]"]

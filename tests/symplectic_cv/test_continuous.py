@@ -8,14 +8,18 @@ import torch
 from scipy.special import ellipj
 
 from symplectic_cv.errors import OptionError
+from symplectic_cv.flows.canonical import symplectic_form
 from symplectic_cv.flows.continuous import (
+    MOST_STEPS,
     WEIGHT_BOUND,
     ContinuousSymplectic,
     GeneralNetwork,
     GeneratingFunction,
     Integrator,
+    MidpointError,
     ScalarNetwork,
     SeparableNetwork,
+    refined,
     substeps,
 )
 
@@ -230,22 +234,63 @@ def test_leapfrog_refuses_a_function_that_is_not_separable():
             ContinuousSymplectic(generator, LEAPFROG)
 
 
-def test_a_midpoint_rule_that_does_not_converge_is_told():
-    flow = ContinuousSymplectic(Twist(), MIDPOINT, duration=1e4, steps=2)
-    with pytest.raises(OptionError, match=r"not converge with a time step of 5000: .*--integrat"):
-        flow.push(*_phase_space(3))
+@pytest.mark.parametrize("duration", [1.0, 1e3])
+def test_a_step_of_any_size_has_the_gradient_of_cayleys_transform(duration):
+    """For a quadratic G the step is (1 − ½hA)⁻¹(1 + ½hA), with A the matrix of the field."""
+    generator = Quadratic(3)
+    flow = ContinuousSymplectic(generator, MIDPOINT, duration=duration, steps=1)
+    field = 0.5 * duration * generator.s @ symplectic_form(6)  # x → ½h ∇G J for rows x
+    one = torch.eye(6, dtype=torch.float64)
+    cayley = torch.linalg.solve(one - field, one + field)
+
+    def push(x):
+        return torch.cat(flow.push(x[None, :3], x[None, 3:]), -1)[0]
+
+    x = torch.cat(list(_phase_space(3)), -1)[0]
+    torch.testing.assert_close(push(x), x @ cayley)
+    torch.testing.assert_close(torch.autograd.functional.jacobian(push, x), cayley.T)
+
+
+@pytest.fixture
+def steep(learned):
+    """A flow whose step is too long for its G."""
+    generator = learned(GeneralNetwork)
+    with torch.no_grad():
+        generator.network.first.weight *= 20.0
+    return ContinuousSymplectic(generator, MIDPOINT, duration=4.0, steps=2)
+
+
+def test_a_midpoint_rule_that_does_not_converge_is_told(steep):
+    x = _phase_space(3, n_frames=50)
+    with pytest.raises(OptionError, match=r"not converge with a time step of 2: .*--integrat"):
+        steep.push(*x)
     with pytest.raises(OptionError, match="the midpoint rule does not converge"):
-        flow.pull(*_phase_space(3))
+        steep.pull(*x)
 
 
-def test_a_gradient_of_the_midpoint_rule_that_does_not_converge_is_told():
-    """At rest the step is found at once, whatever its size, but not its gradient."""
-    flow = ContinuousSymplectic(Quadratic(3), MIDPOINT, duration=1e3, steps=1)
-    p, q = torch.zeros(2, 1, 3, dtype=torch.float64)
-    p.requires_grad_(True)
-    moved, _ = flow.push(p, q)
-    with pytest.raises(OptionError, match="the gradient of the midpoint rule does not converge"):
-        moved.sum().backward()
+def test_a_flow_is_refined_until_it_can_be_integrated(steep):
+    x = _phase_space(3, n_frames=50)
+    moved = refined(steep, lambda: steep.push(*x))
+    assert 2 < steep.steps <= MOST_STEPS
+    assert _distance(refined(steep, lambda: steep.pull(*moved)), x) < 1e-10
+    again = ContinuousSymplectic(steep.generator, MIDPOINT, duration=4.0, steps=2)
+    again.load_state_dict(steep.state_dict())
+    assert again.steps == steep.steps
+
+
+def test_refinement_ends(steep):
+    tries = []
+
+    def fail():
+        tries.append(steep.steps)
+        raise MidpointError("never")
+
+    with pytest.raises(MidpointError, match="never"):
+        refined(steep, fail)
+    assert tries == [2 * 2**k for k in range(len(tries))]
+    assert tries[-1] == MOST_STEPS
+    with pytest.raises(MidpointError):  # nothing to refine
+        refined(torch.nn.Identity(), fail)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,206 @@
+"""How a run is biased, and what is noted at each hill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import openmm
+from openmm import app
+
+from symplectic_cv.bias.grid import BiasGrid
+from symplectic_cv.bias.run import METADYNAMICS, OPES, BiasRecord
+from symplectic_cv.errors import OptionError
+from symplectic_cv.units import thermal_energy
+
+Progress = Callable[[int, np.ndarray], None]
+"""Called with the step reached and the values of the modes there."""
+
+MAX_MODES = 3
+COARSEST = 32
+"""Three modes: widths chosen from the data are at least the range over this (41 points an axis)."""
+
+
+@dataclass(frozen=True)
+class BiasOptions:
+    """How a run is biased.
+
+    Attributes:
+        time_ns: length of the whole run, ns.
+        bias_factor: γ > 1 of the well-tempered target.
+        height: of the first hill, kJ/mol (metadynamics).
+        width: of a hill along every mode, or along each; None for half of the fluctuation of
+            each mode within the basin of the start. OPES: of the first kernel; None for all of it.
+        pace_ps: time between hills.
+        low, high: range of the grid, the same for every mode; walls stand at its ends.
+        wall: force constant of the walls, kJ/mol per squared unit of a mode.
+        timestep_fs: time step.
+        temperature: K.
+        seed: of the thermostat.
+        opes: on-the-fly probability enhanced sampling in the place of metadynamics.
+        barrier: free-energy barrier that OPES is to overcome, kJ/mol.
+        own_grid: native forces of one or two modes hold the grid of metadynamics themselves.
+    """
+
+    time_ns: float = 1.0
+    bias_factor: float = 10.0
+    height: float = 1.0
+    width: float | tuple[float, ...] | None = None
+    pace_ps: float = 1.0
+    low: float = -6.0
+    high: float = 6.0
+    wall: float = 100.0
+    timestep_fs: float = 2.0
+    temperature: float = 300.0
+    seed: int = 0
+    opes: bool = False
+    barrier: float = 40.0
+    own_grid: bool = True
+
+    def __post_init__(self) -> None:
+        kt = thermal_energy(self.temperature)
+        if not 1.0 < self.bias_factor < float("inf"):
+            raise OptionError(f"--bias-factor must be above 1; got {self.bias_factor}")
+        for name in ("time_ns", "height", "pace_ps", "wall", "timestep_fs"):
+            value = getattr(self, name)
+            if not 0.0 < value < float("inf"):
+                raise OptionError(f"--{name.replace('_', '-')} must be positive; got {value}")
+        if not kt < self.barrier < float("inf"):
+            raise OptionError(
+                f"--barrier must be above kT ({kt:.2f} kJ/mol); got {self.barrier:g} kJ/mol"
+            )
+        if not 0.0 < self.high - self.low < float("inf"):
+            raise OptionError(f"--range {self.low} {self.high} must be finite and not empty")
+        for width in self._given_widths:
+            if not 0.0 < width < float("inf"):
+                raise OptionError(f"--width must be positive; got {width:g}")
+            if not 4 * width < self.high - self.low:
+                raise OptionError(
+                    f"--range {self.low:g} {self.high:g} must hold more than four hill widths "
+                    f"({width:g})"
+                )
+
+    @property
+    def _given_widths(self) -> tuple[float, ...]:
+        if self.width is None:
+            return ()
+        return self.width if isinstance(self.width, tuple) else (self.width,)
+
+    def widths(self, n_modes: int) -> tuple[float, ...]:
+        """Width along each mode; raises OptionError for another number of widths than of modes."""
+        given = self._given_widths
+        assert given, "the widths are still to be chosen"
+        if len(given) == 1:
+            return given * n_modes
+        if len(given) != n_modes:
+            raise OptionError(
+                f"--width has {len(given)} numbers for {n_modes} modes: give one, or one for each"
+            )
+        return given
+
+    def grid(self, n_modes: int) -> BiasGrid:
+        """The grid of the bias, as fine as the widths need it."""
+        return BiasGrid.for_widths(self.low, self.high, self.widths(n_modes))
+
+    def with_fluctuation(self, fluctuation: Sequence[float]) -> BiasOptions:
+        """The options with widths for modes that fluctuate so within a basin.
+
+        Hills of metadynamics are half as wide: narrow enough to fill a basin without blurring
+        it. The first kernels of OPES are as wide, as its papers have it; later ones shrink.
+        """
+        n_modes = len(fluctuation)
+        least = (self.high - self.low) / COARSEST if n_modes == MAX_MODES else 0.0
+        part = 1.0 if self.opes else 0.5
+        # few digits, so that the table, the record and the run have the very same number
+        return replace(self, width=tuple(float(f"{max(part * s, least):.3g}") for s in fluctuation))
+
+    def record(self, mode_names: Sequence[str]) -> BiasRecord:
+        """What `bias.json` says of the run."""
+        n_modes = len(mode_names)
+        own = {"barrier_kj_per_mol": self.barrier} if self.opes else {"height": self.height}
+        return BiasRecord(
+            method=OPES if self.opes else METADYNAMICS,
+            modes=list(mode_names),
+            grid=self.grid(n_modes),
+            widths=list(self.widths(n_modes)),
+            wall=self.wall,
+            bias_factor=self.bias_factor,
+            temperature=self.temperature,
+            pace_ps=self.pace_ps,
+            settings=own,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What may not change when a run is resumed; it may be made longer."""
+        return {key: value for key, value in asdict(self).items() if key != "time_ns"}
+
+
+@dataclass(frozen=True)
+class Deposit:
+    """A frame at which a hill was added.
+
+    Attributes:
+        modes: values of the modes, (n_modes,).
+        bias: energy of bias and walls before the hill, kJ/mol.
+        weight: exp((bias − c(t))/kT), the frame's weight in unbiased averages.
+    """
+
+    modes: np.ndarray
+    bias: float
+    weight: float
+
+    def offset(self, kt: float) -> float:
+        """c(t) in kJ/mol."""
+        # rounded: bias minus itself is to be nought
+        return round(self.bias - kt * float(np.log(self.weight)), 9)
+
+
+class BiasEngine(Protocol):
+    """What drives a biased run: steps, deposits, and a state that can be put back."""
+
+    last: Deposit | None
+
+    @property
+    def bias(self) -> np.ndarray:
+        """V in kJ/mol on the grid; the first mode runs along the first axis."""
+
+    def step(self, simulation: app.Simulation, steps: int) -> None:
+        """Moves on, and deposits a hill each time the pace is reached."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays for a checkpoint, `bias` among them."""
+
+    def load(self, arrays: dict[str, np.ndarray], context: openmm.Context) -> None:
+        """Puts back what `state` gave."""
+
+
+def clamped(options: BiasOptions, n_modes: int, table: str = "table") -> str:
+    """Energy of a CustomCVForce of variables cv0, …: the table held at its edge, and walls.
+
+    OpenMM's tables are zero outside of their range.
+    """
+    inside, walls = [], []
+    for k in range(n_modes):
+        inside.append(f"max({options.low}, min({options.high}, cv{k}))")
+        walls.append(
+            f"0.5*{options.wall}*(max(0, cv{k}-({options.high}))^2+max(0, ({options.low})-cv{k})^2)"
+        )
+    return f"{table}({', '.join(inside)}) + {' + '.join(walls)}"
+
+
+def variables(options: BiasOptions, forces: list[openmm.Force]) -> list[app.BiasVariable]:
+    """The modes as OpenMM's biased variables."""
+    n = len(forces)
+    axes = zip(forces, options.widths(n), options.grid(n).points, strict=True)
+    return [
+        app.BiasVariable(force, options.low, options.high, width, False, points)
+        for force, width, points in axes
+    ]
+
+
+def check_count(modes: Sequence[Any]) -> None:
+    """Raises OptionError for more modes than a grid can hold."""
+    if not 1 <= len(modes) <= MAX_MODES:
+        raise OptionError(f"--modes names {len(modes)} modes; metadynamics takes 1 to {MAX_MODES}")

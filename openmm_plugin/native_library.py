@@ -1,0 +1,101 @@
+"""The compiled OpenMM forces of this package: found, checked and loaded.
+
+The library carries the minor version of the OpenMM it was compiled against in its name; under
+any other one it would crash the process, so it is never loaded there.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import functools
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+import openmm
+
+from openmm_plugin.versions import (
+    OPENMM_PACKAGES,
+    installed_version,
+    library_files,
+    native_problem,
+)
+from symplectic_cv.errors import BackendError
+
+
+@functools.cache
+def load_library() -> ctypes.CDLL:
+    """The library, with its forces known to OpenMM.
+
+    After this, XML that holds such a force can be read.
+
+    Raises:
+        BackendError: not compiled, or against another OpenMM.
+    """
+    problem = native_problem()
+    if problem is not None:
+        raise BackendError(problem)
+    version = installed_version(*OPENMM_PACKAGES)
+    assert version is not None
+    library = ctypes.CDLL(str(library_files()[version[1]]))
+    library.scv_error.restype = ctypes.c_char_p
+    if library.scv_register() != 0:
+        raise BackendError(library.scv_error().decode())
+    return library
+
+
+def call(name: str, force: openmm.Force, *arguments: object) -> None:
+    """Calls a function of the library on a force.
+
+    Raises:
+        BackendError: what the library says.
+    """
+    library = load_library()
+    pointer = ctypes.c_void_p(int(force.this))
+    if getattr(library, name)(pointer, *arguments) != 0:
+        raise BackendError(library.scv_error().decode())
+
+
+def doubles(array: np.ndarray | None) -> ctypes.c_void_p:
+    """A C-contiguous float64 array as the library takes it; null for None."""
+    if array is None:
+        return ctypes.c_void_p(None)
+    assert array.dtype == np.float64 and array.flags.c_contiguous
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def make_force(
+    kind: str, content: bytes, periodic: bool, name: str, children: str = "", **properties: object
+) -> openmm.Force:
+    """A force of the library, made as OpenMM makes one from XML.
+
+    Args:
+        kind: `SymplecticCVFlowForce` or `SymplecticCVFlowBiasForce`.
+        content: the file for the native core that it carries.
+        periodic: whether its molecule is made whole in the periodic box.
+        name: of the force.
+        children: XML inside it.
+        properties: what else the kind takes.
+
+    Raises:
+        BackendError: not compiled, or against another OpenMM.
+        OpenMMException: content that is damaged.
+    """
+    load_library()
+    attributes = {
+        "type": kind,
+        "version": 1,
+        "name": name,
+        "periodic": int(periodic),
+        "file": base64.b64encode(content).decode(),
+        **properties,
+    }
+    listed = " ".join(f"{key}={quoteattr(str(value))}" for key, value in attributes.items())
+    return openmm.XmlSerializer.deserialize(f"<Force {listed}>{children}</Force>")
+
+
+def evaluations(force: openmm.Force) -> int:
+    """How often the networks ran for the modes of this force's file, all its forces together."""
+    count = ctypes.c_longlong()
+    call("scv_evaluations", force, ctypes.byref(count))
+    return count.value

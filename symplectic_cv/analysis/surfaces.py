@@ -1,0 +1,197 @@
+"""Free energies of weighted frames along any descriptors, with errors from blocks of time.
+
+Frames near in time are alike, so errors come from whole blocks: each resample draws blocks
+with replacement and keeps the weights of their frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+from symplectic_cv.errors import OptionError
+
+BLOCKS = 20
+RESAMPLES = 200
+BINS = 36
+"""Per descriptor; 10 degrees of a torsion."""
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A free energy on bins.
+
+    Attributes:
+        names: of the descriptors.
+        axes: centres of the bins along each, (B,).
+        free_energy: kJ/mol, least value 0, infinite where no frame fell; one axis per descriptor.
+        error: standard error in kJ/mol of −kT ln p, NaN where too few blocks hold a frame.
+        frames: in each bin, unweighted.
+    """
+
+    names: list[str]
+    axes: list[np.ndarray]
+    free_energy: np.ndarray
+    error: np.ndarray
+    frames: np.ndarray
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A free-energy difference with its standard error and half its 95 % interval, kJ/mol."""
+
+    value: float
+    error: float
+    interval: float
+
+
+def block_of_frames(lengths: Sequence[int], blocks: int = BLOCKS) -> np.ndarray:
+    """The block each frame belongs to, (F,); runs share the blocks by their lengths.
+
+    Args:
+        lengths: frames of each continuous run.
+        blocks: in all, at least; every run has one of its own.
+
+    Example:
+        >>> block_of_frames([4, 2], blocks=3)
+        array([0, 0, 1, 1, 2, 2])
+    """
+    total, first, labels = sum(lengths), 0, []
+    for length in lengths:
+        here = min(length, max(1, round(blocks * length / total)))
+        labels.append(first + np.arange(length) * here // length)
+        first += here
+    return np.concatenate(labels).astype(np.int64)
+
+
+def surface(
+    values: np.ndarray,
+    weights: np.ndarray,
+    ranges: Sequence[tuple[float, float]],
+    names: Sequence[str],
+    kt: float,
+    blocks: np.ndarray,
+    bins: int = BINS,
+    seed: int = 0,
+) -> Surface:
+    """The free energy −kT ln p on even bins of one or two descriptors.
+
+    Args:
+        values: (F, D).
+        weights: (F,), not negative.
+        ranges: low and high end along each descriptor; frames outside are left out.
+        names: of the descriptors.
+        kt: kT in kJ/mol.
+        blocks: of each frame, from `block_of_frames`.
+        bins: along each descriptor.
+        seed: of the resamples.
+
+    Raises:
+        OptionError: weights that do not fit the frames, or no frame in the ranges.
+
+    Example:
+        >>> values, blocks = np.array([[0.2], [0.3], [0.7], [0.8]]), np.array([0, 1, 0, 1])
+        >>> found = surface(values, np.array([2., 2, 1, 1]), [(0, 1)], ["x"], 1.0, blocks, bins=2)
+        >>> found.free_energy.round(3), found.error.round(3)
+        (array([0.   , 0.693]), array([0., 0.]))
+    """
+    check_frames(values, weights, blocks)
+    edges = [np.linspace(low, high, bins + 1) for low, high in ranges]
+    places = np.zeros(len(values), dtype=np.int64)
+    inside = np.ones(len(values), dtype=bool)
+    for column, edge in zip(values.T, edges, strict=True):
+        place = np.minimum(np.searchsorted(edge, column, side="right") - 1, bins - 1)
+        inside &= (column >= edge[0]) & (column <= edge[-1])
+        places = places * bins + place
+    size = bins ** len(edges)
+    n_blocks = int(blocks.max()) + 1
+    cells = blocks[inside] * size + places[inside]
+    per_block = np.bincount(cells, weights[inside], n_blocks * size).reshape(n_blocks, size)
+    if not per_block.sum() > 0.0:
+        raise OptionError(f"no frame with a weight lies in the range of {', '.join(names)}")
+    frames = np.bincount(places[inside], minlength=size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total = per_block.sum(0)
+        free_energy = -kt * np.log(total / total.sum())
+        drawn = _resamples(n_blocks, seed) @ per_block
+        logarithms = np.log(drawn / drawn.sum(1, keepdims=True))
+    error = kt * _spread(logarithms)
+    shape = (bins,) * len(edges)
+    return Surface(
+        names=list(names),
+        axes=[0.5 * (edge[1:] + edge[:-1]) for edge in edges],
+        free_energy=(free_energy - free_energy.min()).reshape(shape),
+        error=error.reshape(shape),
+        frames=frames.reshape(shape),
+    )
+
+
+def difference(
+    inside: np.ndarray,
+    reference: np.ndarray,
+    weights: np.ndarray,
+    kt: float,
+    blocks: np.ndarray,
+    seed: int = 0,
+) -> Difference:
+    """G(inside) − G(reference) = −kT ln of the ratio of their populations, in kJ/mol.
+
+    Args:
+        inside, reference: masks of the frames in the two regions, (F,).
+        weights: (F,).
+        kt: kT in kJ/mol.
+        blocks: of each frame.
+        seed: of the resamples.
+
+    Returns:
+        Infinite, with an infinite error, where a region holds no weight.
+
+    Example:
+        >>> inside = np.array([True, False, True, False])
+        >>> w, blocks = np.array([1.0, 2.0, 1.0, 2.0]), np.array([0, 0, 1, 1])
+        >>> round(difference(inside, ~inside, w, 1.0, blocks).value, 4)
+        0.6931
+    """
+    check_frames(inside, weights, blocks)
+    n_blocks = int(blocks.max()) + 1
+    a = np.bincount(blocks[inside], weights[inside], n_blocks)
+    b = np.bincount(blocks[reference], weights[reference], n_blocks)
+    counts = _resamples(n_blocks, seed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = float(-kt * np.log(a.sum() / b.sum()))
+        error = float((-kt * np.log((counts @ a) / (counts @ b))).std(ddof=1))
+    if not np.isfinite(value) or not np.isfinite(error):
+        return Difference(value, np.inf, np.inf)
+    return Difference(value, error, float(student.ppf(0.975, n_blocks - 1)) * error)
+
+
+def check_frames(values: np.ndarray, weights: np.ndarray, blocks: np.ndarray) -> None:
+    """Raises OptionError where values, weights and blocks are not those of the same frames."""
+    if not len(values) == len(weights) == len(blocks):
+        raise OptionError(
+            f"{len(weights)} weights and {len(blocks)} block numbers do not match "
+            f"{len(values)} frames"
+        )
+    if len(blocks) == 0 or int(blocks.max()) < 1:
+        raise OptionError("errors need at least two blocks of frames: the runs are too short")
+    if not np.isfinite(weights).all() or (weights < 0.0).any():
+        raise OptionError("a weight is negative, infinite or NaN")
+
+
+def _spread(logarithms: np.ndarray) -> np.ndarray:
+    """Standard deviation of each column over the resamples that hold it, NaN if half do not."""
+    held = np.isfinite(logarithms)
+    spread = np.full(logarithms.shape[1], np.nan)
+    enough = held.sum(0) > len(logarithms) // 2
+    columns = np.where(held, logarithms, np.nan)[:, enough]
+    spread[enough] = np.nanstd(columns, axis=0, ddof=1)
+    return spread
+
+
+def _resamples(n_blocks: int, seed: int) -> np.ndarray:
+    """How often each resample holds each block, (R, n_blocks)."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), RESAMPLES).astype(float)

@@ -1,0 +1,234 @@
+"""The free energy of a biased run in its own modes, its error, and whether it has converged.
+
+Two estimates: from the bias itself, F = −γ/(γ−1) V, and from the frames by their weights, which
+comes with an error from blocks of time. Where they disagree, the run is too short.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from symplectic_cv.bias.basins import BARRIER, find_basins
+from symplectic_cv.bias.grid import BiasGrid
+from symplectic_cv.bias.run import OPES, SURFACE, BiasedRun, BiasRecord, Colvar
+from symplectic_cv.storage import write_atomically
+
+CONVERGENCE = "convergence.csv"
+CONVERGENCE_HEADER = [
+    "time_ps",
+    "from_bias_kj_per_mol",
+    "from_weights_kj_per_mol",
+    "error_kj_per_mol",
+]
+TRANSIENT = 0.2
+"""Part of the frames at the start that the weighted estimate leaves out: the bias is young then."""
+BLOCKS = 10
+RESAMPLES = 100
+TIMES = 40
+"""Points of the convergence curve."""
+KNOWN = 0.01
+"""Where the bias is below this part of its maximum nothing is known."""
+NEAR = 0.1
+"""Of what one frame leaves at its own place: where all frames together leave less, none is near."""
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """ΔF = F(second basin) − F(deepest basin) over time, all (T,), in kJ/mol.
+
+    Attributes:
+        time_ps: in ps.
+        from_bias: by the bias at the time; NaN for OPES.
+        from_weights: by the weights of the frames until then; NaN while a basin is unseen.
+        error: standard error of `from_weights`, from blocks.
+    """
+
+    time_ps: np.ndarray
+    from_bias: np.ndarray
+    from_weights: np.ndarray
+    error: np.ndarray
+
+
+def weighted_surface(
+    colvar: Colvar, record: BiasRecord, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Free energy on the grid from weighted frames, and its standard error, in kJ/mol.
+
+    Every frame counts as a Gaussian of half the hills' width. The error is that of −kT ln p, from
+    resampled blocks of time of each walker.
+
+    Returns:
+        F with least value 0, infinite where no frame came near; the error is infinite there too.
+    """
+    settled, blocks = settled_blocks(colvar)
+    grid = record.grid
+    places = grid_places(grid, settled.modes)
+    flat = np.ravel_multi_index(places, grid.shape)
+    n_blocks = int(blocks.max()) + 1
+    size = int(np.prod(grid.shape))
+    steps = [axis[1] - axis[0] for axis in grid.axes]
+    blur = [0.5 * width / step for width, step in zip(record.widths, steps, strict=True)]
+    density = np.empty((n_blocks, size))
+    for block in range(n_blocks):
+        mine = blocks == block
+        counted = np.bincount(flat[mine], settled.weight[mine], size).reshape(grid.shape)
+        density[block] = gaussian_filter(counted, blur, mode="constant").ravel()
+    total = density.sum(0)
+    frames = np.bincount(flat, minlength=size).astype(np.float64).reshape(grid.shape)
+    alone = 1.0 / np.prod(np.sqrt(2.0 * np.pi) * np.maximum(blur, 0.4))
+    seen = (gaussian_filter(frames, blur, mode="constant").ravel() > NEAR * alone) & (total > 0)
+    with np.errstate(divide="ignore"):
+        surface = np.where(seen, -record.kt * np.log(total / total.sum()), np.inf)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), RESAMPLES) @ density[:, seen]
+    error = np.full(size, np.inf)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        logarithm = np.log(drawn / drawn.sum(1, keepdims=True))
+        error[seen] = record.kt * logarithm.std(0, ddof=1)
+    error[~np.isfinite(error)] = np.inf
+    return (surface - surface.min()).reshape(grid.shape), error.reshape(grid.shape)
+
+
+def settled_blocks(colvar: Colvar, transient: float = TRANSIENT) -> tuple[Colvar, np.ndarray]:
+    """Frames behind the transient of each walker, and the block of time of each frame."""
+    keep = np.zeros(len(colvar), dtype=bool)
+    blocks = np.zeros(len(colvar), dtype=np.int64)
+    walkers = np.unique(colvar.walker)
+    per_walker = max(2, -(-BLOCKS // len(walkers)))
+    for place, walker in enumerate(walkers):
+        rows = np.flatnonzero(colvar.walker == walker)
+        rows = rows[int(transient * len(rows)) :]
+        keep[rows] = True
+        blocks[rows] = place * per_walker + np.arange(len(rows)) * per_walker // len(rows)
+    used, renumbered = np.unique(blocks[keep], return_inverse=True)
+    assert len(used) > 0
+    return colvar[keep], renumbered
+
+
+def grid_places(grid: BiasGrid, modes: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Indices of the grid points nearest to modes (F, n)."""
+    return tuple(
+        np.clip(np.rint((column - axis[0]) / (axis[1] - axis[0])), 0, len(axis) - 1).astype(int)
+        for column, axis in zip(np.asarray(modes).T, grid.axes, strict=True)
+    )
+
+
+def from_bias(bias: np.ndarray, bias_factor: float) -> np.ndarray:
+    """F = −γ/(γ−1) V in kJ/mol, infinite where there is next to no bias, least value 0."""
+    surface = -bias_factor / (bias_factor - 1.0) * bias
+    known = bias > KNOWN * bias.max()
+    return np.where(known, surface - surface.min(), np.inf)
+
+
+def convergence(run: BiasedRun, surface: np.ndarray, seed: int = 0) -> Convergence | None:
+    """How the difference of the two deepest basins of the surface has settled.
+
+    Args:
+        surface: free energy on the run's grid, kJ/mol.
+
+    Returns:
+        None where the surface has but one basin.
+    """
+    record, colvar = run.record, run.colvar
+    kt = record.kt
+    basins = find_basins(surface, BARRIER * kt)
+    if basins.max() < 1:
+        return None
+    of_frame = basins[grid_places(record.grid, colvar.modes)]
+    times = np.linspace(0.0, colvar.time_ps.max(), TIMES + 1)[1:]
+    columns = np.full((3, TIMES), np.nan)
+    bias, taken = np.zeros(record.grid.shape), 0
+    rng = np.random.default_rng(seed)
+    for k, time in enumerate(times):
+        if run.hills is not None:
+            until = int(np.searchsorted(run.hills.time_ps, time, side="right"))
+            bias = bias + run.hills[taken:until].on_grid(record.grid)
+            taken = until
+            scaled = record.bias_factor / (record.bias_factor - 1.0) * bias / kt
+            # of both basins alike; without it the exponential overflows
+            population = np.exp(scaled - scaled.max())
+            columns[0, k] = _difference(
+                population[basins == 0].sum(), population[basins == 1].sum(), kt
+            )
+        rows = np.flatnonzero(colvar.time_ps <= time)
+        if len(rows) < 2 * BLOCKS:
+            continue
+        settled, blocks = settled_blocks(colvar[rows])
+        n_blocks = int(blocks.max()) + 1
+        here = of_frame[rows][_kept(colvar[rows])]
+        sums = [np.bincount(blocks[here == b], settled.weight[here == b], n_blocks) for b in (0, 1)]
+        columns[1, k] = _difference(sums[0].sum(), sums[1].sum(), kt)
+        drawn = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), RESAMPLES)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            spread = -kt * np.log((drawn @ sums[1]) / (drawn @ sums[0]))
+        spread = spread[np.isfinite(spread)]
+        if len(spread) > RESAMPLES // 2:
+            columns[2, k] = spread.std(ddof=1)
+    return Convergence(times, *columns)
+
+
+def _kept(colvar: Colvar) -> np.ndarray:
+    """Mask of the frames that `settled_blocks` keeps."""
+    keep = np.zeros(len(colvar), dtype=bool)
+    for walker in np.unique(colvar.walker):
+        rows = np.flatnonzero(colvar.walker == walker)
+        keep[rows[int(TRANSIENT * len(rows)) :]] = True
+    return keep
+
+
+def _difference(first: float, second: float, kt: float) -> float:
+    return float(-kt * np.log(second / first)) if first > 0 and second > 0 else float("nan")
+
+
+def summarise(folder: Path, bias: np.ndarray) -> Convergence | None:
+    """Writes `free_energy.npz` and `convergence.csv` of a run from its tables.
+
+    `free_energy.npz` holds one axis per mode under its name, and on that grid in kJ/mol
+    `free_energy` (metadynamics: from the bias; OPES: from the weights), `reweighted` (from the
+    weights) with its standard `error`, and the last `bias`.
+
+    Args:
+        folder: of the run.
+        bias: the last bias on the grid, kJ/mol.
+
+    Returns:
+        What `convergence` returns.
+    """
+    run = BiasedRun.read(folder)
+    record = run.record
+    reweighted, error = weighted_surface(run.colvar, record)
+    if record.method == OPES:
+        surface = known = reweighted
+    else:
+        surface = -record.bias_factor / (record.bias_factor - 1.0) * bias
+        surface = surface - surface.min()
+        known = from_bias(bias, record.bias_factor)
+    axes: dict[str, Any] = dict(zip(record.modes, record.grid.axes, strict=True))
+    content = io.BytesIO()
+    np.savez(
+        content,
+        free_energy=surface,
+        reweighted=reweighted,
+        error=error,
+        bias=bias,
+        modes=np.array(record.modes),
+        method=record.method,
+        temperature_k=record.temperature,
+        bias_factor=record.bias_factor,
+        **axes,
+    )
+    curve = convergence(run, known)
+    lines = [",".join(CONVERGENCE_HEADER)]
+    if curve is not None:
+        table = np.stack([curve.time_ps, curve.from_bias, curve.from_weights, curve.error], -1)
+        lines += [",".join(f"{number:.6g}" for number in row) for row in table]
+    write_atomically(folder / CONVERGENCE, ("\n".join(lines) + "\n").encode())
+    # last: a folder with a free energy has all the rest
+    write_atomically(folder / SURFACE, content.getvalue())
+    return curve

@@ -1,0 +1,245 @@
+"""The files of a biased run: read, checked against one another, and evaluated.
+
+A run's folder holds `bias.json` (method, modes, grid, temperature), `colvar.csv` with one row
+per frame of `trajectory.xtc` (time_ps, the modes, bias_kj_per_mol, c_kj_per_mol, weight), and
+for metadynamics `hills.csv`. The weight of a frame in unbiased averages is
+exp((bias − c)/kT) with the bias that the frame has felt.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.interpolate import RegularGridInterpolator
+
+from symplectic_cv.bias.grid import BiasGrid
+from symplectic_cv.bias.hills import HILLS, Hills, read_hills
+from symplectic_cv.errors import OutputError
+from symplectic_cv.storage import write_atomically
+from symplectic_cv.units import thermal_energy
+
+RECORD, COLVAR, SURFACE = "bias.json", "colvar.csv", "free_energy.npz"
+METADYNAMICS, OPES = "metadynamics", "opes"
+WEIGHT_TOLERANCE = 1e-4
+"""Relative, of a weight to the one of bias and c beside it; all are written to 8 digits."""
+
+
+@dataclass(frozen=True)
+class BiasRecord:
+    """`bias.json`: what is needed to evaluate a run's bias, fixed when the run begins.
+
+    Attributes:
+        method: `metadynamics` or `opes`.
+        modes: column of each biased mode, such as `mode_0`.
+        grid: of the bias.
+        widths: of the hills along each mode (OPES: of the first kernels).
+        wall: force constant of the walls at the ends of the grid, kJ/mol.
+        bias_factor: γ.
+        temperature: K.
+        pace_ps: time between hills, and between frames.
+        settings: of the method, for the record.
+    """
+
+    method: str
+    modes: list[str]
+    grid: BiasGrid
+    widths: list[float]
+    wall: float
+    bias_factor: float
+    temperature: float
+    pace_ps: float
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kt(self) -> float:
+        return thermal_energy(self.temperature)
+
+    def write(self, folder: Path) -> None:
+        content = {
+            "method": self.method,
+            "modes": self.modes,
+            **self.grid.to_json(),
+            "width": self.widths,
+            "wall_kj_per_mol": self.wall,
+            "bias_factor": self.bias_factor,
+            "temperature_k": self.temperature,
+            "pace_ps": self.pace_ps,
+            "settings": self.settings,
+        }
+        write_atomically(folder / RECORD, (json.dumps(content, indent=1) + "\n").encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> BiasRecord:
+        """Raises OutputError where bias.json is missing or damaged."""
+        path = folder / RECORD
+        try:
+            content = json.loads(path.read_text())
+            return cls(
+                method=str(content["method"]),
+                modes=[str(name) for name in content["modes"]],
+                grid=BiasGrid.from_json(content),
+                widths=[float(width) for width in content["width"]],
+                wall=float(content["wall_kj_per_mol"]),
+                bias_factor=float(content["bias_factor"]),
+                temperature=float(content["temperature_k"]),
+                pace_ps=float(content["pace_ps"]),
+                settings=dict(content["settings"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise OutputError(
+                f"{path}: missing or damaged ({type(error).__name__}: {error}): is this the folder "
+                "of a biased run?"
+            ) from error
+
+    def walls_at(self, modes: np.ndarray) -> np.ndarray:
+        """Energy of the walls at modes (F, n), (F,) in kJ/mol."""
+        beyond = np.asarray(modes, dtype=np.float64) - self.grid.clamp(modes)
+        return 0.5 * self.wall * (beyond**2).sum(-1)
+
+
+@dataclass(frozen=True)
+class Colvar:
+    """`colvar.csv`, one row per frame of the trajectory beside it.
+
+    Attributes:
+        time_ps: (F,) in ps.
+        modes: (F, n).
+        bias: energy of bias and walls that the frame has felt, (F,) in kJ/mol.
+        offset: c(t), (F,) in kJ/mol.
+        weight: exp((bias − c)/kT), (F,).
+        walker: number of the walker, (F,); all 1 where there was one.
+    """
+
+    time_ps: np.ndarray
+    modes: np.ndarray
+    bias: np.ndarray
+    offset: np.ndarray
+    weight: np.ndarray
+    walker: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.time_ps)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> Colvar:
+        return Colvar(
+            *(
+                getattr(self, name)[rows]
+                for name in ("time_ps", "modes", "bias", "offset", "weight", "walker")
+            )
+        )
+
+
+def colvar_header(names: list[str]) -> list[str]:
+    """Columns of colvar.csv for modes of these names."""
+    return ["time_ps", *names, "bias_kj_per_mol", "c_kj_per_mol", "weight"]
+
+
+def read_colvar(path: Path, kt: float | None = None) -> Colvar:
+    """Reads colvar.csv.
+
+    Args:
+        kt: kT in kJ/mol, to check that each weight is the one of its frame.
+
+    Raises:
+        OutputError: missing, cut, not finite, or with weights of other frames.
+    """
+    try:
+        text = path.read_text()
+        if not text.endswith("\n"):
+            raise ValueError("its last row is cut")
+        header, *rows = csv.reader(text.splitlines())
+        walkers = header[-1:] == ["walker"]
+        columns = header[:-1] if walkers else header
+        n = len(columns) - 4
+        if n < 1 or columns != colvar_header(columns[1 : 1 + n]):
+            raise ValueError("not the columns of a biased run")
+        table = np.array([[float(cell) for cell in row] for row in rows])
+        if table.size == 0:
+            raise ValueError("it has no rows")
+        if table.ndim != 2 or table.shape[1] != len(header):
+            raise ValueError("rows of another length than the header")
+        if not np.isfinite(table).all():
+            raise ValueError(f"row {int((~np.isfinite(table)).any(1).argmax()) + 2} is not finite")
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path}: not readable as a table of frames ({error})") from error
+    bias, offset, weight = table[:, 1 + n : 4 + n].T
+    if kt is not None:
+        wrong = ~np.isclose(weight, np.exp((bias - offset) / kt), rtol=WEIGHT_TOLERANCE, atol=0)
+        if wrong.any():
+            raise OutputError(
+                f"{path}: the weight in row {int(wrong.argmax()) + 2} is not exp((bias - c)/kT) of "
+                "its own frame: the table was altered, or written at another temperature"
+            )
+    walker = table[:, -1].astype(int) if walkers else np.ones(len(table), dtype=int)
+    return Colvar(table[:, 0], table[:, 1 : 1 + n], bias, offset, weight, walker)
+
+
+@dataclass(frozen=True)
+class BiasedRun:
+    """A finished or unfinished biased run, or the common folder of several walkers.
+
+    Attributes:
+        folder: where it lies.
+        record: method and grid.
+        colvar: one row per frame.
+        hills: of metadynamics; None for OPES.
+    """
+
+    folder: Path
+    record: BiasRecord
+    colvar: Colvar
+    hills: Hills | None
+
+    @classmethod
+    def read(cls, folder: str | Path) -> BiasedRun:
+        """Reads the tables of a run.
+
+        Raises:
+            OutputError: a table is missing or damaged, or the tables belong to different runs.
+        """
+        folder = Path(folder)
+        record = BiasRecord.read(folder)
+        colvar = read_colvar(folder / COLVAR, record.kt)
+        if colvar.modes.shape[1] != len(record.modes):
+            raise OutputError(f"{folder / COLVAR}: has other modes than {RECORD} beside it")
+        hills = None
+        if record.method == METADYNAMICS:
+            hills = read_hills(folder / HILLS)
+            if hills.n_modes != len(record.modes):
+                raise OutputError(f"{folder / HILLS}: has other modes than {RECORD} beside it")
+        return cls(folder, record, colvar, hills)
+
+    def require_frames(self, n_frames: int) -> None:
+        """Raises OutputError unless the trajectory has as many frames as there are weights."""
+        if n_frames != len(self.colvar):
+            raise OutputError(
+                f"{self.folder / COLVAR}: has weights of {len(self.colvar)} frames, the trajectory "
+                f"has {n_frames} frames: they belong to different runs, or the run was killed; "
+                "resume it with --resume"
+            )
+
+    def bias_at(self, modes: np.ndarray) -> np.ndarray:
+        """The last bias, walls included, at any modes (F, n), (F,) in kJ/mol.
+
+        That of metadynamics is the sum of the hills, that of OPES a cubic spline through the
+        grid of free_energy.npz; beyond the grid both are flat, and the walls rise.
+
+        Raises:
+            OutputError: the grid of an OPES run is missing.
+        """
+        inside = self.record.grid.clamp(np.asarray(modes, dtype=np.float64))
+        if self.hills is not None:
+            bias = self.hills.at(inside)
+        else:
+            try:
+                with np.load(self.folder / SURFACE, allow_pickle=False) as archive:
+                    table = archive["bias"]
+            except (OSError, ValueError, KeyError) as error:
+                raise OutputError(f"{self.folder / SURFACE}: holds no bias ({error})") from error
+            bias = RegularGridInterpolator(self.record.grid.axes, table, method="cubic")(inside)
+        return bias + self.record.walls_at(modes)

@@ -1,0 +1,495 @@
+"""`symplectic-cv adapt`: rounds of training, biasing, and training again."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Optional
+
+import numpy as np
+import torch
+import typer
+
+from openmm_plugin import simulation
+from openmm_plugin.bias_options import check_count
+from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
+from symplectic_cv import adaptation
+from symplectic_cv.adaptation import Progress
+from symplectic_cv.analysis.adaptation_report import RoundModel, write_report, write_rounds
+from symplectic_cv.analysis.descriptors import Column, compute_columns
+from symplectic_cv.analysis.latent import latent_frames
+from symplectic_cv.analysis.reweighting import (
+    Reweighted,
+    free_energies,
+    planes_of,
+    write_reweighted,
+)
+from symplectic_cv.bias.combine import Combined, Weighting, combine
+from symplectic_cv.bias.run import BiasedRun
+from symplectic_cv.cli import options as o
+from symplectic_cv.cli.console import console, note, progress_bar
+from symplectic_cv.cli.metadynamics import Backend, metadynamics
+from symplectic_cv.cli.train import train
+from symplectic_cv.data.trajectories import TrajectoryData, load_topology, read_trajectories
+from symplectic_cv.errors import OptionError, OutputError
+from symplectic_cv.molecule import select_atoms
+from symplectic_cv.output import require_free, start_run
+from symplectic_cv.states import States
+from symplectic_cv.storage import CONFIG, load_model, read_config, write_atomically
+from symplectic_cv.training.likelihood import TrainingOptions
+from symplectic_cv.units import thermal_energy
+
+TRAINING = TrainingOptions()
+AUTO = "auto"
+SUMMARY, REPORT = "summary.json", "report.html"
+START_STRIDE_PS = 0.2
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Where the files of a loop lie.
+
+    Attributes:
+        folder: of the whole loop.
+        start: trajectories that it begins with.
+        top: topology of all trajectories.
+    """
+
+    folder: Path
+    start: list[str]
+    top: Path
+
+    def round(self, number: int) -> Path:
+        return self.folder / f"round-{number}"
+
+    def bias(self, number: int) -> Path:
+        return self.round(number) / "metadynamics"
+
+    def trajectories(self, rounds: int) -> list[str | Path]:
+        """What is known after so many rounds."""
+        return [*self.start, *(self.bias(k) / "trajectory.xtc" for k in range(1, rounds + 1))]
+
+
+def adapt(
+    trajectories: Annotated[
+        Optional[list[str]],
+        typer.Argument(
+            metavar="[TRAJ...]",
+            help="Where to begin: trajectories of all atoms of the system (default: a short "
+            "unbiased run is made).",
+        ),
+    ] = None,
+    system: Annotated[
+        Optional[Path], typer.Option("--system", help="system.xml of the molecule.")
+    ] = None,
+    output: o.Output = Path("adapt"),
+    top: Annotated[
+        Optional[Path],
+        typer.Option(
+            "--top", help="PDB of the system's atoms (default: topology.pdb beside the system)."
+        ),
+    ] = None,
+    atoms: o.Atoms = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds at most.")] = 3,
+    time_ns: Annotated[float, typer.Option(help="Biased dynamics of each round, ns.")] = 5.0,
+    final_ns: Annotated[
+        float,
+        typer.Option(min=0.0, help="Added to the run of the best round at the end, ns."),
+    ] = 0.0,
+    start_ns: Annotated[
+        float, typer.Option(help="Unbiased run where no trajectory is given, ns.")
+    ] = 1.0,
+    modes: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="auto|K [K...]",
+            help="Modes to bias (default: 0 1); auto: those below the widest gap in frequency, two "
+            "or three.",
+        ),
+    ] = None,
+    temper: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Power of the exact weights in training; 0: the flattened distribution.",
+        ),
+    ] = 0.0,
+    growth: Annotated[
+        float,
+        typer.Option(help="Stop when crossings per ns grow by less than this part."),
+    ] = adaptation.LEAST_GROWTH,
+    steps: Annotated[int, typer.Option(help="Optimizer steps of each training.")] = TRAINING.steps,
+    batch: Annotated[int, typer.Option(help="Frames per step.")] = TRAINING.batch,
+    layers: Annotated[int, typer.Option(help="Coupling layers.")] = TRAINING.layers,
+    hidden: Annotated[int, typer.Option(help="Width of the hidden layers.")] = TRAINING.hidden,
+    bias_factor: Annotated[float, typer.Option(help="Bias factor γ.")] = 10.0,
+    height: Annotated[float, typer.Option(help="Height of the first hill, kJ/mol.")] = 1.0,
+    width: Annotated[
+        list[str],
+        typer.Option(metavar="auto|W [W...]", help="Width of a hill, as for metadynamics."),
+    ] = [AUTO],  # noqa: B006 - Typer reads the default
+    pace: Annotated[float, typer.Option(help="Time between hills, and between frames, ps.")] = 1.0,
+    grid: Annotated[
+        tuple[float, float],
+        typer.Option("--range", metavar="LOW HIGH", help="Range of the grid; walls at its ends."),
+    ] = (-6.0, 6.0),
+    timestep_fs: Annotated[float, typer.Option(help="Time step, fs.")] = 2.0,
+    backend: Annotated[
+        Backend, typer.Option(help="How OpenMM evaluates the modes.")
+    ] = Backend.AUTO,
+    platform: Annotated[
+        Optional[str], typer.Option(help="OpenMM platform (default: the fastest for this size).")
+    ] = None,
+    temperature: o.Temperature = 300.0,
+    seed: o.Seed = 0,
+    device: o.DeviceOption = o.Device.AUTO,
+    threads: o.Threads = 1,
+    resume: o.Resume = False,
+) -> None:
+    """Rounds of training, biasing the slowest modes, and training again.
+
+    A model of one basin cannot know another: each round learns from all that was seen so far,
+    biased frames as they are. Stops when the crossings between the metastable states of the modes
+    no longer grow; then combines all rounds into free energies by exact weights. Writes round-1,
+    round-2, … each with model/ and metadynamics/, rounds.csv, free_energy/ and report.html.
+
+    Example: symplectic-cv adapt md/trajectory.xtc --system md/system.xml --rounds 3 --time-ns 5
+    """
+    torch.set_num_threads(threads)
+    kt = thermal_energy(temperature)
+    if system is None:
+        raise OptionError("name the molecule with --system system.xml")
+    chosen = _modes(modes)
+    for name, value in (("--time-ns", time_ns), ("--start-ns", start_ns)):
+        if not 0.0 < value < float("inf"):
+            raise OptionError(f"{name} must be positive; got {value}")
+    if not resume:
+        require_free(output)
+    molecule = load_system(system, top)  # what is wrong with it is told before anything is made
+    top = top or system.with_name("topology.pdb")
+    dimension = 3 * select_atoms(load_topology(top), atoms).n_atoms - 6
+    for mode in chosen or []:
+        if not 0 <= mode < dimension:
+            raise OptionError(f"--modes {mode}: there are {dimension} modes, numbered from 0")
+    check_count(chosen or [0])
+    given = list(trajectories or [])
+    if given:
+        read_trajectories(given, top, atoms)
+    training = TrainingOptions(
+        steps=steps, batch=batch, layers=layers, hidden=hidden, seed=seed, device=device.value
+    )
+    settings = {
+        "command": "adapt",
+        "trajectories": given,
+        "system_sha256": hashlib.sha256(system.read_bytes()).hexdigest(),
+        "atoms": atoms,
+        "time_ns": time_ns,
+        "start_ns": start_ns,
+        "modes": chosen,
+        "temper": temper,
+        "steps": steps,
+        "batch": batch,
+        "layers": layers,
+        "hidden": hidden,
+        "bias_factor": bias_factor,
+        "height": height,
+        "width": width,
+        "pace_ps": pace,
+        "range": list(grid),
+        "timestep_fs": timestep_fs,
+        "temperature_k": temperature,
+        "seed": seed,
+    }
+    start_run(output, settings, resume)
+    if (output / REPORT).is_file():
+        (output / REPORT).unlink()  # it comes last; more rounds may follow
+    loop = Loop(output, given, top)
+    if not given:
+        loop = Loop(output, [str(output / "start" / "trajectory.xtc")], top)
+        _simulate_start(loop, molecule, start_ns, timestep_fs, temperature, seed, platform)
+
+    def bias_round(number: int, biased: list[int], until_ns: float) -> None:
+        bias = loop.bias(number)
+        metadynamics(
+            loop.round(number) / "model",
+            system,
+            bias,
+            top=top,
+            modes=biased,
+            time_ns=until_ns,
+            bias_factor=bias_factor,
+            height=height,
+            width=width,
+            pace=pace,
+            grid=grid,
+            timestep_fs=timestep_fs,
+            backend=backend,
+            platform=platform,
+            temperature=temperature,
+            seed=seed + number - 1,
+            resume=bias.exists(),
+        )
+
+    models: list[RoundModel] = []
+    progress: list[Progress] = []
+    reason = f"The loop ended after {rounds} rounds (--rounds)."
+    for number in range(1, rounds + 1):
+        folder = loop.round(number)
+        before = _read_summary(folder)
+        if before is not None:
+            model, progress = before
+            models.append(model)
+        else:
+            console.rule(f"round {number}", align="left")
+            _train_round(loop, number, atoms, temperature, temper, training, device, threads)
+            biased = _biased_modes(folder / "model", chosen)
+            bias_round(number, biased, time_ns)
+            models.append(_round_model(folder / "model", biased))
+            known = _Known.read(loop, models, atoms)
+            states, progress = known.judge(kt)
+            _write_summary(folder, models[-1], progress)
+            _tell(progress, states)
+        write_rounds(output, progress, models)
+        if not adaptation.still_growing(progress, growth):
+            reason = (
+                f"The loop ended after round {number}: its crossings per ns did not exceed those "
+                f"of the best earlier round by {growth:.0%}, and it saw no new state."
+            )
+            break
+    note(reason)
+    best = adaptation.best_round(progress)
+    if final_ns > 0.0:
+        console.rule(f"{final_ns:g} ns more with the modes of round {best}", align="left")
+        bias_round(best, models[best - 1].modes, time_ns + final_ns)
+    known = _Known.read(loop, models, atoms)
+    states, progress = known.judge(kt)
+    write_rounds(output, progress, models)
+    result = known.free_energies(best, states, seed)
+    final = output / "free_energy"
+    shutil.rmtree(final, ignore_errors=True)
+    write_reweighted(final, result, Weighting.MBAR)
+    pictures = [(final / "profiles.png", "Along each descriptor; the band is two standard errors.")]
+    pictures += [(path, "Free energy in a plane.") for path in sorted(final.glob("plane_*.png"))]
+    write_report(output, progress, models, best, reason, states, result, pictures)
+    for name, found in result.differences.items():
+        note(
+            f"G({name}) − G(state 0) = {found.value:.2f} ± {found.error:.2f} kJ/mol (95 %: ± "
+            f"{found.interval:.2f})"
+        )
+    note(f"report: {output / REPORT}")
+
+
+@dataclass(frozen=True)
+class _Known:
+    """All frames after so many rounds, their modes, and their exact weights.
+
+    Attributes:
+        loop: where things lie.
+        runs: the biased runs, round after round.
+        data: frames of the start and of all rounds.
+        n_start: frames of the start, which come first.
+        models: of the rounds.
+        modes: the biased modes of every round on all frames, (F, n) each.
+        combined: weights of the biased frames.
+    """
+
+    loop: Loop
+    runs: list[BiasedRun]
+    data: TrajectoryData
+    n_start: int
+    models: list[RoundModel]
+    modes: list[np.ndarray]
+    combined: Combined
+
+    @classmethod
+    def read(cls, loop: Loop, models: list[RoundModel], atoms: str | None) -> _Known:
+        runs = [BiasedRun.read(loop.bias(k)) for k in range(1, len(models) + 1)]
+        with progress_bar("reading", None, "frames") as bar:
+            data = read_trajectories(
+                loop.trajectories(len(models)), loop.top, atoms, progress=bar.advance
+            )
+        n_start = sum(data.lengths[: len(loop.start)])
+        for run, length in zip(runs, data.lengths[len(loop.start) :], strict=True):
+            run.require_frames(length)
+        modes, first = [], n_start
+        for number, (model, run) in enumerate(zip(models, runs, strict=True), 1):
+            seen = latent_frames(load_model(loop.round(number) / "model"), data).modes
+            values = seen[:, model.modes].astype(np.float64)
+            # as the simulation had them, not as the rounded frames of the file give them back
+            values[first : first + len(run.colvar)] = run.colvar.modes
+            first += len(run.colvar)
+            modes.append(values)
+        combined = combine(runs, [values[n_start:] for values in modes])
+        return cls(loop, runs, data, n_start, models, modes, combined)
+
+    def judge(self, kt: float) -> tuple[States, list[Progress]]:
+        """States of the newest model, and the progress of every source between them."""
+        weights = np.zeros(self.data.n_frames)
+        weights[self.n_start + self.combined.kept] = self.combined.weights
+        n = len(self.loop.start)
+        lengths = [self.data.lengths[:n], *([length] for length in self.data.lengths[n:])]
+        start_ns = _time_of_start(self.loop)
+        times = [start_ns, *(1e-3 * float(run.colvar.time_ps[-1]) for run in self.runs)]
+        return adaptation.judge(self.modes[-1], weights, lengths, times, kt, first_round=0)
+
+    def free_energies(self, best: int, states: States, seed: int) -> Reweighted:
+        """Free energies in the modes of the best round, in torsions, and of the states."""
+        positions = self.data.positions[self.n_start :]
+        names = [f"mode_{mode}" for mode in self.models[best - 1].modes]
+        own = self.modes[best - 1][self.n_start :]
+        columns = [
+            Column(name, "", values, False) for name, values in zip(names, own.T, strict=True)
+        ]
+        planes = [(0, 1)] if len(columns) > 1 else []
+        torsions = compute_columns(positions, self.data.molecule)
+        shift = len(columns)
+        planes += [(i + shift, j + shift) for i, j in planes_of(torsions)]
+        of_frame = states.basin_of(self.modes[-1][self.n_start :])
+        masks = {f"state {k}": of_frame == k for k in range(states.count)}
+        return free_energies(
+            self.runs, self.combined, [*columns, *torsions], planes, masks, seed=seed
+        )
+
+
+def _modes(given: list[str] | None) -> list[int] | None:
+    """--modes as numbers; None for auto."""
+    if not given:
+        return [0, 1]
+    if given == [AUTO]:
+        return None
+    try:
+        return [int(text) for text in given]
+    except ValueError as error:
+        raise OptionError(f"--modes {' '.join(given)}: neither {AUTO} nor numbers") from error
+
+
+def _biased_modes(model: Path, chosen: list[int] | None) -> list[int]:
+    omega = np.array(read_config(model)["omega_rad_per_ps"])
+    return adaptation.modes_to_bias(omega) if chosen is None else chosen
+
+
+def _simulate_start(
+    loop: Loop,
+    molecule: MolecularSystem,
+    time_ns: float,
+    timestep_fs: float,
+    temperature: float,
+    seed: int,
+    platform: str | None,
+) -> None:
+    """A short unbiased run to begin with, or the rest of one."""
+    folder = loop.folder / "start"
+    done = folder / SUMMARY
+    if done.is_file():
+        return
+    folder.mkdir(exist_ok=True)
+    simulation.write_structure(molecule, folder)
+    console.rule(f"unbiased run of {time_ns:g} ns", align="left")
+    with progress_bar("simulating", round(time_ns * 1000), "ps") as bar:
+        frames = simulation.simulate(
+            molecule,
+            folder,
+            time_ns,
+            START_STRIDE_PS,
+            timestep_fs,
+            temperature,
+            seed,
+            choose_platform(platform, molecule.topology.getNumAtoms()),
+            progress=lambda step: bar.to(round(step * timestep_fs * 1e-3)),
+        )
+    record = {"time_ns": time_ns, "frames": frames}
+    write_atomically(done, (json.dumps(record) + "\n").encode())
+
+
+def _time_of_start(loop: Loop) -> float:
+    """Length in ns of the run that the loop made to begin with; NaN for files of the user."""
+    record = loop.folder / "start" / SUMMARY
+    return float(json.loads(record.read_text())["time_ns"]) if record.is_file() else float("nan")
+
+
+def _train_round(
+    loop: Loop,
+    number: int,
+    atoms: str | None,
+    temperature: float,
+    temper: float,
+    options: TrainingOptions,
+    device: o.Device,
+    threads: int,
+) -> None:
+    """Trains the model of a round on all that is known before it, unless it is there."""
+    folder = loop.round(number)
+    if (folder / "model" / CONFIG).is_file():
+        return
+    folder.mkdir(exist_ok=True)
+    sources = loop.trajectories(number - 1)
+    data = read_trajectories(sources, loop.top, atoms)
+    n = len(loop.start)
+    runs = [BiasedRun.read(loop.bias(k)) for k in range(1, number)]
+    weights = adaptation.training_weights(
+        [data.lengths[:n], *([length] for length in data.lengths[n:])],
+        [run.colvar.weight for run in runs],
+        temper,
+    )
+    buffer = io.BytesIO()
+    np.save(buffer, weights)
+    write_atomically(folder / "weights.npy", buffer.getvalue())
+    train(
+        [str(source) for source in sources],
+        folder / "model",
+        top=loop.top,
+        atoms=atoms,
+        temperature=temperature,
+        steps=options.steps,
+        batch=options.batch,
+        layers=options.layers,
+        hidden=options.hidden,
+        weights=folder / "weights.npy",
+        seed=options.seed + number - 1,
+        device=device,
+        threads=threads,
+        resume=(folder / "model").exists(),
+    )
+
+
+def _round_model(folder: Path, biased: list[int]) -> RoundModel:
+    config = read_config(folder)
+    return RoundModel(
+        validation_nll=float(config["training"]["validation_nll_nats"]),
+        omega=[float(omega) for omega in config["omega_rad_per_ps"]],
+        modes=list(biased),
+    )
+
+
+def _write_summary(folder: Path, model: RoundModel, progress: list[Progress]) -> None:
+    """The last file of a round: one that has it is complete."""
+    record = {"model": asdict(model), "progress": [row.to_json() for row in progress]}
+    write_atomically(folder / SUMMARY, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def _read_summary(folder: Path) -> tuple[RoundModel, list[Progress]] | None:
+    path = folder / SUMMARY
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text())
+        model = RoundModel(**record["model"])
+        return model, [Progress.from_json(row) for row in record["progress"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OutputError(
+            f"{path}: damaged ({error}); remove it to judge the round anew"
+        ) from error
+
+
+def _tell(progress: list[Progress], states: States) -> None:
+    """One line for each source of frames."""
+    note(f"{states.count} metastable states along the biased modes")
+    for row in progress:
+        name = f"round {row.round}" if row.round else "the start"
+        rate = "" if np.isnan(row.crossings_per_ns) else f" ({row.crossings_per_ns:.1f} per ns)"
+        note(f"{name}: {row.crossings} crossings{rate}, {row.states} states visited")

@@ -1,0 +1,110 @@
+"""`symplectic-cv reweight`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from symplectic_cv.analysis.reweighting import (
+    parse_regions,
+    read_runs,
+    write_reweighted,
+)
+from symplectic_cv.analysis.reweighting import (
+    reweight as run_reweighting,
+)
+from symplectic_cv.analysis.surfaces import BINS
+from symplectic_cv.bias.combine import Weighting
+from symplectic_cv.cli import options as o
+from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.errors import OptionError
+from symplectic_cv.output import require_free
+
+FEW_EFFECTIVE = 200
+"""Below so many effective frames a free energy is a guess."""
+
+
+def reweight(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders of biased runs, of the same molecule."),
+    ],
+    output: o.Output = Path("reweight"),
+    top: Annotated[
+        Optional[Path],
+        typer.Option("--top", help="Topology; by default the one beside the first trajectory."),
+    ] = None,
+    atoms: o.Atoms = None,
+    torsions: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="T [T...]",
+            help="Torsions: phi psi omega chi1 …, or NAME=i,j,k,l with atom numbers from 1 "
+            "(default: backbone phi and psi).",
+        ),
+    ] = None,
+    distances: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="D [D...]",
+            help="Distances: NAME=i,j with atom numbers from 1, or ALA2-CA:ALA2-O.",
+        ),
+    ] = None,
+    regions: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="R [R...]",
+            help="Regions to compare with the first, in degrees and nm: "
+            "C7eq=phi:-150:0 C7ax=phi:30:130,psi:-130:30.",
+        ),
+    ] = None,
+    method: Annotated[
+        Weighting, typer.Option(help="MBAR over all runs, or each frame by its bias and c(t).")
+    ] = Weighting.MBAR,
+    skip_ps: Annotated[
+        Optional[float],
+        typer.Option(help="Left out at the start of each run, ps (default: its transient)."),
+    ] = None,
+    bins: Annotated[int, typer.Option(min=2, max=720, help="Bins per descriptor.")] = BINS,
+    seed: o.Seed = 0,
+) -> None:
+    """Free energies of biased runs in torsions and distances, with errors.
+
+    Takes the bias out of every frame and combines several runs, of different modes too, by MBAR.
+    Errors come from blocks of time. Writes frames.csv (weights), free_energy.csv, free_energy.npz,
+    summary.json and figures.
+
+    Example: symplectic-cv reweight metadynamics --top md/topology.pdb --torsions phi psi
+    """
+    require_free(output)
+    wanted = parse_regions(regions or [])
+    with progress_bar("reading", None, "frames") as bar:
+        read, data = read_runs(runs, top, atoms, bar.advance)
+    starts = None
+    if skip_ps is not None:
+        starts = [int((run.colvar.time_ps <= skip_ps).sum()) for run in read]
+        for run, start in zip(read, starts, strict=True):
+            if start >= len(run.colvar):
+                raise OptionError(
+                    f"--skip-ps {skip_ps:g} leaves nothing of {run.folder}, which has "
+                    f"{run.colvar.time_ps[-1]:g} ps"
+                )
+    result = run_reweighting(
+        read, data, torsions, distances or [], wanted, method, starts, bins, seed=seed
+    )
+    write_reweighted(output, result, method)
+    for run, start in zip(read, result.combined.starts, strict=True):
+        time = run.colvar.time_ps
+        note(f"{run.folder}: the first {time[start] - time[0]:.0f} of {time[-1]:.0f} ps left out")
+    effective = result.combined.effective_frames
+    note(f"{len(result.combined.weights)} frames, {effective:.0f} effective")
+    if effective < FEW_EFFECTIVE:
+        warn(f"{effective:.0f} effective frames are few: run longer, or bias other modes")
+    for name, found in result.differences.items():
+        note(
+            f"G({name}) − G({wanted[0].name}) = {found.value:.2f} ± {found.error:.2f} kJ/mol "
+            f"(standard error; 95 %: ± {found.interval:.2f})"
+        )
+    note(f"free energies: {output / 'free_energy.csv'}, {output / 'profiles.png'}")

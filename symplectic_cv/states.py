@@ -1,0 +1,173 @@
+"""Metastable states along a few collective variables, and how often a run crosses between them.
+
+States are basins of the free energy that stand apart by a barrier of several kT: they need no
+torsions, only the modes themselves. A basin's core is its lower part; a frame belongs to the
+core that was visited last, so that a frame which trembles on a barrier counts no crossing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from symplectic_cv.bias.basins import find_basins
+from symplectic_cv.errors import OptionError
+
+PERSISTENCE = 3.0
+"""Barrier out of a state, kT: under it two basins are one."""
+BANDWIDTH = 0.15
+"""Smoothing of the density, in units of a mode (its standard deviation in the training data)."""
+SPACING = 0.1
+SPACING_3D = 0.2
+FEWEST_FRAMES = 20
+SMALLEST_SHARE = 0.002
+"""A state holds at least so many frames, and so large a part of them: a handful of frames beyond
+everything else is an outlier."""
+
+
+@dataclass(frozen=True)
+class States:
+    """S metastable states on a grid of D variables.
+
+    Attributes:
+        axes: grid along each variable.
+        free_energy: smoothed, kJ/mol on the grid, least value 0, infinite where unknown.
+        basins: state of each grid point, −1 outside all.
+        cores: the same for the lower part of each basin.
+        depths: free energy of each state's minimum, kJ/mol, deepest first, (S,).
+        minima: where it lies, (S, D).
+        shares: part of all frames, unweighted, in each basin, (S,).
+    """
+
+    axes: list[np.ndarray]
+    free_energy: np.ndarray
+    basins: np.ndarray
+    cores: np.ndarray
+    depths: np.ndarray
+    minima: np.ndarray
+    shares: np.ndarray
+
+    @property
+    def count(self) -> int:
+        return len(self.depths)
+
+    def places(self, values: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Indices of the grid points nearest to values (F, D)."""
+        return tuple(
+            np.clip(np.rint((column - axis[0]) / (axis[1] - axis[0])), 0, len(axis) - 1).astype(int)
+            for column, axis in zip(np.asarray(values).T, self.axes, strict=True)
+        )
+
+    def basin_of(self, values: np.ndarray) -> np.ndarray:
+        """State whose basin holds each frame, −1 for none, (F,)."""
+        return np.asarray(self.basins[self.places(values)])
+
+    def visited(self, values: np.ndarray) -> np.ndarray:
+        """State of the core that each frame of one run visited last, −1 before the first, (F,)."""
+        here = np.asarray(self.cores[self.places(values)])
+        last = np.maximum.accumulate(np.where(here >= 0, np.arange(len(here)), -1))
+        return np.where(last >= 0, here[last], -1)
+
+
+def find_states(
+    values: np.ndarray,
+    weights: np.ndarray,
+    kt: float,
+    persistence: float = PERSISTENCE,
+    bandwidth: float = BANDWIDTH,
+) -> States:
+    """States of one to three modes, from weighted frames.
+
+    The density is smoothed on a grid; basins of −kT ln(density) are merged over every barrier
+    lower than `persistence` above the shallower of the two.
+
+    Args:
+        values: the modes, (F, D), dimensionless, D from 1 to 3.
+        weights: (F,) that take a bias out; equal ones for unbiased frames.
+        kt: kT in kJ/mol.
+        persistence: least barrier out of a state, kT.
+        bandwidth: of the smoothing, in units of a mode.
+
+    Raises:
+        OptionError: no or too many modes, or weights that do not match the frames.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> two = np.concatenate([rng.normal(-2, 0.4, 2000), rng.normal(2, 0.4, 2000)])[:, None]
+        >>> find_states(two, np.ones(4000), 2.5).count
+        2
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.ndim != 2 or not 1 <= values.shape[1] <= 3:
+        raise OptionError(f"states are found along 1 to 3 modes, not in shape {values.shape}")
+    if len(weights) != len(values):
+        raise OptionError(f"{len(weights)} weights do not match {len(values)} frames")
+    spacing = SPACING_3D if values.shape[1] == 3 else SPACING
+    axes = []
+    for column in values.T:
+        low, high = column.min() - 4 * bandwidth, column.max() + 4 * bandwidth
+        axes.append(np.arange(low, high + spacing, spacing))
+    edges = [np.append(axis - 0.5 * spacing, axis[-1] + 0.5 * spacing) for axis in axes]
+    density, _ = np.histogramdd(values, edges, weights=weights)
+    frames, _ = np.histogramdd(values, edges)
+    smooth = gaussian_filter(density, bandwidth / spacing, mode="constant", truncate=4.0)
+    known = gaussian_filter(frames, bandwidth / spacing, mode="constant", truncate=4.0)
+    # less than a tenth of what one frame leaves at its own place is nothing but a kernel's tail
+    peak = (spacing / bandwidth / np.sqrt(2 * np.pi)) ** values.shape[1]
+    with np.errstate(divide="ignore"):
+        energy = np.where(known > 0.1 * min(peak, 1.0), -kt * np.log(smooth), np.inf)
+    energy -= energy.min()
+    basins = find_basins(energy, persistence * kt)
+
+    places = tuple(
+        np.clip(np.searchsorted(edge, column, side="right") - 1, 0, len(axis) - 1)
+        for column, edge, axis in zip(values.T, edges, axes, strict=True)
+    )
+    found = basins[places]
+    counts = np.bincount(found[found >= 0], minlength=int(basins.max()) + 1)
+    lowest = np.array([energy[basins == k].min() for k in range(len(counts))])
+    kept = np.flatnonzero(counts >= max(FEWEST_FRAMES, SMALLEST_SHARE * len(values)))
+    kept = kept[np.argsort(lowest[kept])]
+    states, cores = np.full_like(basins, -1), np.full_like(basins, -1)
+    minima = []
+    for new, old in enumerate(kept):
+        here = basins == old
+        states[here] = new
+        # half of the barrier that set it apart: two cores never touch
+        cores[here & (energy <= lowest[old] + 0.5 * persistence * kt)] = new
+        bottom = np.unravel_index(np.argmin(np.where(here, energy, np.inf)), energy.shape)
+        minima.append([axis[i] for axis, i in zip(axes, bottom, strict=True)])
+    return States(
+        axes=axes,
+        free_energy=energy,
+        basins=states,
+        cores=cores,
+        depths=lowest[kept],
+        minima=np.array(minima).reshape(len(kept), values.shape[1]),
+        shares=counts[kept] / len(values),
+    )
+
+
+def count_crossings(visited: np.ndarray, lengths: Sequence[int] | None = None) -> int:
+    """How often the last visited core changes, within runs.
+
+    Args:
+        visited: state of each frame, −1 before the first core, (F,).
+        lengths: frames of each continuous run; one run where None.
+
+    Example:
+        >>> count_crossings(np.array([-1, 0, 0, 1, 1, 0]))
+        2
+        >>> count_crossings(np.array([-1, 0, 0, 1, 1, 0]), [3, 3])
+        1
+    """
+    crossings, start = 0, 0
+    for length in [len(visited)] if lengths is None else lengths:
+        run = visited[start : start + length]
+        run = run[run >= 0]
+        crossings += int((np.diff(run) != 0).sum())
+        start += length
+    return crossings

@@ -1,0 +1,116 @@
+"""What a round learns from, how it is judged, and when the loop ends."""
+
+import numpy as np
+import pytest
+
+from symplectic_cv.adaptation import (
+    Progress,
+    best_round,
+    judge,
+    modes_to_bias,
+    still_growing,
+    training_weights,
+)
+from symplectic_cv.errors import OptionError
+
+KT = 2.5
+
+
+def rounds(*per_ns, states=2):
+    return [
+        Progress(0, 5000, float("nan"), 1, 0, float("nan")),
+        *(Progress(k, 5000, 5.0, states, round(5 * r), r) for k, r in enumerate(per_ns, 1)),
+    ]
+
+
+def test_every_source_weighs_the_same_and_old_frames_are_kept():
+    exact = [np.array([1.0, 9.0, 2.0]), np.array([4.0, 1.0])]
+    weights = training_weights([[5, 5], [3], [2]], exact)
+    assert weights.shape == (15,)
+    assert (weights > 0).all()
+    sums = [weights[:10].sum(), weights[10:13].sum(), weights[13:].sum()]
+    assert sums == pytest.approx([1.0, 1.0, 1.0])
+    # the biased frames are flattened: they count as they are
+    assert np.ptp(weights[10:13]) == 0.0
+
+
+def test_tempering_goes_from_flattened_to_exact():
+    exact = [np.array([1.0, 9.0])]
+    half = training_weights([[2], [2]], exact, temper=0.5)[2:]
+    full = training_weights([[2], [2]], exact, temper=1.0)[2:]
+    assert half == pytest.approx([0.25, 0.75])
+    assert full == pytest.approx([0.1, 0.9])
+
+
+def test_weights_of_another_run_are_told():
+    with pytest.raises(OptionError, match="round 1 has 3 frames and 2 weights"):
+        training_weights([[5], [3]], [np.ones(2)])
+    with pytest.raises(OptionError, match="--temper must lie between 0 and 1"):
+        training_weights([[5]], [], temper=1.5)
+
+
+@pytest.mark.parametrize(
+    ("per_ns", "expected"),
+    [
+        ((0.0,), True),  # one round tells nothing yet
+        ((0.0, 0.0), True),  # nothing crossed so far: go on looking
+        ((1.6, 62.0), True),
+        ((1.6, 62.0, 70.0), False),  # less than a fifth more
+        ((1.6, 62.0, 75.0), True),
+        ((1.6, 62.0, 40.0), False),  # worse
+        ((62.0, 40.0, 65.0), False),  # not above the best of the earlier ones
+    ],
+)
+def test_the_loop_goes_on_while_crossings_grow(per_ns, expected):
+    assert still_growing(rounds(*per_ns)) is expected
+
+
+def test_a_new_state_is_worth_another_round():
+    progress = [*rounds(50.0), Progress(2, 5000, 5.0, 3, 200, 40.0)]
+    assert still_growing(progress)
+
+
+def test_the_best_round_is_the_one_that_crosses_most():
+    assert best_round(rounds(1.0, 60.0, 40.0)) == 2
+    assert best_round(rounds(0.0, 0.0)) == 2
+
+
+def test_modes_below_the_widest_gap_are_biased():
+    assert modes_to_bias(np.array([2.3, 5.5, 18.4, 36.0])) == [0, 1]
+    assert modes_to_bias(np.array([2.7, 5.1, 5.5, 19.7, 36.0])) == [0, 1, 2]
+    # more than three soft modes: a grid holds three
+    assert modes_to_bias(np.array([1.0, 2.0, 2.5, 3.0, 3.5, 40.0])) == [0, 1, 2]
+    assert modes_to_bias(np.array([3.0])) == [0]
+
+
+def test_all_sources_are_judged_by_the_states_of_the_newest_model():
+    rng = np.random.default_rng(0)
+
+    def hopping(n, dwell):
+        truth = np.arange(n) // dwell % 2
+        return truth, rng.normal(4.0 * truth - 2.0, 0.35)
+
+    start = rng.normal(-2.0, 0.35, 1000)
+    slow_truth, slow = hopping(3000, 1000)
+    fast_truth, fast = hopping(3000, 50)
+    modes = np.concatenate([start, slow, fast])[:, None]
+    # the start does not shape the states, it is only judged
+    weights = np.concatenate([np.zeros(1000), np.ones(6000)])
+    states, found = judge(
+        modes, weights, [[400, 600], [3000], [3000]], [float("nan"), 3.0, 3.0], KT, first_round=0
+    )
+    assert states.count == 2
+    assert [row.round for row in found] == [0, 1, 2]
+    assert [row.states for row in found] == [1, 2, 2]
+    expected = [0, (np.diff(slow_truth) != 0).sum(), (np.diff(fast_truth) != 0).sum()]
+    assert [row.crossings for row in found] == expected
+    assert np.isnan(found[0].crossings_per_ns)
+    assert found[2].crossings_per_ns == pytest.approx(expected[2] / 3.0)
+
+
+def test_progress_survives_json():
+    row = Progress(0, 10, float("nan"), 1, 0, float("nan"))
+    back = Progress.from_json(row.to_json())
+    assert back.round == 0
+    assert np.isnan(back.time_ns)
+    assert Progress.from_json(rounds(3.0)[1].to_json()) == rounds(3.0)[1]

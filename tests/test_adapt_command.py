@@ -1,0 +1,211 @@
+"""`symplectic-cv adapt`, tiny: what it writes, kills at any moment, and what can be wrong."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import mdtraj as md
+import numpy as np
+import pytest
+
+from openmm_plugin.simulation import write_structure
+from openmm_plugin.systems import Solvent, build_system, built_in_pdb
+from symplectic_cv.bias.run import BiasedRun
+from symplectic_cv.cli.main import main
+
+TINY = [
+    "--rounds", "2", "--time-ns", "0.006", "--pace", "0.05", "--start-ns", "0.02", "--steps", "24",
+    "--hidden", "8", "--layers", "2", "--seed", "3", "--growth", "0",
+]  # fmt: skip
+FRAMES = 120
+
+
+def command(capsys, *arguments):
+    """Exit status, stdout and stderr of a command."""
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    printed = capsys.readouterr()
+    return end.value.code, printed.out, printed.err
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory):
+    """system.xml of alanine dipeptide in vacuum, topology.pdb beside it."""
+    folder = tmp_path_factory.mktemp("system")
+    write_structure(build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM), folder)
+    return folder / "system.xml"
+
+
+@pytest.fixture(scope="module")
+def adapted(system, tmp_path_factory):
+    """A whole loop that began with nothing but the system."""
+    folder = tmp_path_factory.mktemp("adapt") / "adapt"
+    with pytest.raises(SystemExit) as end:
+        main(["adapt", "--system", str(system), "-o", str(folder), *TINY])
+    assert end.value.code == 0
+    return folder
+
+
+def rows_of(folder):
+    return list(csv.DictReader((folder / "rounds.csv").open()))
+
+
+def test_each_round_leaves_its_model_and_its_run(adapted):
+    for number in (1, 2):
+        folder = adapted / f"round-{number}"
+        assert (folder / "model" / "config.json").is_file()
+        run = BiasedRun.read(folder / "metadynamics")
+        assert len(run.colvar) == FRAMES
+        assert run.record.modes == ["mode_0", "mode_1"]
+    assert not (adapted / "round-3").exists()
+
+
+def test_rounds_csv_tells_of_every_source(adapted):
+    rows = rows_of(adapted)
+    assert [row["round"] for row in rows] == ["0", "1", "2"]
+    assert [int(row["frames"]) for row in rows] == [100, FRAMES, FRAMES]
+    assert [float(row["time_ns"]) for row in rows] == pytest.approx([0.02, 0.006, 0.006])
+    for row in rows:
+        assert float(row["crossings_per_ns"]) == pytest.approx(
+            int(row["crossings"]) / float(row["time_ns"]), rel=1e-4
+        )
+    omega = np.array(rows[2]["slowest_omega_rad_per_ps"].split(), dtype=float)
+    assert (np.diff(omega) >= 0).all()
+    assert rows[2]["modes"] == "0 1"
+    assert (adapted / "rounds.png").stat().st_size > 10_000
+
+
+def test_a_later_round_learns_from_all_frames_before_it(adapted):
+    second = np.load(adapted / "round-2" / "weights.npy")
+    assert len(second) == 100 + FRAMES
+    assert second[:100].sum() == pytest.approx(second[100:].sum())
+    config = json.loads((adapted / "round-2" / "model" / "config.json").read_text())
+    assert config["training"]["frames"] == 100 + FRAMES
+
+
+def test_free_energies_take_the_exact_weights_of_all_rounds(adapted):
+    rows = list(csv.DictReader((adapted / "free_energy" / "frames.csv").open()))
+    assert {row["run"] for row in rows} == {"0", "1"}
+    weights = np.array([float(row["weight"]) for row in rows])
+    assert weights.sum() == pytest.approx(1.0, abs=1e-3)
+    assert np.ptp(weights) > 0.0
+    with np.load(adapted / "free_energy" / "free_energy.npz") as archive:
+        assert {"mode_0", "mode_1", "phi", "psi", "free_energy:phi,psi"} <= set(archive.files)
+    page = (adapted / "report.html").read_text()
+    assert "The loop ended after 2 rounds" in page
+    assert page.count("<figure>") == 4
+
+
+def test_a_finished_loop_resumes_to_the_same_result(adapted, system, capsys):
+    kept = (
+        (adapted / "rounds.csv").read_bytes(),
+        (adapted / "free_energy" / "frames.csv").read_bytes(),
+    )
+    before = (adapted / "round-2" / "model" / "model.safetensors").stat().st_mtime_ns
+    status, _, _ = command(capsys, "adapt", "--system", system, "-o", adapted, *TINY, "--resume")
+    assert status == 0
+    assert kept == (
+        (adapted / "rounds.csv").read_bytes(),
+        (adapted / "free_energy" / "frames.csv").read_bytes(),
+    )
+    assert before == (adapted / "round-2" / "model" / "model.safetensors").stat().st_mtime_ns
+
+
+def test_killed_at_any_moment_it_resumes(adapted, system, tmp_path):
+    """kill -9 in a training, in a biased run, and between rounds; no frame or hill is lost."""
+    folder = tmp_path / "adapt"
+    arguments = ["adapt", "--system", str(system), "-o", str(folder), *TINY, "--resume"]
+    moments = [
+        folder / "round-1" / "model" / "checkpoint" / "last.ckpt",
+        folder / "round-1" / "metadynamics" / "colvar.csv",
+        folder / "round-2" / "weights.npy",
+    ]
+    for moment in moments:
+        process = start(arguments)
+        deadline = time.monotonic() + 120
+        while not moment.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert process.poll() is None, process.stderr.read()
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+        assert not (folder / "report.html").exists()
+    process = start(arguments)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    # the first model is the same, bit for bit, as without a kill
+    model = "round-1/model/model.safetensors"
+    assert (folder / model).read_bytes() == (adapted / model).read_bytes()
+    for number in (1, 2):
+        run = BiasedRun.read(folder / f"round-{number}" / "metadynamics")
+        assert run.colvar.time_ps == pytest.approx(0.05 * np.arange(1, FRAMES + 1))
+        assert run.hills.time_ps == pytest.approx(run.colvar.time_ps)
+        with md.open(str(run.folder / "trajectory.xtc")) as trajectory:
+            assert len(trajectory) == FRAMES
+    assert [row["frames"] for row in rows_of(folder)] == ["100", str(FRAMES), str(FRAMES)]
+    assert (folder / "report.html").is_file()
+
+
+def start(arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "symplectic_cv", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_other_options_on_resumption_are_told(adapted, system, capsys):
+    arguments = [*TINY, "--resume", "--height", "2"]
+    status, _, error = command(capsys, "adapt", "--system", system, "-o", adapted, *arguments)
+    assert status == 2
+    assert "height was 1.0 and is now 2.0" in error
+
+
+def test_a_folder_in_use_is_left_alone(adapted, system, capsys):
+    before = (adapted / "rounds.csv").read_bytes()
+    status, _, error = command(capsys, "adapt", "--system", system, "-o", adapted, *TINY)
+    assert status == 2
+    assert "already holds another run" in error
+    assert (adapted / "rounds.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--modes", "auto", "1"], "--modes auto 1: neither auto nor numbers"),
+        (["--time-ns", "0"], "--time-ns must be positive"),
+        (["--temper", "2"], "temper"),
+        (["--steps", "0"], "--steps must be at least 1"),
+        (["--atoms", "name QQ"], "0 atoms"),
+        (["--modes", "0", "99"], "--modes 99"),
+    ],
+)
+def test_bad_options_end_before_anything_is_made(system, tmp_path, capsys, arguments, words):
+    folder = tmp_path / "adapt"
+    status, _, error = command(capsys, "adapt", "--system", system, "-o", folder, *arguments)
+    assert status == 2
+    assert words in error
+    assert not folder.exists()
+
+
+def test_no_system_is_told(tmp_path, capsys):
+    status, _, error = command(capsys, "adapt", "-o", tmp_path / "adapt")
+    assert status == 2
+    assert "--system system.xml" in error
+
+
+def test_a_trajectory_of_another_molecule_is_told(system, tmp_path, capsys, wobble, topology):
+    other = tmp_path / "other.xtc"
+    md.Trajectory(wobble(20).astype(np.float32), topology).save_xtc(other)
+    folder = tmp_path / "adapt"
+    status, _, error = command(capsys, "adapt", other, "--system", system, "-o", folder)
+    assert status == 2
+    assert "has 10 atoms, its topology has 22" in error
+    assert not folder.exists()

@@ -1,0 +1,352 @@
+"""`metadynamics` as a user runs it: killed at random moments, resumed, and with bad input."""
+
+import json
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import time
+
+import mdtraj as md
+import numpy as np
+import openmm
+import pytest
+from openmm import unit
+
+from openmm_plugin.simulation import relaxed_state, write_structure
+from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
+from symplectic_cv.bias.run import BiasedRun
+from symplectic_cv.cli.main import main
+from symplectic_cv.flows.build import FlowOptions
+from symplectic_cv.molecule import Molecule
+from symplectic_cv.storage import save_model
+from symplectic_cv.training.likelihood import initial_model
+
+REFERENCE = openmm.Platform.getPlatformByName("Reference")
+HEAVY = np.array([1, 4, 5, 6, 8, 10, 14, 15, 16, 18])
+TABLES = ("colvar.csv", "hills.csv", "convergence.csv", "bias.json", "trajectory.xtc")
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["symplectic_cv.cli.metadynamics"])
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, topology, perturb):
+    """A folder with a system of alanine dipeptide in vacuum and a small model around it."""
+    folder = tmp_path_factory.mktemp("place")
+    vacuum = build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
+    state = relaxed_state(vacuum, 300.0, 0.002, 0, REFERENCE)
+    relaxed = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
+    masses = np.array([atom.element.mass for atom in topology.atoms])
+    molecule = Molecule(topology, masses, HEAVY, 22)
+    frames = relaxed[HEAVY] + 0.03 * np.random.default_rng(0).normal(size=(400, 10, 3))
+    network, _ = initial_model(frames, molecule, 300.0, FlowOptions(layers=2, hidden=8))
+    perturb(network.flow, seed=1, size=0.02)
+    save_model(folder / "model", network.eval())
+    (folder / "md").mkdir()
+    start = MolecularSystem(vacuum.system, vacuum.topology, relaxed * unit.nanometer)
+    write_structure(start, folder / "md")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def arguments(place):
+    """arguments(output, …): a short run, as words of a command line."""
+
+    def words(output, *more):
+        return [
+            *("metadynamics", str(place / "model"), "--system", str(place / "md" / "system.xml")),
+            *("-o", str(output), "--backend", "python", "--modes", "0", "--time-ns", "0.003"),
+            *("--pace", "0.02", "--checkpoint-ps", "0.2"),
+            *map(str, more),
+        ]
+
+    return words
+
+
+def _runs(words):
+    with pytest.raises(SystemExit) as info:
+        main(words)
+    assert info.value.code == 0, words
+
+
+@pytest.fixture
+def refused(capsys):
+    """refused(words): the one line on stderr of a command that a user's error ends."""
+
+    def check(words):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as info:
+            main(words)
+        out, err = capsys.readouterr()
+        assert info.value.code == 2
+        assert "Traceback" not in out + err
+        line = err.splitlines()[-1]
+        assert line.startswith("error: ")
+        return line
+
+    return check
+
+
+def _content(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def _same(one, two, tables=TABLES):
+    for name in tables:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    with np.load(one / "free_energy.npz") as first, np.load(two / "free_energy.npz") as second:
+        for key in first.files:
+            np.testing.assert_array_equal(first[key], second[key])
+
+
+@pytest.fixture(scope="module")
+def whole(arguments, tmp_path_factory):
+    """whole(*options): folder of a run that nothing disturbed, made once."""
+    made = {}
+
+    def get(*more):
+        if more not in made:
+            folder = tmp_path_factory.mktemp("whole") / "run"
+            _runs(arguments(folder, *more))
+            made[more] = folder
+        return made[more]
+
+    return get
+
+
+def kill_at_random(words, table, size, kills, rng):
+    """Starts a command again and again and kills it each time; returns how often it was alive.
+
+    First anywhere in its beginning, then when its table has reached a random size.
+    """
+    alive = 0
+    for target in [0.0, *sorted(rng.uniform(0.0, 0.9 * size) for _ in range(kills - 1))]:
+        process = processes.Process(target=main, args=([*words, "--resume"],))
+        process.start()
+        until = time.monotonic() + 60.0
+        while process.is_alive() and time.monotonic() < until and target > 0.0:
+            if table.is_file() and table.stat().st_size >= target:
+                break
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0.0, 0.1 if target > 0.0 else 1.0))
+        alive += process.is_alive()
+        process.kill()
+        process.join()
+    return alive
+
+
+@pytest.mark.parametrize(
+    ("method", "kills"), [((), 4), (("--opes",), 3)], ids=["metadynamics", "opes"]
+)
+def test_killed_at_random_moments_a_run_is_the_undisturbed_one(
+    arguments, whole, tmp_path, method, kills
+):
+    folder = whole(*method)
+    words = arguments(tmp_path / "run", *method)
+    seed = int.from_bytes(os.urandom(4))
+    print("seed of the kills:", seed)
+    size = (folder / "colvar.csv").stat().st_size
+    table = tmp_path / "run" / "colvar.csv"
+    alive = kill_at_random(words, table, size, kills, random.Random(seed))
+    _runs([*words, "--resume"])
+    assert alive >= 1
+    _same(tmp_path / "run", folder, TABLES if not method else [t for t in TABLES if t[0] != "h"])
+
+
+def test_a_row_for_each_frame_and_weights_that_go_with_them(whole, place):
+    folder = whole()
+    run = BiasedRun.read(folder)
+    frames = md.load(str(folder / "trajectory.xtc"), top=str(folder / "topology.pdb"))
+    run.require_frames(frames.n_frames)
+    np.testing.assert_allclose(frames.time, run.colvar.time_ps, atol=1e-4)
+    np.testing.assert_allclose(run.hills.centres, run.colvar.modes, rtol=1e-7)
+    with np.load(folder / "free_energy.npz") as archive:
+        grid = np.stack(np.meshgrid(*run.record.grid.axes, indexing="ij"), -1)
+        np.testing.assert_allclose(run.bias_at(grid.reshape(-1, 1)), archive["bias"], atol=1e-9)
+
+
+def test_the_widths_come_from_the_start(whole):
+    """Half of what the mode fluctuates within pieces of 2 ps of the equilibration."""
+    folder = whole()
+    width = json.loads((folder / "bias.json").read_text())["width"]
+    assert len(width) == 1
+    assert 0.075 <= width[0] <= 0.5
+    assert json.loads((folder / "run.json").read_text())["width"] == "auto"
+    hills = (folder / "hills.csv").read_text().splitlines()[1].split(",")
+    assert float(hills[2]) == width[0]
+
+
+def test_opes_keeps_the_same_files_with_its_own_weights(whole):
+    folder = whole("--opes")
+    run = BiasedRun.read(folder)
+    assert run.hills is None
+    assert (run.colvar.offset == 0.0).all()
+    kt = 8.31446261815324e-3 * 300.0
+    np.testing.assert_allclose(run.colvar.weight, np.exp(run.colvar.bias / kt), rtol=1e-5)
+    assert run.colvar.bias[0] == -40.0  # nothing is known at first: the bias is minus the barrier
+    assert run.record.bias_factor == pytest.approx(40.0 / kt)
+    width = json.loads((folder / "bias.json").read_text())["width"][0]
+    plain = json.loads((whole() / "bias.json").read_text())["width"][0]
+    assert width == pytest.approx(2.0 * plain, rel=0.01)
+
+
+@pytest.fixture
+def finished(whole, tmp_path):
+    """A copy of a finished run that a test may break."""
+    return shutil.copytree(whole(), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--width", "0.3"], r"cannot resume, width was 'auto' and is now 0\.3"),
+        (["--seed", "5"], r"seed was 0 and is now 5"),
+        (["--pace", "0.04"], r"pace_ps was 0\.02 and is now 0\.04"),
+        (["--opes"], r"bias_factor was 10\.0"),
+        (["--walkers", "2"], r"walkers was 1 and is now 2"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_run_resumed_with_other_options_is_refused(finished, arguments, refused, more, message):
+    before = _content(finished)
+    assert re.search(message, refused([*arguments(finished, *more), "--resume"]))
+    assert _content(finished) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hills.csv", r"damaged checkpoint \(hills\.csv"),
+        ("colvar.csv", r"damaged checkpoint \(colvar\.csv"),
+        ("trajectory.xtc", r"damaged checkpoint \(trajectory\.xtc"),
+        ("bias.json", r"bias\.json"),
+        ("run.json", r"run\.json"),
+        ("checkpoint/arrays.npz", r"damaged checkpoint \(arrays\.npz"),
+        ("checkpoint/openmm.chk", r"damaged checkpoint \(openmm\.chk"),
+        ("checkpoint/record.json", r"damaged checkpoint"),
+    ],
+)
+@pytest.mark.parametrize("damage", ["cut", "altered"])
+def test_a_damaged_file_is_refused_and_nothing_is_changed(
+    finished, arguments, refused, name, message, damage
+):
+    path = finished / name
+    if name.startswith("checkpoint/"):
+        (path,) = finished.glob(name.replace("/", "/step-*/"))
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        content = content[: len(content) // 2]
+    elif name.endswith(".json"):
+        content = content.replace(b'"', b"'", 1)
+    else:
+        content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    before = _content(finished)
+    line = refused([*arguments(finished, "--time-ns", "0.008"), "--resume"])
+    assert re.search(message, line), line
+    assert _content(finished) == before
+
+
+def test_a_bias_that_is_not_the_sum_of_its_hills_is_refused(finished, arguments, refused):
+    """As after an exchange of files between runs, with all checksums made to fit."""
+    import hashlib
+
+    (record,) = finished.glob("checkpoint/step-*/record.json")
+    hills = (finished / "hills.csv").read_text().splitlines(keepends=True)
+    cells = hills[10].split(",")
+    cells[1] = f"{float(cells[1]) + 0.5:.12g}"
+    hills[10] = ",".join(cells)
+    (finished / "hills.csv").write_text("".join(hills))
+    content = json.loads(record.read_text())
+    data = (finished / "hills.csv").read_bytes()
+    content["sizes"]["hills.csv"] = len(data)
+    content["growing_sha256"]["hills.csv"] = hashlib.sha256(data).hexdigest()
+    record.write_text(json.dumps(content))
+    line = refused([*arguments(finished, "--time-ns", "0.008"), "--resume"])
+    assert re.search(r"its bias is not the sum of hills\.csv", line), line
+
+
+def test_two_processes_cannot_run_in_one_folder(finished, arguments, refused):
+    from openmm_plugin.running import sole_writer
+
+    with sole_writer(finished):
+        before = _content(finished)
+        line = refused([*arguments(finished, "--time-ns", "0.008"), "--resume"])
+        assert "another process is running this very run" in line
+        assert _content(finished) == before
+    _runs([*arguments(finished, "--time-ns", "0.0034"), "--resume"])
+    assert len(BiasedRun.read(finished).colvar) == 170
+
+
+def test_figures_are_drawn_anew(finished, arguments):
+    for name in ("free_energy.png", "modes.png"):
+        (finished / name).write_bytes(b"old")
+    _runs([*arguments(finished), "--resume"])
+    for name in ("free_energy.png", "modes.png"):
+        assert (finished / name).read_bytes()[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--width", "wide"], "--width wide: neither auto nor numbers"),
+        (["--width", "0.2", "0.3"], "--width has 2 numbers for 1 modes"),
+        (["--width", "auto", "0.3"], "neither auto nor numbers"),
+        (["--checkpoint-ps", "0"], "--checkpoint-ps must be positive"),
+        (["--barrier", "1"], "--barrier must be above kT"),
+        (["--pdb", "x.pdb"], "either --system system.xml, or --pdb"),
+        (["--forcefield", "amber14-all.xml"], "--forcefield and --solvent go with --pdb"),
+        (["--modes", "1", "2", "--width", "0.01"], "is too large: give a larger --width"),
+        (["--range", "40", "50"], "outside of the grid"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_make_no_sense_are_refused(arguments, refused, tmp_path, more, message):
+    line = refused(arguments(tmp_path / "run", *more))
+    assert message in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_scheduler_that_does_not_answer_is_refused(arguments, refused, tmp_path, monkeypatch):
+    monkeypatch.setattr("openmm_plugin.walkers.CONNECT", "1s")
+    line = refused(arguments(tmp_path / "run", "--scheduler", "tcp://127.0.0.1:1"))
+    assert "--scheduler tcp://127.0.0.1:1: cannot be reached" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_walkers_whose_command_is_killed_go_on(arguments, tmp_path):
+    """The walkers' own processes end with it, so that a resumed run finds their folders free."""
+    words = arguments(tmp_path / "run", "--walkers", "2", "--width", "0.3")
+    process = processes.Process(target=main, args=(words,))
+    process.start()
+    first = tmp_path / "run" / "walker-1" / "published.json"
+    until = time.monotonic() + 120.0
+    while not first.is_file() and time.monotonic() < until:
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert first.is_file()
+    started = time.monotonic()
+    _runs([*words, "--resume"])
+    assert time.monotonic() - started < 60.0
+    run = BiasedRun.read(tmp_path / "run")
+    assert np.bincount(run.colvar.walker).tolist() == [0, 150, 150]
+    assert len(np.unique(run.hills.centres)) == len(run.hills) == 300
+    for walker in (1, 2):
+        part = BiasedRun.read(tmp_path / "run" / f"walker-{walker}")
+        np.testing.assert_allclose(part.colvar.time_ps, 0.02 * np.arange(1, 151), rtol=1e-7)
+    for name in ("free_energy.png", "modes.png", "trajectory.xtc"):
+        assert (tmp_path / "run" / name).is_file()
+
+
+def test_a_molecule_of_ones_own_with_its_force_field(place, tmp_path):
+    words = [
+        *("metadynamics", str(place / "model"), "--pdb", str(place / "md" / "topology.pdb")),
+        *("--forcefield", "amber99sbildn.xml", "-o", str(tmp_path / "run"), "--backend", "python"),
+        *("--modes", "0", "--time-ns", "0.0002", "--pace", "0.02", "--width", "0.3"),
+    ]
+    _runs(words)
+    assert len(BiasedRun.read(tmp_path / "run").colvar) == 10
+    _runs([*words, "--resume", "--time-ns", "0.0004"])
+    assert len(BiasedRun.read(tmp_path / "run").colvar) == 20

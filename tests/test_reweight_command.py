@@ -1,0 +1,179 @@
+"""`symplectic-cv reweight` on run folders made by hand, and all that can be wrong with them."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import mdtraj as md
+import numpy as np
+import pytest
+import torch
+
+import symplectic_cv as sc
+from symplectic_cv.bias.grid import BiasGrid
+from symplectic_cv.bias.hills import HILLS, hills_header
+from symplectic_cv.bias.run import COLVAR, METADYNAMICS, BiasRecord, colvar_header
+from symplectic_cv.cli.main import main
+from symplectic_cv.units import thermal_energy
+
+T = 300.0
+KT = thermal_energy(T)
+FRAMES = 240
+PHI = -137
+"""Near the middle of the made-up frames, degrees."""
+
+
+def command(capsys, *arguments):
+    """Exit status, stdout and stderr of a command."""
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    printed = capsys.readouterr()
+    return end.value.code, printed.out, printed.err
+
+
+@pytest.fixture(scope="module")
+def make_run(make_model, topology, wobble):
+    """make_run(folder, seed, modes): a run whose bias is a slope made of hills far away."""
+
+    def build(folder, seed=0, modes=(0,), n_frames=FRAMES):
+        model = make_model()
+        positions = wobble(n_frames, seed=seed, size=0.012)
+        folder.mkdir(parents=True)
+        md.Trajectory(positions.astype(np.float32), topology).save_xtc(folder / "trajectory.xtc")
+        md.Trajectory(positions[:1].astype(np.float32), topology).save_pdb(folder / "topology.pdb")
+        sc.export(model, modes=list(modes), path=folder / "cv.pt")
+        with torch.no_grad():
+            values = model.collective_variables(torch.as_tensor(positions), list(modes)).numpy()
+        names = [f"mode_{mode}" for mode in modes]
+        n = len(modes)
+        grid = BiasGrid.for_widths(-8.0, 8.0, [1.0] * n)
+        record = BiasRecord(METADYNAMICS, names, grid, [1.0] * n, 100.0, 10.0, T, 1.0)
+        record.write(folder)
+        height = 2.0
+        near = np.exp(-0.5 * ((values - 1.0) ** 2).sum(1))
+        time = np.arange(1.0, n_frames + 1)
+        bias = height * near
+        table = np.column_stack([time, values, bias, 0 * bias, np.exp(bias / KT)])
+        # one hill before the first frame: the bias stands still, and the weights are exact
+        hill = [0.0, *[1.0] * n, *[1.0] * n, height]
+        for name, header, rows in (
+            (COLVAR, colvar_header(names), table),
+            (HILLS, hills_header(names), [hill]),
+        ):
+            lines = [",".join(header), *(",".join(f"{v:.12g}" for v in row) for row in rows)]
+            (folder / name).write_text("\n".join(lines) + "\n")
+        return values
+
+    return build
+
+
+def test_weights_of_a_bias_that_stands_still_are_exact(tmp_path, capsys, make_run):
+    values = make_run(tmp_path / "run")
+    out = tmp_path / "out"
+    status, printed, _ = command(
+        capsys, "reweight", tmp_path / "run", "-o", out, "--skip-ps", 0, "--torsions", "phi", "psi",
+        "--distances", "ends=1,10", "--regions", f"low=phi:-180:{PHI}",
+        f"high=phi:{PHI}:0,psi:-180:180",
+    )  # fmt: skip
+    assert status == 0
+    rows = list(csv.DictReader((out / "frames.csv").open()))
+    assert len(rows) == FRAMES
+    weights = np.array([float(row["weight"]) for row in rows])
+    expected = np.exp(2.0 * np.exp(-0.5 * (values[:, 0] - 1.0) ** 2) / KT)
+    assert weights == pytest.approx(expected / expected.sum(), rel=1e-4)
+    phi = np.array([float(row["phi"]) for row in rows])
+    low, high = phi < np.radians(PHI), (phi > np.radians(PHI)) & (phi < 0)
+    summary = json.loads((out / "summary.json").read_text())
+    found = summary["differences_kj_per_mol"]["high"]
+    assert found["value"] == pytest.approx(
+        -KT * np.log(weights[high].sum() / weights[low].sum()), abs=1e-3
+    )
+    assert 0 < found["standard_error"] < found["half_95_percent"]
+    assert f"G(high) − G(low) = {found['value']:.2f}" in printed
+    with np.load(out / "free_energy.npz") as archive:
+        assert archive["free_energy:phi,psi"].shape == (36, 36)
+        assert archive["error:ends"].shape == archive["ends"].shape == (36,)
+        assert np.nanmin(archive["free_energy:ends"]) == 0.0
+    assert (out / "profiles.png").stat().st_size > 10_000
+    assert (out / "plane_phi_psi.png").stat().st_size > 10_000
+
+
+def test_runs_of_different_modes_are_combined(tmp_path, capsys, make_run):
+    first = make_run(tmp_path / "a", seed=1, modes=(0,))
+    make_run(tmp_path / "b", seed=2, modes=(1, 0))
+    out = tmp_path / "out"
+    status, printed, _ = command(
+        capsys, "reweight", tmp_path / "a", tmp_path / "b", "-o", out, "--skip-ps", 0
+    )
+    assert status == 0
+    rows = list(csv.DictReader((out / "frames.csv").open()))
+    assert [row["run"] for row in rows] == ["0"] * FRAMES + ["1"] * FRAMES
+    assert sum(float(row["weight"]) for row in rows) == pytest.approx(1.0, abs=1e-3)
+    assert f"{2 * FRAMES} frames" in printed
+    # both biases are gentle, so all weights are within a factor of exp(2 · 2 kJ/mol / kT)
+    weights = np.array([float(row["weight"]) for row in rows])
+    assert weights.max() / weights.min() < np.exp(4.0 / KT)
+    assert np.corrcoef(weights[:FRAMES], np.exp(-0.5 * (first[:, 0] - 1) ** 2))[0, 1] > 0.5
+
+
+def test_the_running_weights_are_those_of_the_table(tmp_path, capsys, make_run):
+    make_run(tmp_path / "run")
+    arguments = ("--method", "running", "--skip-ps", 40)
+    status, printed, _ = command(
+        capsys, "reweight", tmp_path / "run", "-o", tmp_path / "out", *arguments
+    )
+    assert status == 0
+    rows = list(csv.DictReader((tmp_path / "out" / "frames.csv").open()))
+    assert len(rows) == FRAMES - 40
+    colvar = np.genfromtxt(tmp_path / "run" / COLVAR, delimiter=",", names=True)["weight"][40:]
+    weights = np.array([float(row["weight"]) for row in rows])
+    assert weights == pytest.approx(colvar / colvar.sum(), rel=1e-4)
+    assert "the first 40 of 240 ps left out" in printed
+
+
+def test_a_trajectory_of_another_run_is_told(tmp_path, capsys, make_run):
+    make_run(tmp_path / "run")
+    make_run(tmp_path / "other", n_frames=100)
+    (tmp_path / "run" / "trajectory.xtc").write_bytes(
+        (tmp_path / "other" / "trajectory.xtc").read_bytes()
+    )
+    status, _, error = command(capsys, "reweight", tmp_path / "run", "-o", tmp_path / "out")
+    assert status == 2
+    assert "weights of 240 frames, the trajectory has 100 frames" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--torsions", "chi1"], "--torsions chi1: no residue"),
+        (["--distances", "ends=1,99"], "atom 99 is not among the 10 atoms"),
+        (["--distances", "ends=1,x"], "'x' is no atom number"),
+        (["--distances", "ALA2-CA:ALA2-XX"], "0 atoms are called 'ALA2-XX'"),
+        (["--distances", "ends=1,1"], "name two different atoms"),
+        (["--regions", "a=phi:0:9", "b=chi1:0:9"], "--regions b: chi1 is no descriptor here"),
+        (["--regions", "a=phi:0"], "--regions a=phi:0: not a region"),
+        (["--regions", "a=phi:0:9"], "--regions takes two or more"),
+        (["--skip-ps", "9999"], "--skip-ps 9999 leaves nothing"),
+        (["--atoms", "name CA or name C or name N or name O"], "its model needs atom 1"),
+    ],
+)
+def test_bad_options_end_in_one_line(tmp_path, capsys, make_run, arguments, words):
+    make_run(tmp_path / "run")
+    runs = [tmp_path / "run"]
+    if "--atoms" in arguments:  # one run alone needs no model
+        make_run(tmp_path / "second", seed=5)
+        runs.append(tmp_path / "second")
+    status, _, error = command(capsys, "reweight", *runs, "-o", tmp_path / "out", *arguments)
+    assert status == 2
+    assert words in error
+    assert error.strip().splitlines()[-1].startswith("error: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_a_run_is_told(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    status, _, error = command(capsys, "reweight", tmp_path / "empty", "-o", tmp_path / "out")
+    assert status == 2
+    assert "bias.json: missing or damaged" in error
