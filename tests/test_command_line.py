@@ -30,7 +30,8 @@ OPTIONS = {
     "seed device threads resume",
     "thermodynamics": "output system top to to-system to-beta to-temperature observable samples "
     "seed threads",
-    "sample": "output system top samples method chains thin warmup fix seed threads resume",
+    "sample": "output system top samples method chains thin warmup fix platform workers seed "
+    "threads resume",
     "analyze": "output top torsions seed threads",
     "export": "output modes",
     "metadynamics": "system output top modes time-ns bias-factor height width pace range opes "

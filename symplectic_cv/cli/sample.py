@@ -72,6 +72,13 @@ def sample(
             "the latent Gaussian; may be repeated. Needs no --system; with one they get weights.",
         ),
     ] = None,
+    platform: Annotated[
+        Optional[str],
+        typer.Option(help="OpenMM platform (default: the fastest for this size; GPUs if any)."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="OpenMM Contexts that compute energies at once.")
+    ] = 1,
     seed: o.Seed = DEFAULT.seed,
     threads: o.Threads = 1,
     resume: o.Resume = False,
@@ -99,7 +106,8 @@ def sample(
         return
     options = SamplingOptions(samples, method, chains, thin, warmup, seed)
     network = load_phase_space_model(model)
-    reduced = own_hamiltonian(network, model, Given(system, top))
+    given = Given(system, top, platform=platform, workers=workers)
+    reduced = own_hamiltonian(network, model, given)
     target = LatentTarget(network, reduced)
     settings = {
         "command": "sample",

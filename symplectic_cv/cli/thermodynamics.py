@@ -140,11 +140,14 @@ class Given:
     to_system: Path | None = None
     to_beta: float | None = None
     to_temperature: float | None = None
+    platform: str | None = None
+    workers: int = 1
 
     def to_json(self) -> dict[str, Any]:
         return {
             name: value if value is None or isinstance(value, float) else str(value)
             for name, value in vars(self).items()
+            if name not in ("platform", "workers")  # of where it is computed, not of what
         }
 
 
@@ -175,7 +178,14 @@ def own_hamiltonian(network: PhaseSpaceModel, folder: Path, given: Given) -> Red
         raise OptionError(f"{folder}: is a model of a molecule: name its --system system.xml")
     from openmm_plugin.energies import load_hamiltonian
 
-    molecule = load_hamiltonian(given.system, given.top, network.temperature, network.frame)
+    molecule = load_hamiltonian(
+        given.system,
+        given.top,
+        network.temperature,
+        network.frame,
+        given.platform,
+        given.workers,
+    )
     reduced = ReducedHamiltonian(molecule, floor=floor)
     if floor > -math.inf:
         return reduced
