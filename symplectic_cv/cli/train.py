@@ -201,9 +201,7 @@ def train(
     (output / RUN).unlink()
     if result.stopped_early:
         note("stopped early: the validation NLL had stopped falling; the best weights are kept")
-    what_of, start = (
-        ("structures", "independent") if internal else ("phase space", "quasi-harmonic")
-    )
+    what_of, start = ("structures", "Gaussian") if internal else ("phase space", "quasi-harmonic")
     note(
         f"validation NLL of {what_of}: {result.validation_nll:.2f} nats "
         f"({start} start {result.gaussian_nll:.2f})"

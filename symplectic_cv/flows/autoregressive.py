@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from symplectic_cv.flows.parts import HARMONICS, AutogradLayer
+from symplectic_cv.flows.parts import HARMONICS, AutogradLayer, harmonics
 
 
 class AutoregressiveSpline(AutogradLayer):
@@ -48,8 +48,7 @@ class AutoregressiveSpline(AutogradLayer):
         ).transform
 
     def _bijection(self, a: Tensor):  # type: ignore[no-untyped-def]
-        multiples = torch.cat([k * a for k in range(1, HARMONICS + 1)], -1)
-        return self.transform(torch.cat([multiples.cos(), multiples.sin()], -1))
+        return self.transform(harmonics(a))
 
     def forward(self, q: Tensor) -> tuple[Tensor, Tensor]:
         a, b = q.index_select(-1, self.angles), q.index_select(-1, self.moved)

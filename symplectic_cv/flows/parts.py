@@ -9,13 +9,21 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from symplectic_cv.flows.coupling import Conditioner
 from symplectic_cv.flows.layers import PointLayer
 
 HARMONICS = 3
 """Of each angle that a conditional Gaussian sees; a methyl group has three-fold symmetry."""
+BOUND = 2.0
+"""Largest |ln| of the diagonal of a conditional Gaussian's L."""
+
+
+def harmonics(angles: Tensor) -> Tensor:
+    """Cosines and sines of the first multiples of angles (..., k), (..., 6k)."""
+    multiples = torch.cat([k * angles for k in range(1, HARMONICS + 1)], -1)
+    return torch.cat([multiples.cos(), multiples.sin()], -1)
 
 
 class AutogradLayer(PointLayer):
@@ -149,7 +157,7 @@ class ConditionalGaussian(AutogradLayer):
     """b' = L(a) (b − μ(a)), L lower triangular: b given angles a is made a standard normal.
 
     With stiff bonds and angles b and soft torsions a this is the harmonic molecule at each
-    conformation. Starts as the identity.
+    conformation. Starts as the identity; `fit` starts it as the regression of b on a.
 
     Args:
         angles, moved: indices of a (rad) and of b, together 0 … n−1.
@@ -168,18 +176,44 @@ class ConditionalGaussian(AutogradLayer):
         self.register_buffer("moved", moved)
         self.register_buffer("merge", torch.argsort(torch.cat([angles, moved])))
         self.register_buffer("below", torch.tril_indices(m, m, -1))
-        n_out = 2 * m + self.below.shape[1]
-        self.conditioner = Conditioner(2 * HARMONICS * len(angles), n_out, hidden)
+        n_in, n_out = 2 * HARMONICS * len(angles), 2 * m + self.below.shape[1]
+        self.conditioner = Conditioner(n_in, n_out, hidden)
+        self.linear = nn.Parameter(torch.zeros(n_in, m))
+
+    @torch.no_grad()
+    def fit(self, q: Tensor, weights: Tensor | None = None) -> None:
+        """Linear regression of b on the harmonics of a, and the covariance of what is left.
+
+        Args:
+            q: coordinates (F, n); in far greater number than there are harmonics.
+            weights: one per frame, (F,), or None.
+        """
+        q = q.to(torch.float64)
+        w = torch.ones(len(q), dtype=torch.float64) if weights is None else weights.double()
+        root = (w / w.sum()).sqrt().unsqueeze(-1)
+        a, b = q.index_select(-1, self.angles), q.index_select(-1, self.moved)
+        one = torch.ones(len(q), 1, dtype=torch.float64)
+        features = torch.cat([harmonics(a), one], -1)
+        slopes = torch.linalg.lstsq(root * features, root * b, driver="gelsd").solution
+        rest = root * (b - features @ slopes)
+        lower = torch.linalg.inv(torch.linalg.cholesky(rest.T @ rest))
+        m = len(self.moved)
+        bias = self.conditioner.last.bias
+        self.linear.copy_(slopes[:-1])
+        bias[:m] = slopes[-1].to(bias.dtype)
+        log_diagonal = lower.diagonal().log().clamp(-BOUND + 0.1, BOUND - 0.1)
+        bias[m : 2 * m] = (BOUND * torch.atanh(log_diagonal / BOUND)).to(bias.dtype)
+        bias[2 * m :] = lower[self.below[0], self.below[1]].to(bias.dtype)
 
     def _gaussian(self, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """μ (..., m), ln of the diagonal of L, and L (..., m, m)."""
-        multiples = torch.cat([k * a for k in range(1, HARMONICS + 1)], -1)
-        c = self.conditioner(torch.cat([multiples.cos(), multiples.sin()], -1))[0]
+        features = harmonics(a)
+        c = self.conditioner(features)[0]
         m = len(self.moved)
-        log_diagonal = 2.0 * torch.tanh(0.5 * c[..., m : 2 * m])
+        log_diagonal = BOUND * torch.tanh(c[..., m : 2 * m] / BOUND)
         lower = torch.diag_embed(log_diagonal.exp())
         lower[..., self.below[0], self.below[1]] = c[..., 2 * m :]
-        return c[..., :m], log_diagonal, lower
+        return c[..., :m] + features @ self.linear, log_diagonal, lower
 
     def forward(self, q: Tensor) -> tuple[Tensor, Tensor]:
         a, b = q.index_select(-1, self.angles), q.index_select(-1, self.moved)

@@ -33,6 +33,7 @@ from symplectic_cv.charts.standard import standardise
 from symplectic_cv.charts.zmatrix import molecule_z_matrix
 from symplectic_cv.data.split import contiguous_split
 from symplectic_cv.errors import OptionError
+from symplectic_cv.flows.parts import ConditionalGaussian
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.frame import EckartFrame, FrameHealth, mean_structure
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
@@ -77,7 +78,7 @@ class PreparedInternal:
     """Frames as standardised internal coordinates, and the start of the model.
 
     Attributes:
-        model: independent normal and uniform coordinates.
+        model: the start: uniform angles, and the rest Gaussian by regression on them.
         options: of the training.
         training, validation: z (F, n), float32, in contiguous blocks.
         training_q: q (F, n) of the training frames, for their momenta.
@@ -163,6 +164,9 @@ def prepare_internal(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         flow = internal_flow(options.flow, chart, standard, scale.float())
+    first = flow.layers[FIXED]
+    if isinstance(first, ConditionalGaussian):
+        first.fit(z[training], w)
     model = NeuralCanonicalTransformation(
         molecule, temperature, frame, flow, HarmonicPrior(1.0 / scale), options.flow
     ).to(torch.float32)

@@ -170,6 +170,29 @@ def test_layers_are_canonical_and_invertible(name, perturb):
     require_exact(PointTransformation([layer.double()]), 6, scale=0.7)
 
 
+def test_a_conditional_gaussian_starts_as_a_regression():
+    """b of a known law becomes white and independent of the angles; also where frames weigh."""
+    generator = torch.Generator().manual_seed(0)
+    a = 2.0 * math.pi * torch.rand(4000, 2, generator=generator, dtype=torch.float64)
+    noise = torch.randn(4000, 3, generator=generator, dtype=torch.float64)
+    mix = torch.tensor([[0.5, 0.0, 0.0], [0.3, 0.8, 0.0], [-0.2, 0.1, 1.5]]).double()
+    b = noise @ mix.T + torch.stack([a[:, 0].cos(), (3 * a[:, 1]).sin(), 1.0 + a[:, 0].sin()], 1)
+    layer = ConditionalGaussian(torch.arange(2), torch.arange(2, 5), 8).double()
+    q = torch.cat([a, b], 1)
+    layer.fit(q)
+    white = layer(q)[0][:, 2:].detach()
+    torch.testing.assert_close(white.mean(0), torch.zeros(3).double(), rtol=0.0, atol=1e-9)
+    torch.testing.assert_close(
+        torch.cov(white.T, correction=0), torch.eye(3).double(), rtol=0.0, atol=1e-9
+    )
+    assert float((white.T @ a.cos()).abs().max()) / 4000 < 1e-9
+    doubled = ConditionalGaussian(torch.arange(2), torch.arange(2, 5), 8).double()
+    doubled.fit(q, (torch.arange(4000) < 2000).double())
+    half = ConditionalGaussian(torch.arange(2), torch.arange(2, 5), 8).double()
+    half.fit(q[:2000])
+    torch.testing.assert_close(doubled.linear, half.linear)
+
+
 def test_the_chart_is(chart, points):
     require_exact(PointTransformation([chart]), 24, points)
 
