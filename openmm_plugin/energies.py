@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from openmm_plugin.dynamics import MolecularDynamics
 from openmm_plugin.running import FARTHEST
 from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
 from symplectic_cv.analysis.torsions import compute_torsions, find_torsions
@@ -49,6 +51,8 @@ class MolecularEnergy:
     Args:
         system: the system; its default box where it is periodic.
         platform: where OpenMM computes; the Reference platform computes in float64.
+        workers: Contexts that share the structures of a batch, each in a thread of its own;
+            with several GPUs they take turns on them.
 
     Example:
         >>> from openmm_plugin.systems import Solvent, build_system, built_in_pdb
@@ -59,8 +63,18 @@ class MolecularEnergy:
         torch.Size([2])
     """
 
-    def __init__(self, system: openmm.System, platform: openmm.Platform) -> None:
-        self.context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
+    def __init__(self, system: openmm.System, platform: openmm.Platform, workers: int = 1) -> None:
+        self.contexts = []
+        for place in range(workers):
+            properties = _device(platform, place) if workers > 1 else {}
+            integrator = openmm.VerletIntegrator(0.001)
+            self.contexts.append(openmm.Context(system, integrator, platform, properties))
+        self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
+
+    @property
+    def context(self) -> openmm.Context:
+        """The first of the Contexts."""
+        return self.contexts[0]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> MolecularEnergy:
         return self  # a Context cannot be copied, and each evaluation sets all of its state
@@ -85,20 +99,35 @@ class MolecularEnergy:
         x = np.ascontiguousarray(positions, dtype=np.float64)
         energies = np.full(len(x), np.inf)
         forces = np.zeros(x.shape if with_forces else (0, *x.shape[1:]))
-        context = self.context
         # an atom that far off can stall a search for neighbours, and NaN makes OpenMM raise
         near = (np.abs(x) < FARTHEST).all((1, 2))
-        for place in np.flatnonzero(near):
-            context.setPositions(x[place])
-            state = context.getState(energy=True, forces=with_forces)
-            energies[place] = state.getPotentialEnergy()._value  # kJ/mol
-            if with_forces:
-                forces[place] = state.getForces(asNumpy=True)._value  # kJ/mol/nm
+
+        def work(context: openmm.Context, places: np.ndarray) -> None:
+            for place in places:
+                context.setPositions(x[place])
+                state = context.getState(energy=True, forces=with_forces)
+                energies[place] = state.getPotentialEnergy()._value  # kJ/mol
+                if with_forces:
+                    forces[place] = state.getForces(asNumpy=True)._value  # kJ/mol/nm
+
+        places = np.flatnonzero(near)
+        if self._pool is None:
+            work(self.context, places)
+        else:  # OpenMM lets other threads run while it computes
+            shares = np.array_split(places, len(self.contexts))
+            list(self._pool.map(work, self.contexts, shares))
         energies[~np.isfinite(energies)] = np.inf
         energies[np.isnan(x).any((1, 2))] = np.nan
         if with_forces:
             forces[~(np.isfinite(energies) & np.isfinite(forces).all((1, 2)))] = 0.0
         return energies, forces
+
+
+def _device(platform: openmm.Platform, place: int) -> dict[str, str]:
+    """Which GPU a Context of a pool takes; nothing to choose on other platforms."""
+    if "DeviceIndex" not in platform.getPropertyNames():
+        return {}
+    return {"DeviceIndex": str(place % max(1, torch.cuda.device_count()))}
 
 
 class _Energies(torch.autograd.Function):
@@ -129,6 +158,7 @@ class MolecularHamiltonian(Hamiltonian):
         name: of its file, for messages.
         platform: of OpenMM by name; the fastest for its size where None. The minimum and
             the curvature are computed on the Reference platform in any case.
+        workers: Contexts that compute at once.
         frame: that of a model of the same atoms, in whose coordinates the energy is wanted;
             the frame of the minimum where None.
 
@@ -155,6 +185,7 @@ class MolecularHamiltonian(Hamiltonian):
         name: str = "molecule",
         platform: str | None = None,
         frame: EckartFrame | None = None,
+        workers: int = 1,
     ) -> None:
         self.name = name
         self.temperature = temperature
@@ -167,7 +198,8 @@ class MolecularHamiltonian(Hamiltonian):
             indices=np.arange(n_atoms),
             n_system_atoms=n_atoms,
         )
-        self.energy_of = MolecularEnergy(molecule.system, choose_platform(platform, n_atoms))
+        where = choose_platform(platform, n_atoms)
+        self.energy_of = MolecularEnergy(molecule.system, where, workers)
         self._exact = self.energy_of
         if self.energy_of.context.getPlatform().getName() != "Reference":
             self._exact = MolecularEnergy(molecule.system, choose_platform("Reference", n_atoms))
@@ -238,6 +270,10 @@ class MolecularHamiltonian(Hamiltonian):
         return NeuralCanonicalTransformation(
             self.molecule, self.temperature, frame, flow, prior, options
         )
+
+    def mover(self) -> MolecularDynamics:
+        """Dynamics of all Cartesian coordinates by OpenMM."""
+        return MolecularDynamics(self.energy_of.context, self.frame, self.kt)
 
     def descriptors(self, q: Tensor) -> Mapping[str, Descriptor]:
         """The backbone torsions, as far as there are any."""
@@ -364,7 +400,13 @@ def _require_flexible(molecule: MolecularSystem, name: str) -> np.ndarray:
 
 
 def load_hamiltonian(
-    system: Path, top: Path | None, temperature: float, frame: EckartFrame | None = None
+    system: Path,
+    top: Path | None,
+    temperature: float,
+    frame: EckartFrame | None = None,
+    platform: str | None = None,
+    workers: int = 1,
 ) -> MolecularHamiltonian:
     """The molecule of a system.xml at a temperature; see `MolecularHamiltonian`."""
-    return MolecularHamiltonian(load_system(system, top), temperature, str(system), frame=frame)
+    molecule = load_system(system, top)
+    return MolecularHamiltonian(molecule, temperature, str(system), platform, frame, workers)

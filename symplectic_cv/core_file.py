@@ -59,6 +59,7 @@ def export_core(
 
 def core_bytes(model: NeuralCanonicalTransformation, modes: Sequence[int]) -> bytes:
     """What `export_core` writes."""
+    model.require_smooth()
     modes = model.check_modes(modes)
     metadata = {
         "format": FORMAT,

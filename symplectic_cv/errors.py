@@ -42,5 +42,9 @@ class OutputError(UserError):
     """An output folder that cannot be written without losing data."""
 
 
+class SamplingError(UserError):
+    """A sampling that cannot work: no weight anywhere, or nothing ever accepted."""
+
+
 class BackendError(UserError):
     """A backend that is absent, or a pair of versions known to crash."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from symplectic_cv.errors import OptionError
-from symplectic_cv.flows.build import FlowOptions
+from symplectic_cv.errors import ModelError, OptionError
+from symplectic_cv.flows.build import Chart, FlowOptions
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.frame import EckartFrame
 from symplectic_cv.molecule import Molecule
@@ -85,6 +85,15 @@ class NeuralCanonicalTransformation(PhaseSpaceModel):
         if len(set(modes)) != len(modes):
             raise OptionError(f"--modes names a mode twice: {' '.join(map(str, modes))}")
         return [int(mode) for mode in modes]
+
+    def require_smooth(self) -> None:
+        """Raises ModelError where the modes cannot be biased because they jump."""
+        if self.options.chart is Chart.INTERNAL:
+            raise ModelError(
+                "this model is in internal coordinates (train --chart internal): each torsion is "
+                "cut somewhere, where its modes and the force of a bias would jump; such models "
+                "are for `sample`; train one with --chart cartesian for collective variables"
+            )
 
     @torch.no_grad()
     def settle(self, coordinates: Tensor, weights: Tensor | None = None) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from symplectic_cv.analysis.torsions import Torsion
 from symplectic_cv.data import mdshare
 from symplectic_cv.data.periodic import (
     find_broken_link,
@@ -39,6 +40,9 @@ from symplectic_cv.molecule import Molecule
 
 CHIRAL_VOLUME = 0.3
 """Above this triple product of unit bond vectors a carbon is tetrahedral; 0.77 is ideal."""
+
+LINE = 0.02
+"""Below this sine of an angle its three atoms lie on a line, and torsions about it mean nothing."""
 
 PARALLEL = 1e-12
 """Below this sine two directions span no plane."""
@@ -245,6 +249,18 @@ def require_same_handedness(
                 "model's (a mirror image?): no path leads there; take a structure of the same "
                 "stereoisomer"
             )
+
+
+def undefined_torsions(positions: np.ndarray, torsions: Sequence[Torsion]) -> np.ndarray:
+    """Which torsions of which structures (P, N, 3) have three atoms on a line, (P, T) bool."""
+    undefined = np.zeros((len(positions), len(torsions)), dtype=bool)
+    for place, torsion in enumerate(torsions):
+        for i, j, k in (torsion.atoms[:3], torsion.atoms[1:]):
+            u, v = positions[:, i] - positions[:, j], positions[:, k] - positions[:, j]
+            lengths = np.linalg.norm(u, axis=1) * np.linalg.norm(v, axis=1)
+            sine = np.linalg.norm(np.cross(u, v), axis=1) / np.maximum(lengths, 1e-12)
+            undefined[:, place] |= ~(sine > LINE)
+    return undefined
 
 
 def _triple_product(positions: np.ndarray, centre: int, around: list[int]) -> float:

@@ -18,8 +18,10 @@ from typing import Any
 import safetensors.torch
 import torch
 
+from symplectic_cv.charts.build import empty_internal_flow
 from symplectic_cv.errors import ModelError
-from symplectic_cv.flows.build import FlowOptions, build_flow
+from symplectic_cv.flows.build import Chart, FlowOptions, build_flow
+from symplectic_cv.flows.canonical import CanonicalTransformation
 from symplectic_cv.flows.layers import NormalModes
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.frame import EckartFrame
@@ -165,14 +167,20 @@ def load_phase_space_model(folder: str | Path) -> PhaseSpaceModel:
         options = FlowOptions.from_json(config["flow"])
         n = len(state["prior.log_omega"])
         start = NormalModes(torch.eye(n), torch.zeros(n))
-        flow, prior = build_flow(options, start, torch.ones(n)), HarmonicPrior(torch.ones(n))
-        model = PhaseSpaceModel(flow, prior, options)
-        if "molecule" in config:
-            assert isinstance(flow, PointTransformation)
+        prior = HarmonicPrior(torch.ones(n))
+        if "molecule" not in config:
+            model = PhaseSpaceModel(build_flow(options, start, torch.ones(n)), prior, options)
+        else:
             molecule = Molecule.from_json(config["molecule"])
             temperature = float(config["temperature_k"])
             masses = torch.as_tensor(molecule.masses)
             frame = EckartFrame(state["frame.reference"], masses, temperature)
+            flow: CanonicalTransformation
+            if options.chart is Chart.INTERNAL:
+                flow = empty_internal_flow(options, frame, molecule, state)
+            else:
+                flow = build_flow(options, start, torch.ones(n))
+            assert isinstance(flow, PointTransformation)
             model = NeuralCanonicalTransformation(
                 molecule, temperature, frame, flow, prior, options
             )

@@ -312,7 +312,9 @@ def export(
     Raises:
         OptionError: a mode that the model does not have.
         OutputError: one of the files exists.
+        ModelError: a model whose modes jump, as those of internal coordinates do.
     """
+    model.require_smooth()
     path = require_free_file(Path(path))
     beside = require_free_file(path.with_suffix(SUFFIX))
     core = core_bytes(model, modes)

@@ -23,21 +23,28 @@ OPTIONS = {
     "simulate": "output pdb forcefield solvent time-ns stride-ps timestep-fs flexible platform "
     "temperature seed resume",
     "train": "output top atoms temperature steps batch coupling layers hidden bins momenta "
-    "momentum-weight weights mdshare-folder mdshare-catalogue seed device threads resume",
+    "chart energy-weight system momentum-weight weights mdshare-folder mdshare-catalogue seed "
+    "device threads resume",
     "variational": "output system top flow size beta temperature steps batch learning-rate "
     "coupling layers hidden bins generator integrator integration-steps duration order samples "
     "seed device threads resume",
     "thermodynamics": "output system top to to-system to-beta to-temperature observable samples "
     "seed threads",
+    "sample": "output system top samples method chains thin warmup fix platform workers seed "
+    "threads resume",
     "analyze": "output top torsions seed threads",
     "export": "output modes plumed",
     "metadynamics": "system output top modes time-ns bias-factor height width pace range opes "
     "barrier walkers scheduler timestep-fs checkpoint-ps pdb forcefield solvent backend own-grid "
     "platform temperature seed resume",
+    "adapt": "system output top atoms rounds time-ns final-ns start-ns modes temper growth steps batch "
+    "layers hidden bias-factor height width pace range timestep-fs backend platform temperature seed "
+    "device resume",
+    "reweight": "output top torsions distances regions method bins skip-ps atoms seed",
     "umbrella": "system output top modes path windows range force-constant time-ns stride-ps "
     "steering-ps timestep-fs jobs checkpoint-ps pdb forcefield solvent backend platform "
     "temperature seed resume",
-    "path": "start end points modes output top",
+    "path": "start end points modes refine scan reach all-atom forcefield output top threads",
     "doctor": "",
     "demo": "output scale backend seed resume",
 }

@@ -10,6 +10,11 @@ TUTORIALS = sorted((Path(__file__).parent.parent / "tutorials").glob("*.py"))
 PRINTED = {
     "adapt": ["part with φ > 0: 0.000", "round 2: ", "effective frames of", "tetra-alanine: "],
     "alanine_dipeptide": ["validation NLL", "lowest log-likelihood"],
+    "conformations": [
+        "straight, in space: lowest log-likelihood",
+        "importance ESS of its samples",
+        "energy: autocorrelation",
+    ],
     "harmonic_chain": ["exact −ln Z -57.0638 nats", "linear flow", "cosine with the exact modes"],
     "ringworld": [
         "exact −ln Z         -4.3715 nats",

@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "Learn a neural canonical transformation from trajectory files.",
     "variational": "Learn one from a Hamiltonian alone, analytic or OpenMM's.",
     "thermodynamics": "Free energy, entropy and spectrum of a learned model.",
+    "sample": "Draw unbiased samples of the Boltzmann distribution with a model.",
     "analyze": "Frequencies, mutual information with torsions, figures, report.",
     "export": "Write the slowest modes as a TorchScript collective variable.",
     "metadynamics": "Bias the slowest modes in OpenMM: metadynamics or OPES.",

@@ -12,10 +12,11 @@ import torch
 import typer
 
 from symplectic_cv.analysis.figures import latent_path
-from symplectic_cv.analysis.torsions import compute_torsions, find_torsions
+from symplectic_cv.analysis.torsions import Torsion, compute_torsions, find_torsions
 from symplectic_cv.cli import options as o
-from symplectic_cv.cli.console import note
-from symplectic_cv.molecule import Molecule
+from symplectic_cv.cli.console import note, progress_bar
+from symplectic_cv.errors import FrameError, OptionError
+from symplectic_cv.model import NeuralCanonicalTransformation
 from symplectic_cv.output import make_folder, require_free
 from symplectic_cv.paths import (
     LatentPath,
@@ -23,16 +24,20 @@ from symplectic_cv.paths import (
     read_structure,
     require_same_handedness,
     spherical_path,
+    undefined_torsions,
 )
 from symplectic_cv.storage import load_model, write_atomically
+from symplectic_cv.strings import refine_path, scan_mode, straight_latent_path
 
 
 def path(
     model: o.ModelFolder,
     start: Annotated[
-        str, typer.Option(metavar="S", help="PDB file, or TRAJ:FRAME counted from 0.")
-    ],
-    end: Annotated[str, typer.Option(metavar="E", help="PDB file, or TRAJ:FRAME counted from 0.")],
+        Optional[str], typer.Option(metavar="S", help="PDB file, or TRAJ:FRAME counted from 0.")
+    ] = None,
+    end: Annotated[
+        Optional[str], typer.Option(metavar="E", help="PDB file, or TRAJ:FRAME counted from 0.")
+    ] = None,
     points: Annotated[int, typer.Option(help="Structures on the path, both ends included.")] = 50,
     modes: Annotated[
         Optional[list[int]],
@@ -41,60 +46,156 @@ def path(
             help="Modes that move on their sphere, the others moving straight (default: all).",
         ),
     ] = None,
+    refine: Annotated[
+        bool, typer.Option("--refine", help="Move the path to the most likely one nearby.")
+    ] = False,
+    scan: Annotated[
+        Optional[int],
+        typer.Option(
+            metavar="K", help="Instead of a path: mode K from one side to the other, from --start."
+        ),
+    ] = None,
+    reach: Annotated[
+        float, typer.Option(help="How far --scan goes, in standard deviations of the mode.")
+    ] = 2.5,
+    all_atom: Annotated[
+        bool,
+        typer.Option("--all-atom", help="Add hydrogens with OpenMM, relaxed around heavy atoms."),
+    ] = False,
+    forcefield: Annotated[
+        Optional[list[str]],
+        typer.Option(metavar="XML [XML...]", help="Of --all-atom (default: Amber ff99SB-ILDN)."),
+    ] = None,
     output: o.Output = Path("path"),
     top: o.Top = None,
     threads: o.Threads = 1,
 ) -> None:
-    """Draw a latent path between two conformations.
+    """Draw a latent path between two conformations, or along one mode.
 
     Interpolates the scaled modes spherically: along the shell where their probability is, not
     through its unlikely inside. Writes path.pdb (a model per point, superposed), path.csv
     (log-likelihood in nats, scaled modes, torsions in degrees) and path.png, which compares the
-    path with the straight line between the two structures.
+    path with the straight lines in space and in the latent space. With --all-atom also
+    path-all-atom.pdb.
 
     Example: symplectic-cv path model --start md/trajectory.xtc:0 --end folded.pdb -o path
     """
     torch.set_num_threads(threads)
     require_free(output)
+    if scan is None and (start is None or end is None):
+        raise OptionError("a path needs --start and --end (or --scan K, along mode K)")
+    if scan is not None and (end is not None or refine):
+        raise OptionError("--scan goes along one mode: it takes --start, but no --end or --refine")
+    if forcefield and not all_atom:
+        raise OptionError("--forcefield is for --all-atom")
     trained = load_model(model)
-    first, last = (read_structure(spec, trained.molecule, top) for spec in (start, end))
-    require_same_handedness(first, trained, start)
-    require_same_handedness(last, trained, end)
-    latent = spherical_path(trained, first, last, points, modes or None)
-    straight = cartesian_path(trained, first, last, points)
+    first = None if start is None else _end(trained, start, top)
+    others: dict[str, LatentPath] = {}
+    if scan is not None:
+        origin = None
+        if first is not None:
+            found = trained.double().collective_variables(torch.as_tensor(first))
+            origin = found.detach().numpy()
+        latent = scan_mode(trained, scan, reach, points, origin)
+    else:
+        assert first is not None
+        assert end is not None
+        last = _end(trained, end, top)
+        latent = spherical_path(trained, first, last, points, modes or None)
+        others["straight line"] = cartesian_path(trained, first, last, points)
+        others["straight in the latent space"] = straight_latent_path(
+            trained, latent.latent[0], latent.latent[-1], points
+        )
+        if refine:
+            others["not refined"] = latent
+            with progress_bar("refining", None, ""):
+                latent = refine_path(trained, latent)
     torsions = find_torsions(trained.molecule)
+    _require_defined(latent, torsions)
     names = [torsion.name for torsion in torsions]
-    angles, straight_angles = (
-        compute_torsions(way.positions, torsions, trained.molecule) for way in (latent, straight)
-    )
+    angles = compute_torsions(latent.positions, torsions, trained.molecule)
+    hydrogens = None
+    if all_atom:
+        from openmm_plugin.hydrogens import add_hydrogens
+
+        with progress_bar("adding hydrogens", points, "structures") as bar:
+            hydrogens = add_hydrogens(
+                latent.positions, trained.molecule, forcefield or None, bar.advance
+            )
 
     make_folder(output)
-    _write_structures(output / "path.pdb", latent, trained.molecule)
+    _write_structures(
+        output / "path.pdb",
+        md.Trajectory(latent.positions.astype(np.float32), trained.molecule.topology),
+    )
+    if hydrogens is not None:
+        _write_structures(output / "path-all-atom.pdb", hydrogens)
+    direct = others.get("straight line")
     latent_path(
         output / "path.png",
         latent.log_likelihood,
-        straight.log_likelihood,
+        {name: way.log_likelihood for name, way in others.items()},
         angles,
-        straight_angles,
+        None if direct is None else _angles(direct, torsions, trained),
         names,
+        axis=None if scan is None else (scan, latent.latent[:, scan]),
     )
     _write_table(output / "path.csv", latent, angles, names)
 
-    lowest, direct = latent.log_likelihood.min(), straight.log_likelihood.min()
-    note(
-        f"lowest log-likelihood on the latent path: {lowest:.1f} nats; on the straight line: "
-        f"{direct:.1f} nats ({lowest - direct:+.1f})"
-    )
+    lowest = latent.log_likelihood.min()
+    if direct is None:
+        note(f"log-likelihood along mode {scan}: {lowest:.1f} nats at least")
+    else:
+        straight = direct.log_likelihood.min()
+        note(
+            f"lowest log-likelihood on the latent path: {lowest:.1f} nats; on the straight line: "
+            f"{straight:.1f} nats ({lowest - straight:+.1f})"
+        )
+        within = others["straight in the latent space"].log_likelihood.min()
+        note(f"on the straight line in the latent space: {within:.1f} nats")
+    if refine:
+        before = others["not refined"].log_likelihood
+        note(
+            f"the refinement changed the lowest by {lowest - before.min():+.1f} nats, the mean by "
+            f"{latent.log_likelihood.mean() - before.mean():+.1f} nats"
+        )
     note(
         f"ends: {latent.log_likelihood[0]:.1f} and {latent.log_likelihood[-1]:.1f} nats; "
         f"{points} structures in {output / 'path.pdb'}"
     )
 
 
-def _write_structures(target: Path, way: LatentPath, molecule: Molecule) -> None:
+def _end(model: NeuralCanonicalTransformation, spec: str, top: Path | None) -> np.ndarray:
+    positions = read_structure(spec, model.molecule, top)
+    require_same_handedness(positions, model, spec)
+    return positions
+
+
+def _require_defined(way: LatentPath, torsions: list[Torsion]) -> None:
+    """Raises FrameError where a torsion on the path has three atoms on a line."""
+    undefined = undefined_torsions(way.positions, torsions)
+    if undefined.any():
+        point, which = (int(place[0]) for place in np.nonzero(undefined))
+        raise FrameError(
+            f"point {point} of the path: three atoms of {torsions[which].name} lie on a line, so "
+            "that the torsion is undefined: the path leaves what the model knows; take ends nearer "
+            "to one another, or --refine"
+        )
+
+
+def _angles(
+    way: LatentPath, torsions: list[Torsion], model: NeuralCanonicalTransformation
+) -> np.ndarray:
+    """Torsions along a path to compare with, NaN where undefined, (P, T) in rad."""
+    angles = compute_torsions(way.positions, torsions, model.molecule)
+    angles[undefined_torsions(way.positions, torsions)] = np.nan
+    return angles
+
+
+def _write_structures(target: Path, structures: md.Trajectory) -> None:
     aside = target.with_name(f".{os.getpid()}.{target.name}")
     try:
-        md.Trajectory(way.positions.astype(np.float32), molecule.topology).save_pdb(str(aside))
+        structures.save_pdb(str(aside))
         os.replace(aside, target)
     finally:
         aside.unlink(missing_ok=True)

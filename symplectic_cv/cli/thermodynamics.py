@@ -91,7 +91,7 @@ def thermodynamics(
     torch.set_num_threads(threads)
     require_free(output)
     network = load_phase_space_model(model)
-    given = _Given(system, top, to, to_system, to_beta, to_temperature)
+    given = Given(system, top, to, to_system, to_beta, to_temperature)
     reduced = own_hamiltonian(network, model, given)
     others = other_hamiltonians(network, reduced, given)
     rows = None if observable is None else read_observable(observable, network)
@@ -131,24 +131,27 @@ def thermodynamics(
 
 
 @dataclass(frozen=True)
-class _Given:
+class Given:
     """The Hamiltonians that a user named."""
 
     system: Path | None
     top: Path | None
-    to: str | None
-    to_system: Path | None
-    to_beta: float | None
-    to_temperature: float | None
+    to: str | None = None
+    to_system: Path | None = None
+    to_beta: float | None = None
+    to_temperature: float | None = None
+    platform: str | None = None
+    workers: int = 1
 
     def to_json(self) -> dict[str, Any]:
         return {
             name: value if value is None or isinstance(value, float) else str(value)
             for name, value in vars(self).items()
+            if name not in ("platform", "workers")  # of where it is computed, not of what
         }
 
 
-def own_hamiltonian(network: PhaseSpaceModel, folder: Path, given: _Given) -> ReducedHamiltonian:
+def own_hamiltonian(network: PhaseSpaceModel, folder: Path, given: Given) -> ReducedHamiltonian:
     """What a model was learned from, at its temperature.
 
     Raises:
@@ -175,7 +178,14 @@ def own_hamiltonian(network: PhaseSpaceModel, folder: Path, given: _Given) -> Re
         raise OptionError(f"{folder}: is a model of a molecule: name its --system system.xml")
     from openmm_plugin.energies import load_hamiltonian
 
-    molecule = load_hamiltonian(given.system, given.top, network.temperature, network.frame)
+    molecule = load_hamiltonian(
+        given.system,
+        given.top,
+        network.temperature,
+        network.frame,
+        given.platform,
+        given.workers,
+    )
     reduced = ReducedHamiltonian(molecule, floor=floor)
     if floor > -math.inf:
         return reduced
@@ -187,7 +197,7 @@ def own_hamiltonian(network: PhaseSpaceModel, folder: Path, given: _Given) -> Re
 
 
 def other_hamiltonians(
-    network: PhaseSpaceModel, reduced: ReducedHamiltonian, given: _Given
+    network: PhaseSpaceModel, reduced: ReducedHamiltonian, given: Given
 ) -> list[tuple[str, ReducedHamiltonian]]:
     """What to compare with, by name, in the variables of `reduced`."""
     others: list[tuple[str, ReducedHamiltonian]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -15,11 +16,25 @@ from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
-from symplectic_cv.flows.build import Coupling
+from symplectic_cv.flows.build import Chart, Coupling
+from symplectic_cv.frame import EckartFrame
+from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.momenta import Momenta
 from symplectic_cv.output import RUN, require_free, start_run
 from symplectic_cv.storage import CONFIG, save_model
-from symplectic_cv.training.likelihood import HistoryRow, TrainingOptions, check_weights, prepare
+from symplectic_cv.training.internal import (
+    InternalRow,
+    PreparedInternal,
+    prepare_internal,
+    train_internal,
+)
+from symplectic_cv.training.likelihood import (
+    HistoryRow,
+    PreparedTraining,
+    TrainingOptions,
+    check_weights,
+    prepare,
+)
 from symplectic_cv.training.likelihood import train as run_training
 from symplectic_cv.units import thermal_energy
 
@@ -34,9 +49,20 @@ def train(
     temperature: o.Temperature = 300.0,
     steps: Annotated[int, typer.Option(help="Optimizer steps at most.")] = DEFAULT.steps,
     batch: Annotated[int, typer.Option(help="Frames per step.")] = DEFAULT.batch,
+    chart: Annotated[
+        Chart,
+        typer.Option(
+            help="Coordinates to transform: cartesian ones (for collective variables), or internal "
+            "ones, bonds, angles and torsions (for `sample`)."
+        ),
+    ] = DEFAULT.chart,
     coupling: Annotated[
-        Coupling, typer.Option(help="Kind of coupling; splines are stronger and slower.")
-    ] = DEFAULT.coupling,
+        Optional[Coupling],
+        typer.Option(
+            help="Kind of coupling; splines are stronger and slower (default: affine; internal: "
+            "spline, or autoregressive with few --layers)."
+        ),
+    ] = None,
     layers: Annotated[int, typer.Option(help="Coupling layers.")] = DEFAULT.layers,
     hidden: Annotated[int, typer.Option(help="Width of the hidden layers.")] = DEFAULT.hidden,
     bins: Annotated[int, typer.Option(help="Bins of each spline.")] = DEFAULT.bins,
@@ -44,8 +70,23 @@ def train(
         Momenta, typer.Option(help="How momenta are drawn in training.")
     ] = DEFAULT.momenta,
     momentum_weight: Annotated[
-        float, typer.Option(help="Weight of the momentum part of the loss; 1: the paper's NLL.")
-    ] = DEFAULT.momentum_weight,
+        Optional[float],
+        typer.Option(
+            help="Weight of the momentum part of the loss; 1: the paper's NLL (default: 1; "
+            "internal: 0, likelihood of structures alone)."
+        ),
+    ] = None,
+    energy_weight: Annotated[
+        float,
+        typer.Option(
+            help="Weight of the variational energy loss beside the likelihood; needs --system and "
+            "--chart internal."
+        ),
+    ] = DEFAULT.energy_weight,
+    system: Annotated[
+        Optional[Path],
+        typer.Option("--system", help="system.xml without constraints, for --energy-weight."),
+    ] = None,
     weights: Annotated[
         Optional[Path], typer.Option(help="One weight per frame (.npy), for biased data.")
     ] = None,
@@ -62,6 +103,9 @@ def train(
     harmonic latent space by maximum likelihood. Writes model.safetensors, config.json and
     history.csv. The topology is found beside the first trajectory, or named with --top.
 
+    With --chart internal the flow transforms bonds, angles and torsions instead: models for
+    `sample`, of all atoms (--atoms all) of an MD without constraints (`simulate --flexible`).
+
     Example: symplectic-cv train md/trajectory.xtc -o model
     """
     torch.set_num_threads(threads)
@@ -71,10 +115,13 @@ def train(
     elif (output / CONFIG).is_file():
         note(f"{output}: this training is complete")
         return
+    internal = chart is Chart.INTERNAL
+    if momentum_weight is None:
+        momentum_weight = 0.0 if internal else DEFAULT.momentum_weight
     training_options = TrainingOptions(
         steps=steps,
         batch=batch,
-        coupling=coupling,
+        coupling=coupling or (Coupling.SPLINE if internal else DEFAULT.coupling),
         layers=layers,
         hidden=hidden,
         bins=bins,
@@ -82,7 +129,11 @@ def train(
         momentum_weight=momentum_weight,
         seed=seed,
         device=device.value,
+        chart=chart,
+        energy_weight=energy_weight,
     )
+    if system is not None and not energy_weight > 0.0:
+        raise OptionError("--system is for --energy-weight, which is 0")
     with progress_bar("reading", None, "frames") as bar:
         data = read_trajectories(
             trajectories,
@@ -101,12 +152,16 @@ def train(
         "command": "train",
         "temperature_k": temperature,
         **training_options.to_json(),
+        "system": None if system is None else str(system),
         "data_sha256": _fingerprint(data, frame_weights),
     }
     # everything that bad data can break comes before the folder is made
-    prepared = prepare(
-        data.positions, data.molecule, temperature, training_options, data.lengths, frame_weights
-    )
+    what = data.positions, data.molecule, temperature, training_options, data.lengths
+    prepared: PreparedTraining | PreparedInternal
+    if internal:
+        prepared = prepare_internal(*what, frame_weights, _hamiltonian(system, top, temperature))
+    else:
+        prepared = prepare(*what, frame_weights)
     note(
         f"frame: smallest det A is {prepared.health.smallest:.3f} of the median "
         f"({data.locate(prepared.health.frame)})"
@@ -118,12 +173,15 @@ def train(
     with progress_bar("training", steps, "steps") as bar:
         best = float("inf")
 
-        def show(step: int, row: HistoryRow | None) -> None:
+        def show(step: int, row: HistoryRow | InternalRow | None) -> None:
             nonlocal best
             best = min(best, best if row is None else row.validation_nll)
             bar.to(step, "" if row is None else f"best validation NLL {best:.2f} nats")
 
-        result = run_training(prepared, checkpoint_folder=checkpoints, progress=show)
+        if isinstance(prepared, PreparedInternal):
+            result = train_internal(prepared, checkpoints, show)
+        else:
+            result = run_training(prepared, checkpoints, show)
     save_model(
         output,
         result.model,
@@ -143,13 +201,29 @@ def train(
     (output / RUN).unlink()
     if result.stopped_early:
         note("stopped early: the validation NLL had stopped falling; the best weights are kept")
+    what_of, start = ("structures", "Gaussian") if internal else ("phase space", "quasi-harmonic")
     note(
-        f"validation NLL of phase space: {result.validation_nll:.2f} nats "
-        f"(quasi-harmonic start {result.gaussian_nll:.2f})"
+        f"validation NLL of {what_of}: {result.validation_nll:.2f} nats "
+        f"({start} start {result.gaussian_nll:.2f})"
     )
+    if internal:
+        note(f"model: {output} (for `sample` and `thermodynamics`)")
+        return
     slowest = ", ".join(f"{float(omega):.2f}" for omega in result.model.omega[:6])
     note(f"slowest frequencies: {slowest} rad/ps")
     note(f"model: {output}")
+
+
+def _hamiltonian(
+    system: Path | None, top: Path | None, temperature: float
+) -> Callable[[EckartFrame], ReducedHamiltonian] | None:
+    """Makes the Hamiltonian of --system in the frame of a model."""
+    if system is None:
+        return None
+    from openmm_plugin.energies import load_hamiltonian
+
+    pdb = top if top is not None and top.suffix == ".pdb" else None
+    return lambda frame: ReducedHamiltonian(load_hamiltonian(system, pdb, temperature, frame))
 
 
 def _read_weights(path: Path, n_frames: int) -> np.ndarray:

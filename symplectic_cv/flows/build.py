@@ -26,8 +26,26 @@ from symplectic_cv.flows.spline import REACH, SplineCoupling
 
 
 class Coupling(str, Enum):
+    """What bends the coordinates.
+
+    AFFINE, SPLINE: one half of them at a time, given the other half.
+    AUTOREGRESSIVE: each given all before it, by splines; internal coordinates only.
+    """
+
     AFFINE = "affine"
     SPLINE = "spline"
+    AUTOREGRESSIVE = "autoregressive"
+
+
+class Chart(str, Enum):
+    """Coordinates that a molecule's flow transforms.
+
+    CARTESIAN: those of the Eckart frame; smooth, so right for collective variables.
+    INTERNAL: bonds, angles and torsions; torsions on the circle, so right for sampling.
+    """
+
+    CARTESIAN = "cartesian"
+    INTERNAL = "internal"
 
 
 class Flow(str, Enum):
@@ -58,6 +76,8 @@ class FlowOptions:
             bins of a spline. `hidden` is also the width of a generating function.
         rotation: whether a learned rotation precedes the couplings.
         generator, integrator, integration_steps, duration, order: of a continuous flow.
+        chart: of a molecule; the layers of an internal one are those of
+            `symplectic_cv.charts.build`.
     """
 
     flow: Flow = Flow.POINT
@@ -71,12 +91,15 @@ class FlowOptions:
     integration_steps: int = 4
     duration: float = 1.0
     order: int = 2
+    chart: Chart = Chart.CARTESIAN
 
     def __post_init__(self) -> None:
         for name in ("layers", "hidden", "integration_steps"):
             if getattr(self, name) < 1:
                 option = name.replace("_", "-")
                 raise OptionError(f"--{option} must be at least 1; got {getattr(self, name)}")
+        if self.coupling is Coupling.AUTOREGRESSIVE and self.chart is not Chart.INTERNAL:
+            raise OptionError("--coupling autoregressive is for --chart internal; use spline")
         if not 2 <= self.bins <= 128:
             raise OptionError(f"--bins must be from 2 to 128; got {self.bins}")
 
@@ -94,6 +117,7 @@ class FlowOptions:
             "coupling": Coupling,
             "generator": Generator,
             "integrator": Integrator,
+            "chart": Chart,
         }
         return cls(**{key: kinds.get(key, lambda v: v)(value) for key, value in data.items()})
 

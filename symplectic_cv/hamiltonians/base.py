@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -38,6 +38,22 @@ class Descriptor:
     values: Tensor
     unit: str = ""
     circular: bool = False
+
+
+class Mover(Protocol):
+    """Short molecular dynamics with fresh momenta, reversible and volume-preserving.
+
+    Attributes:
+        timestep: to start with.
+    """
+
+    timestep: float
+
+    def move(
+        self, q: Tensor, timestep: float, n_steps: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Where it leads from q (B, n), and the change of βH on the way, (B,)."""
+        ...
 
 
 class Hamiltonian:
@@ -86,6 +102,10 @@ class Hamiltonian:
     ) -> PhaseSpaceModel:
         """The model that a flow makes of this Hamiltonian."""
         return PhaseSpaceModel(flow, prior, options)
+
+    def mover(self) -> Mover | None:
+        """Short dynamics of its own for the hybrid sampler; None for velocity Verlet in q."""
+        return None
 
     def exact_free_energy(self, beta: float) -> float | None:
         """−ln Z = −ln ∫ dp dq exp(−βH) in nats from a calculation without a flow, or None."""

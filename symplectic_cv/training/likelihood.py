@@ -26,7 +26,7 @@ from torch.utils.data import IterableDataset
 
 from symplectic_cv.data.split import contiguous_split
 from symplectic_cv.errors import OptionError
-from symplectic_cv.flows.build import Coupling, FlowOptions, build_flow
+from symplectic_cv.flows.build import Chart, Coupling, FlowOptions, build_flow
 from symplectic_cv.flows.coupling import Coupling as CouplingLayer
 from symplectic_cv.flows.point import PointTransformation, quasi_harmonic_start
 from symplectic_cv.frame import EckartFrame, FrameHealth, mean_structure
@@ -66,6 +66,8 @@ class TrainingOptions:
             0 the likelihood of configurations alone.
         seed: of the initial weights, batches and momenta.
         device: `auto`, `cpu` or `cuda`.
+        chart: Cartesian, or internal coordinates (`symplectic_cv.training.internal`).
+        energy_weight: weight of the variational energy loss; internal coordinates only.
     """
 
     steps: int = 5000
@@ -78,11 +80,17 @@ class TrainingOptions:
     momentum_weight: float = 1.0
     seed: int = 0
     device: str = "auto"
+    chart: Chart = Chart.CARTESIAN
+    energy_weight: float = 0.0
 
     @property
     def flow(self) -> FlowOptions:
         return FlowOptions(
-            coupling=self.coupling, layers=self.layers, hidden=self.hidden, bins=self.bins
+            coupling=self.coupling,
+            layers=self.layers,
+            hidden=self.hidden,
+            bins=self.bins,
+            chart=self.chart,
         )
 
     def __post_init__(self) -> None:
@@ -92,11 +100,24 @@ class TrainingOptions:
                 raise OptionError(f"--{name} must be at least 1; got {getattr(self, name)}")
         if not 0.0 <= self.momentum_weight < math.inf:
             raise OptionError(f"--momentum-weight must not be negative; got {self.momentum_weight}")
+        if not 0.0 <= self.energy_weight < math.inf:
+            raise OptionError(f"--energy-weight must not be negative; got {self.energy_weight}")
+        if self.chart is Chart.CARTESIAN and self.energy_weight > 0.0:
+            raise OptionError(
+                "--energy-weight needs --chart internal; a Cartesian model learns from energies "
+                "alone by `variational --system`"
+            )
+        if self.chart is Chart.INTERNAL and self.coupling is Coupling.AFFINE:
+            raise OptionError("--coupling affine has no angles on the circle; use spline")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise OptionError("--device cuda: torch finds no NVIDIA GPU here; use --device cpu")
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"momenta": self.momenta.value, "coupling": self.coupling.value}
+        return asdict(self) | {
+            "momenta": self.momenta.value,
+            "coupling": self.coupling.value,
+            "chart": self.chart.value,
+        }
 
 
 @dataclass(frozen=True)

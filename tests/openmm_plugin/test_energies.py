@@ -149,6 +149,16 @@ def test_energies_and_forces_are_those_of_openmm(dipeptide_molecule, alanine, st
         np.testing.assert_allclose(gradient[place], -(place + 1.0) * forces, rtol=1e-12)
 
 
+def test_a_pool_of_contexts_computes_the_same(dipeptide_molecule, alanine, structures):
+    pool = MolecularEnergy(dipeptide_molecule.system, choose_platform("Reference", 22), 3)
+    assert len(pool.contexts) == 3
+    for count in (8, 2):  # fewer than Contexts as well
+        found = pool.evaluate(structures[:count].numpy())
+        expected = alanine.energy_of.evaluate(structures[:count].numpy())
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_an_energy_by_hand(chain):
     x = torch.from_numpy(CHAIN)
     found = chain.energy_of(x[None])

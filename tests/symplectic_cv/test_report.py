@@ -206,8 +206,9 @@ def test_time_series_and_paths_are_drawn(tmp_path):
     time = np.arange(100) * 0.5
     figures.time_series(tmp_path / "time.png", time, [np.sin(time), time], ["a", "b (nm)"])
     angles = np.linspace(-4.0, 4.0, 20)[:, None]
-    figures.latent_path(tmp_path / "path.png", -time[:20], time[:20], angles, angles, ["phi"])
-    figures.latent_path(
-        tmp_path / "bare.png", -time[:20], time[:20], angles[:, :0], angles[:, :0], []
-    )
-    assert all(_drawn(tmp_path / f"{name}.png") for name in ("time", "path", "bare"))
+    line = {"straight": time[:20], "refined": -0.5 * time[:20]}
+    figures.latent_path(tmp_path / "path.png", -time[:20], line, angles, angles, ["phi"])
+    figures.latent_path(tmp_path / "bare.png", -time[:20], line, angles[:, :0], None, [])
+    scan = (2, np.linspace(-2.0, 2.0, 20))
+    figures.latent_path(tmp_path / "scan.png", -time[:20], {}, angles, None, ["phi"], scan)
+    assert all(_drawn(tmp_path / f"{name}.png") for name in ("time", "path", "bare", "scan"))

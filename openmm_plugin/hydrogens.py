@@ -1,0 +1,75 @@
+"""Hydrogens for structures of heavy atoms, placed by OpenMM and relaxed around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import mdtraj as md
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from openmm_plugin.systems import FORCE_FIELDS, Solvent
+from symplectic_cv.errors import OptionError, SelectionError
+from symplectic_cv.molecule import Molecule
+
+TOLERANCE = 1.0
+"""At which the relaxation ends, kJ/mol/nm."""
+
+
+def add_hydrogens(
+    positions: np.ndarray,
+    molecule: Molecule,
+    forcefield: Sequence[str] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> md.Trajectory:
+    """Structures with all their hydrogens, heavy atoms where they were.
+
+    Args:
+        positions: of the model's atoms, (P, N, 3) in nm; hydrogens among them are kept.
+        molecule: the model's atoms, whole residues but for hydrogens.
+        forcefield: XML files; Amber ff99SB-ILDN where None.
+        progress: called with 1 after each structure.
+
+    Raises:
+        OptionError: force-field files that cannot be read.
+        SelectionError: residues that the force field does not know, or that lack heavy atoms.
+    """
+    names = list(forcefield or FORCE_FIELDS[Solvent.VACUUM])
+    try:
+        field = app.ForceField(*names)
+    except Exception as error:  # OpenMM raises whatever its parsers met
+        raise OptionError(f"--forcefield {' '.join(names)}: {error}") from error
+    topology = molecule.topology.to_openmm()
+    platform = openmm.Platform.getPlatformByName("Reference")
+    structures, whole, context = [], None, None
+    for frame in positions:
+        modeller = app.Modeller(topology, frame * unit.nanometer)
+        try:
+            modeller.addHydrogens(field, platform=platform)
+            if context is None:
+                whole = modeller.topology
+                context = _context(field, whole, platform)
+        except Exception as error:  # OpenMM names the residue
+            raise SelectionError(
+                f"--all-atom: hydrogens cannot be added ({error}); the model must hold all heavy "
+                "atoms of whole residues that the force field knows (--forcefield)"
+            ) from error
+        context.setPositions(modeller.positions)
+        openmm.LocalEnergyMinimizer.minimize(context, TOLERANCE, 500)
+        found = context.getState(positions=True).getPositions(asNumpy=True)
+        structures.append(found.value_in_unit(unit.nanometer))
+        if progress is not None:
+            progress(1)
+    return md.Trajectory(np.array(structures, dtype=np.float32), md.Topology.from_openmm(whole))
+
+
+def _context(
+    field: app.ForceField, topology: app.Topology, platform: openmm.Platform
+) -> openmm.Context:
+    """Of the whole molecule, its heavy atoms held in place by having no mass."""
+    system = field.createSystem(topology, constraints=None, rigidWater=False)
+    for place, atom in enumerate(topology.atoms()):
+        if atom.element is not None and atom.element.symbol != "H":
+            system.setParticleMass(place, 0.0)
+    return openmm.Context(system, openmm.VerletIntegrator(0.001), platform)

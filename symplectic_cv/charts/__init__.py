@@ -1,0 +1,1 @@
+"""Charts of a molecule's shape besides the Eckart frame: bonds, angles and torsions."""

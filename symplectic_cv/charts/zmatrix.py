@@ -1,0 +1,129 @@
+"""A Z-matrix from the bond graph: which bond, angle and torsion place each atom.
+
+The tree of atoms grows from its middle, heavy atoms first. The first branch at a bond is
+placed by a torsion about it; further branches are placed against the first, so that their
+torsions (a hydrogen of a methyl group against the first, the fourth bond of a chiral
+carbon) are stiff, and each soft rotation moves one coordinate alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from symplectic_cv.errors import SelectionError
+from symplectic_cv.molecule import Molecule
+
+
+@dataclass(frozen=True)
+class ZMatrix:
+    """Rows in the order in which atoms are placed.
+
+    Attributes:
+        atoms: (N,) the atom that each row places.
+        references: (N, 3) atoms a, b, c: bond i–a, angle i–a–b, torsion i–a–b–c; −1 where
+            there is none (the first three rows).
+    """
+
+    atoms: np.ndarray
+    references: np.ndarray
+
+    @property
+    def n_atoms(self) -> int:
+        return len(self.atoms)
+
+
+def z_matrix(
+    n_atoms: int, bonds: Sequence[tuple[int, int]], heavy: Sequence[bool] | None = None
+) -> ZMatrix:
+    """The Z-matrix of a connected molecule; rings are cut by the tree.
+
+    Args:
+        n_atoms: N, at least 3.
+        bonds: pairs of atoms.
+        heavy: which atoms are not hydrogen; all where None.
+
+    Raises:
+        SelectionError: atoms that no bonds join, or fewer than three.
+
+    Example:
+        >>> z_matrix(4, [(0, 1), (1, 2), (2, 3)]).references.tolist()
+        [[-1, -1, -1], [0, -1, -1], [1, 0, -1], [2, 1, 0]]
+    """
+    if n_atoms < 3:
+        raise SelectionError(f"internal coordinates need at least 3 atoms, got {n_atoms}")
+    weight = np.ones(n_atoms) if heavy is None else np.where(heavy, 1.0, 1e-3)
+    neighbours: list[list[int]] = [[] for _ in range(n_atoms)]
+    for i, j in bonds:
+        neighbours[i].append(j)
+        neighbours[j].append(i)
+    distance = _distances(neighbours)
+    if not np.isfinite(distance).all():
+        apart = int(np.flatnonzero(~np.isfinite(distance[0]))[0])
+        raise SelectionError(
+            f"atoms 1 and {apart + 1} of the model are not joined by bonds: internal coordinates "
+            "need one connected molecule; use --chart cartesian, or a topology with its bonds"
+        )
+
+    # the middle: an atom with two neighbours at least, nearest to all heavy atoms
+    inner = [i for i in range(n_atoms) if len(neighbours[i]) >= 2]
+    middle = min(inner, key=lambda i: (round(float(distance[i] @ weight), 9), i))
+
+    def size(i: int, origin: int) -> float:
+        """Weight of what hangs on i, seen from origin."""
+        beyond = distance[:, i] < distance[:, origin]
+        return float(weight[beyond].sum())
+
+    arms = sorted(neighbours[middle], key=lambda i: (-size(i, middle), i))
+    atoms = [arms[0], middle, arms[1]]
+    references = [(-1, -1, -1), (arms[0], -1, -1), (middle, arms[0], -1)]
+    placed = set(atoms)
+    queue = [middle, arms[0], arms[1]]
+    # behind an atom: towards where it was placed from
+    behind = {middle: arms[0], arms[0]: middle, arms[1]: middle}
+    while queue:
+        a = queue.pop(0)
+        b = behind[a]
+        open_ends = [i for i in neighbours[a] if i not in placed]
+        open_ends.sort(key=lambda i: (-size(i, a), i))
+        beside = [i for i in neighbours[a] if i in placed and i != b]
+        beyond = [i for i in neighbours[b] if i in placed and i != a]
+        beyond.sort(key=lambda i: (i != behind[b], -size(i, b), i))
+        # a placed neighbour of a fixes its other bonds stiffly; else a torsion about a–b
+        for i in open_ends:
+            c = beside[0] if beside else beyond[0]
+            atoms.append(i)
+            references.append((a, b, c))
+            placed.add(i)
+            behind[i] = a
+            beside = beside or [i]
+            queue.append(i)
+    return ZMatrix(np.array(atoms), np.array(references))
+
+
+def molecule_z_matrix(molecule: Molecule) -> ZMatrix:
+    """The Z-matrix of a model's atoms.
+
+    Raises:
+        SelectionError: see `z_matrix`.
+    """
+    heavy = [atom.element.symbol != "H" for atom in molecule.topology.atoms]
+    return z_matrix(molecule.n_atoms, molecule.bonds, heavy)
+
+
+def _distances(neighbours: list[list[int]]) -> np.ndarray:
+    """Number of bonds between each two atoms, (N, N); infinite where none join them."""
+    n = len(neighbours)
+    distance = np.full((n, n), np.inf)
+    for start in range(n):
+        distance[start, start] = 0.0
+        queue = [start]
+        while queue:
+            i = queue.pop(0)
+            for j in neighbours[i]:
+                if np.isinf(distance[start, j]):
+                    distance[start, j] = distance[start, i] + 1.0
+                    queue.append(j)
+    return distance

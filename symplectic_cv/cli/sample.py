@@ -1,0 +1,200 @@
+"""`symplectic-cv sample`."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Annotated, Optional
+
+import torch
+import typer
+
+from symplectic_cv.analysis.sampling_report import (
+    SUMMARY,
+    cautions,
+    draw_samples,
+    summarise,
+    write_conditional,
+    write_samples,
+    write_summary,
+)
+from symplectic_cv.cli import options as o
+from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.cli.thermodynamics import Given, own_hamiltonian
+from symplectic_cv.errors import OptionError, SamplingError
+from symplectic_cv.output import RUN, make_folder, require_free, start_run
+from symplectic_cv.sampling.chains import SamplingOptions, sample_target
+from symplectic_cv.sampling.conditional import conditional_latent, parse_fixed
+from symplectic_cv.sampling.moves import MOVES, Method
+from symplectic_cv.sampling.statistics import effective_share
+from symplectic_cv.sampling.target import LatentTarget
+from symplectic_cv.storage import load_model, load_phase_space_model, read_config
+
+DEFAULT = SamplingOptions()
+
+
+def sample(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="Model folder from `train` or `variational`.")
+    ],
+    output: o.Output = Path("samples"),
+    system: Annotated[
+        Optional[Path],
+        typer.Option("--system", help="system.xml of a molecule's model, without constraints."),
+    ] = None,
+    top: Annotated[
+        Optional[Path],
+        typer.Option("--top", help="PDB of the molecule (default: topology.pdb beside --system)."),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(help="Samples in all; proposals for importance and rejection.")
+    ] = DEFAULT.samples,
+    method: Annotated[
+        Method,
+        typer.Option(
+            help="independence: Metropolis with proposals from the flow; pcn: small latent steps; "
+            "hmc: latent Hamiltonian Monte Carlo; hybrid: proposals of the flow and short dynamics "
+            "in turns; importance, rejection: independent samples of the flow, weighted or kept "
+            "by weight."
+        ),
+    ] = DEFAULT.method,
+    chains: Annotated[int, typer.Option(help="Chains at once.")] = DEFAULT.chains,
+    thin: Annotated[int, typer.Option(help="Steps of a chain per sample.")] = DEFAULT.thin,
+    warmup: Annotated[
+        int, typer.Option(help="Steps of each chain before samples count; step sizes adapt then.")
+    ] = DEFAULT.warmup,
+    fix: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            metavar="'mode K = X'",
+            help="Instead: structures with mode K at X (standard deviations), the other modes from "
+            "the latent Gaussian; may be repeated. Needs no --system; with one they get weights.",
+        ),
+    ] = None,
+    platform: Annotated[
+        Optional[str],
+        typer.Option(help="OpenMM platform (default: the fastest for this size; GPUs if any)."),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, help="OpenMM Contexts that compute energies at once.")
+    ] = 1,
+    seed: o.Seed = DEFAULT.seed,
+    threads: o.Threads = 1,
+    resume: o.Resume = False,
+) -> None:
+    """Unbiased samples of the Boltzmann distribution through a learned model.
+
+    Exact for any model of the system, good or bad; a good one gives more independent samples. A
+    molecule needs all atoms in the model and --system without constraints (`simulate --flexible`).
+    Writes samples.xtc with topology.pdb (samples.npz of an analytic Hamiltonian), samples.csv
+    (log-likelihood in nats, energy in kJ/mol, weight in averages), summary.json (acceptance,
+    effective sizes, autocorrelation, R̂) and samples.png.
+
+    With --fix: structures at a value of a mode, to start umbrella windows from.
+
+    Example: symplectic-cv sample model --system md/system.xml --samples 20000
+    """
+    torch.set_num_threads(threads)
+    if not resume:
+        require_free(output)
+    elif (output / SUMMARY).is_file():
+        note(f"{output}: this sampling is complete")
+        return
+    if fix:
+        _sample_fixed(model, output, fix, system, top, samples, seed)
+        return
+    options = SamplingOptions(samples, method, chains, thin, warmup, seed)
+    network = load_phase_space_model(model)
+    given = Given(system, top, platform=platform, workers=workers)
+    reduced = own_hamiltonian(network, model, given)
+    target = LatentTarget(network, reduced)
+    settings = {
+        "command": "sample",
+        "model_sha256": read_config(model)["weights_sha256"],
+        "system": None if system is None else str(system),
+        "samples": samples,
+        "method": method.value,
+        "chains": chains,
+        "thin": thin,
+        "warmup": warmup,
+        "seed": seed,
+    }
+    many = f"{chains} chains" if method in MOVES else "independent samples"
+    note(f"{reduced.hamiltonian.name}: {reduced.dimension} coordinates, {method.value}, {many}")
+    start_run(output, settings, resume)
+    checkpoint = output / "checkpoint"
+    begin = time.perf_counter()
+    try:
+        with progress_bar("sampling", samples, "samples") as bar:
+            found = sample_target(target, options, checkpoint, bar.advance)
+    except SamplingError:
+        # nothing half-written stays behind a run that cannot work
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        (output / RUN).unlink(missing_ok=True)
+        output.rmdir()
+        raise
+    seconds = time.perf_counter() - begin
+    summary = summarise(target, found, options) | {"seconds": seconds}
+    write_samples(output, target, found, method)
+    draw_samples(output / "samples.png", target, found, options)
+    write_summary(output, summary)
+    shutil.rmtree(checkpoint)
+    (output / RUN).unlink()
+
+    if method in MOVES:
+        note(
+            f"acceptance {100 * summary['acceptance']:.1f} %, autocorrelation "
+            f"{summary['autocorrelation']:.1f} samples, R̂ {summary['rhat']:.3f}, "
+            f"{summary['ess_chain']:.0f} effective samples in {seconds:.0f} s"
+        )
+    note(f"effective share of the flow's own samples: {100 * summary['ess_importance']:.1f} %")
+    unit = summary["units"]["energy"]
+    note(
+        f"mean energy {summary['mean_energy']:.3f} ± {summary['mean_energy_standard_error']:.3f} "
+        f"{unit}"
+    )
+    for message in cautions(summary):
+        warn(message)
+    note(f"samples: {output}")
+
+
+def _sample_fixed(
+    folder: Path,
+    output: Path,
+    fix: list[str],
+    system: Path | None,
+    top: Path | None,
+    samples: int,
+    seed: int,
+) -> None:
+    """Structures with some modes held."""
+    if samples < 1:
+        raise OptionError(f"--samples must be at least 1; got {samples}")
+    network = load_model(folder)
+    fixed = parse_fixed(fix, network)
+    target = None
+    if system is not None:
+        target = LatentTarget(network, own_hamiltonian(network, folder, Given(system, top)))
+    u = conditional_latent(network.dimension, fixed, samples, seed)
+    make_folder(output)
+    log_weight = write_conditional(output, network, u, target)
+    share = None if log_weight is None else effective_share(log_weight)
+    write_summary(
+        output,
+        {
+            "method": "conditional",
+            "fixed": {f"mode_{mode}": value for mode, value in fixed.items()},
+            "samples": samples,
+            "proposals": samples,
+            "acceptance": 1.0,
+            "ess_importance": share,
+            "ess_chain": None,
+            "autocorrelation": 1.0,
+            "rhat": None,
+        },
+    )
+    held = ", ".join(f"mode {mode} = {value:g}" for mode, value in fixed.items())
+    note(f"{samples} structures with {held}: {output / 'samples.xtc'}")
+    if share is not None:
+        note(f"effective share under the Hamiltonian: {100 * share:.1f} %")

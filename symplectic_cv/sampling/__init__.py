@@ -1,0 +1,1 @@
+"""Exact sampling in the latent space of a model whose Hamiltonian is known."""

@@ -1,0 +1,67 @@
+"""Structures at given values of some modes: from collective variables back to structures.
+
+The latent density is a product, so that with some scaled modes u_k = ω_k Q_k held the others
+stay independent standard normal: no search is needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from symplectic_cv.errors import OptionError
+from symplectic_cv.model import NeuralCanonicalTransformation
+
+FARTHEST = 8.0
+"""No mode is held further out than this, in standard deviations."""
+
+_FIXED = re.compile(r"\s*mode[\s_]*(\d+)\s*=\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
+
+
+def parse_fixed(given: Sequence[str], model: NeuralCanonicalTransformation) -> dict[int, float]:
+    """Modes and their dimensionless values from texts such as `mode 0 = 1.2`.
+
+    Raises:
+        OptionError: another form, a mode that does not exist or is named twice, or a value
+            where the model knows nothing.
+    """
+    fixed: dict[int, float] = {}
+    for text in given:
+        match = _FIXED.fullmatch(text)
+        try:
+            assert match is not None
+            mode, value = int(match[1]), float(match[2])
+        except (AssertionError, ValueError):
+            raise OptionError(
+                f"--fix {text!r} is not of the form 'mode 0 = 1.2' (a mode and its value, in "
+                "standard deviations)"
+            ) from None
+        model.check_modes([mode])
+        if mode in fixed:
+            raise OptionError(f"--fix names mode {mode} twice")
+        if not abs(value) <= FARTHEST:
+            raise OptionError(
+                f"--fix {text!r}: modes have unit variance, so that a model knows nothing beyond "
+                f"±{FARTHEST:g}"
+            )
+        fixed[mode] = value
+    return fixed
+
+
+def conditional_latent(
+    dimension: int, fixed: Mapping[int, float], n_samples: int, seed: int
+) -> Tensor:
+    """u (n_samples, n) with some modes held and the others N(0, 1).
+
+    Example:
+        >>> conditional_latent(3, {1: 0.5}, 4, 0)[:, 1]
+        tensor([0.5000, 0.5000, 0.5000, 0.5000], dtype=torch.float64)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    u = torch.randn(n_samples, dimension, generator=generator, dtype=torch.float64)
+    for mode, value in fixed.items():
+        u[:, mode] = value
+    return u

@@ -1,0 +1,253 @@
+"""Markov moves in the latent space of a model, each exact for any flow.
+
+A move takes C chains at once and leaves the target invariant. Those with a step size adapt
+it while the chains warm up; after that it is fixed, so that what is counted comes from one
+Markov chain.
+
+Sources: independence Metropolis with flows: F. Noé et al., Science 365, eaaw1147 (2019);
+M. Gabrié et al., PNAS 119, e2109420119 (2022). Preconditioned Crank–Nicolson: S. L. Cotter
+et al., Stat. Sci. 28, 424 (2013). Hamiltonian Monte Carlo that turns the Gaussian part
+exactly: A. Beskos et al., Stoch. Proc. Appl. 121, 2201 (2011). Adapted steps: C. Andrieu and
+J. Thoms, Stat. Comput. 18, 343 (2008).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+
+import torch
+from torch import Tensor
+
+from symplectic_cv.errors import OptionError
+from symplectic_cv.sampling.target import LatentTarget, Points
+
+PROPOSALS_AT_ONCE = 4096
+"""Of the independence sampler, whose proposals do not depend on where the chains are."""
+TURNS = 6
+"""Leapfrog steps of one Hamiltonian move."""
+DYNAMICS_STEPS = 25
+"""Steps of the short dynamics of the hybrid sampler."""
+
+
+class Method(str, Enum):
+    """How to sample.
+
+    INDEPENDENCE: Metropolis with proposals from the flow.
+    PCN: preconditioned Crank–Nicolson, a local move in the latent space.
+    HMC: Hamiltonian Monte Carlo in the latent space; the learned ω precondition it.
+    HYBRID: independence moves and short molecular dynamics take turns.
+    IMPORTANCE: samples of the flow with weights.
+    REJECTION: samples of the flow, each kept with a chance in proportion to its weight.
+    """
+
+    INDEPENDENCE = "independence"
+    PCN = "pcn"
+    HMC = "hmc"
+    HYBRID = "hybrid"
+    IMPORTANCE = "importance"
+    REJECTION = "rejection"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of all chains.
+
+    Attributes:
+        points: where the chains are now, (C,).
+        accepted: which moved, (C,) bool.
+        chance: of having been accepted, (C,).
+        proposed: ln w of what the flow proposed, (C,), where it did.
+    """
+
+    points: Points
+    accepted: Tensor
+    chance: Tensor
+    proposed: Tensor | None = None
+
+
+class Move:
+    """A Markov move of all chains.
+
+    Attributes:
+        size: step size, which `adapt` changes; None where there is none.
+        goal: share of accepted proposals that it aims at.
+        largest: of the step size.
+    """
+
+    size: float | None = None
+    goal = 0.0
+    largest = math.inf
+
+    def __init__(self, target: LatentTarget) -> None:
+        self.target = target
+
+    def steps(self, points: Points, n_steps: int, generator: torch.Generator) -> Iterator[Step]:
+        """Takes so many steps from the given points."""
+        for _ in range(n_steps):
+            step = self.step(points, generator)
+            points = step.points
+            yield step
+
+    def step(self, points: Points, generator: torch.Generator) -> Step:
+        raise NotImplementedError
+
+    def adapt(self, chance: Tensor, n_before: int) -> None:
+        """Moves ln(size) towards the goal by a gain that falls with the steps before."""
+        if self.size is not None:
+            gain = 2.0 / (1.0 + n_before) ** 0.6
+            factor = math.exp(gain * (float(chance.mean()) - self.goal))
+            self.size = min(self.largest, max(1e-4, self.size * factor))
+
+
+def decide(here: Points, there: Points, log_chance: Tensor, generator: torch.Generator) -> Step:
+    """The Metropolis decision; a point of no weight is never moved to."""
+    usable = torch.isfinite(there.log_weight) & ~torch.isnan(log_chance)
+    log_chance = torch.where(usable, log_chance, -math.inf).clamp(max=0.0)
+    dice = torch.rand(len(here), generator=generator, dtype=torch.float64)
+    accepted = dice.log() < log_chance
+    return Step(there.where(accepted, here), accepted, log_chance.exp())
+
+
+class Independence(Move):
+    """u' ~ N(0, 1), accepted with min(1, w'/w)."""
+
+    def steps(self, points: Points, n_steps: int, generator: torch.Generator) -> Iterator[Step]:
+        chains, done = len(points), 0
+        while done < n_steps:
+            count = min(n_steps - done, max(1, PROPOSALS_AT_ONCE // chains))
+            proposed = self.target.decode(self.target.draw(count * chains, generator))
+            for row in range(count):
+                there = proposed[slice(row * chains, (row + 1) * chains)]
+                step = decide(points, there, there.log_weight - points.log_weight, generator)
+                points = step.points
+                yield replace(step, proposed=there.log_weight)
+            done += count
+
+    def step(self, points: Points, generator: torch.Generator) -> Step:
+        return next(self.steps(points, 1, generator))
+
+
+class CrankNicolson(Move):
+    """u' = √(1−s²) u + s ξ, accepted with min(1, w'/w); s = 1 is the independence sampler."""
+
+    size = 0.2
+    goal = 0.3
+    largest = 1.0
+
+    def step(self, points: Points, generator: torch.Generator) -> Step:
+        assert self.size is not None
+        noise = self.target.draw(len(points), generator)
+        u = math.sqrt(1.0 - self.size**2) * points.u + self.size * noise
+        there = self.target.decode(u)
+        return decide(points, there, there.log_weight - points.log_weight, generator)
+
+
+class LatentHamiltonian(Move):
+    """Dynamics of ½|v|² + ½|u|² − ln w(u), accepted by its error.
+
+    The oscillators ½(v² + u²), all of period 2π because u is scaled by the learned ω, are
+    turned exactly; ∂ ln w/∂u kicks. For a perfect flow every step size is accepted.
+    """
+
+    size = 0.1
+    goal = 0.75
+    largest = 1.5
+
+    def step(self, points: Points, generator: torch.Generator) -> Step:
+        assert self.size is not None
+        target = self.target
+        v = target.draw(len(points), generator)
+        # a random length keeps trajectories from closing on themselves
+        angle = self.size * (0.8 + 0.4 * float(torch.rand((), generator=generator)))
+        cos, sin = math.cos(angle), math.sin(angle)
+        u, (there, slope) = points.u, target.slope(points.u)
+        begin = 0.5 * (v * v + u * u).sum(-1) - points.log_weight
+        for _ in range(TURNS):
+            v = v + 0.5 * angle * slope
+            u, v = cos * u + sin * v, cos * v - sin * u
+            there, slope = target.slope(u)
+            v = v + 0.5 * angle * slope
+        end = 0.5 * (v * v + u * u).sum(-1) - there.log_weight
+        return decide(points, there, begin - end, generator)
+
+
+class ShortDynamics(Move):
+    """Dynamics of the physical system with fresh thermal momenta, accepted by its error.
+
+    A molecule moves by OpenMM in all its Cartesian coordinates, another Hamiltonian in q by
+    velocity Verlet. The Metropolis decision removes the error of the time step.
+    """
+
+    goal = 0.85
+
+    def __init__(self, target: LatentTarget) -> None:
+        super().__init__(target)
+        if not target.only_coordinates:
+            raise OptionError(
+                "--method hybrid: its dynamics needs H = ½|p|² + V(q) and a model that transforms "
+                "coordinates among themselves; use --method pcn or hmc"
+            )
+        self.mover = target.reduced.hamiltonian.mover()
+        self.size = 0.05 if self.mover is None else self.mover.timestep
+
+    def step(self, points: Points, generator: torch.Generator) -> Step:
+        assert self.size is not None
+        if self.mover is None:
+            x, change = self._verlet(points.x, generator)
+        else:
+            x, change = self.mover.move(points.x, self.size, DYNAMICS_STEPS, generator)
+        there = self.target.encode(x)
+        return decide(points, there, -change, generator)
+
+    def _verlet(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Where velocity Verlet leads, (C, n), and the change of ½|p|² − ln π, (C,)."""
+        assert self.size is not None
+        p = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+        density, slope = self._slope(x)
+        begin = 0.5 * (p * p).sum(-1) - density
+        for _ in range(DYNAMICS_STEPS):
+            p = p + 0.5 * self.size * slope
+            x = x + self.size * p
+            density, slope = self._slope(x)
+            p = p + 0.5 * self.size * slope
+        return x, 0.5 * (p * p).sum(-1) - density - begin
+
+    def _slope(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_(True)
+            density = self.target.log_density(x)
+            usable = torch.isfinite(density)
+            (slope,) = torch.autograd.grad(torch.where(usable, density, 0.0).sum(), x)
+        return density.detach(), torch.where(torch.isfinite(slope), slope, 0.0)
+
+
+class Hybrid(Move):
+    """An independence move, then short dynamics: jumps between states, motion within them."""
+
+    def __init__(self, target: LatentTarget) -> None:
+        super().__init__(target)
+        self.jump, self.dynamics = Independence(target), ShortDynamics(target)
+        self.size, self.goal = self.dynamics.size, self.dynamics.goal
+
+    def steps(self, points: Points, n_steps: int, generator: torch.Generator) -> Iterator[Step]:
+        for _ in range(n_steps):
+            jump = self.jump.step(points, generator)
+            self.dynamics.size = self.size
+            step = self.dynamics.step(jump.points, generator)
+            points = step.points
+            yield Step(points, jump.accepted, step.chance, jump.proposed)
+
+    def adapt(self, chance: Tensor, n_before: int) -> None:
+        super().adapt(chance, n_before)
+        self.dynamics.size = self.size
+
+
+MOVES: dict[Method, type[Move]] = {
+    Method.INDEPENDENCE: Independence,
+    Method.PCN: CrankNicolson,
+    Method.HMC: LatentHamiltonian,
+    Method.HYBRID: Hybrid,
+}

@@ -1,0 +1,127 @@
+"""`symplectic-cv sample` end to end."""
+
+import csv
+import json
+import shutil
+
+import mdtraj as md
+import numpy as np
+import pytest
+
+from openmm_plugin.simulation import write_structure
+from openmm_plugin.systems import Solvent, build_system, built_in_pdb
+from symplectic_cv.cli.main import main
+
+SMALL = ["--steps", "30", "--batch", "32", "--layers", "2", "--hidden", "8", "--samples", "200"]
+KEYS = {
+    "method",
+    "proposals",
+    "acceptance",
+    "ess_importance",
+    "ess_chain",
+    "autocorrelation",
+    "rhat",
+}
+
+
+def run(*arguments):
+    """A command that has to end well."""
+    with pytest.raises(SystemExit) as info:
+        main([str(argument) for argument in arguments])
+    assert info.value.code == 0, arguments
+
+
+@pytest.fixture(scope="module")
+def well(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sample") / "well"
+    run("variational", "double-well", "-o", folder, *SMALL)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def molecule(tmp_path_factory):
+    """A flexible dipeptide, and a model of it that is its harmonic start but for a few steps."""
+    folder = tmp_path_factory.mktemp("sample-molecule")
+    pdb = built_in_pdb("alanine-dipeptide")
+    write_structure(build_system(pdb, Solvent.VACUUM, flexible=True), folder)
+    few = ["--steps", "4", "--batch", "8", "--layers", "2", "--hidden", "8", "--samples", "200"]
+    run("variational", "--system", folder / "system.xml", "-o", folder / "model", *few)
+    return folder
+
+
+@pytest.mark.parametrize("method", ["independence", "importance", "rejection"])
+def test_samples_of_an_analytic_hamiltonian(well, tmp_path, method):
+    few = ["--samples", "640", "--warmup", "10", "--method", method]
+    run("sample", well, "-o", tmp_path / "out", *few)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"samples.npz", "samples.csv", "summary.json", "samples.png"}
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert set(summary) >= KEYS
+    assert summary["method"] == method
+    with open(tmp_path / "out" / "samples.csv") as table:
+        rows = list(csv.DictReader(table))
+    q = np.load(tmp_path / "out" / "samples.npz")["q"]
+    assert len(rows) == len(q) == summary["samples"]
+    energy = np.array([float(row["energy"]) for row in rows])
+    np.testing.assert_allclose(energy, 2.0 * (q[:, 0] ** 2 - 1.0) ** 2, rtol=1e-6)
+    w = np.array([float(row["weight"]) for row in rows])
+    assert w.mean() == pytest.approx(1.0)
+    assert (w.std() > 0.0) == (method == "importance")
+    run("sample", well, "-o", tmp_path / "again", *few)
+    again = np.load(tmp_path / "again" / "samples.npz")["q"]
+    np.testing.assert_array_equal(q, again)
+
+
+def test_samples_of_a_molecule_are_a_trajectory(molecule, tmp_path):
+    run(
+        *("sample", molecule / "model", "--system", molecule / "system.xml"),
+        *("-o", tmp_path / "out", "--samples", "64", "--chains", "8", "--method", "pcn"),
+        *("--warmup", "10"),
+    )
+    found = md.load(str(tmp_path / "out/samples.xtc"), top=str(tmp_path / "out/topology.pdb"))
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert found.n_frames == summary["samples"] == 64
+    assert found.n_atoms == 22
+    assert {"cos_phi", "sin_psi"} <= set(summary["autocorrelation_of"])
+    assert summary["units"]["energy"] == "kJ/mol"
+    assert 0.0 < summary["acceptance"] <= 1.0
+
+
+def test_a_finished_run_resumes_to_itself(well, tmp_path, capsys):
+    few = ["-o", tmp_path / "out", "--samples", "200", "--warmup", "5"]
+    run("sample", well, *few)
+    before = (tmp_path / "out" / "summary.json").read_text()
+    run("sample", well, *few, "--resume")
+    assert "complete" in capsys.readouterr().out
+    assert (tmp_path / "out" / "summary.json").read_text() == before
+
+
+def test_what_cannot_be_sampled(well, molecule, tmp_path, refused):
+    out = ["-o", tmp_path / "out"]
+    assert "--samples 10 is less" in refused("sample", well, *out, "--samples", "10")
+    assert "name its --system" in refused("sample", molecule / "model", *out)
+    assert "not of a molecule" in refused("sample", well, *out, "--system", molecule / "system.xml")
+    pdb = built_in_pdb("alanine-dipeptide")
+    (tmp_path / "rigid").mkdir()
+    write_structure(build_system(pdb, Solvent.VACUUM), tmp_path / "rigid")
+    rigid = refused("sample", molecule / "model", *out, "--system", tmp_path / "rigid/system.xml")
+    assert "--flexible" in rigid
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_that_cannot_work_leaves_nothing_behind(molecule, tmp_path, refused):
+    """Two chains that stand still, from a model of four steps, in one proposal each."""
+    line = refused(
+        *("sample", molecule / "model", "--system", molecule / "system.xml"),
+        *("-o", tmp_path / "out", "--samples", "8", "--chains", "2", "--warmup", "0"),
+    )
+    assert "proposals was accepted: try --method pcn or hmc" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_model_cannot_resume(well, tmp_path, refused):
+    few = ["-o", tmp_path / "out", "--samples", "200"]
+    run("sample", well, *few)
+    (tmp_path / "out" / "summary.json").unlink()
+    shutil.copy(well / "config.json", tmp_path / "out" / "run.json")
+    assert "cannot resume" in refused("sample", well, *few, "--resume")
