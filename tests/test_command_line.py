@@ -37,9 +37,9 @@ OPTIONS = {
     "metadynamics": "system output top modes time-ns bias-factor height width pace range opes "
     "barrier walkers scheduler timestep-fs checkpoint-ps pdb forcefield solvent backend own-grid "
     "platform temperature seed resume",
-    "adapt": "system output top atoms rounds time-ns final-ns start-ns modes temper growth steps batch "
-    "layers hidden bias-factor height width pace range timestep-fs backend platform temperature seed "
-    "device resume",
+    "adapt": "system output top atoms rounds time-ns final-ns start-ns modes temper growth steps "
+    "batch layers hidden bias-factor height width pace range timestep-fs backend platform "
+    "temperature seed device resume",
     "reweight": "output top torsions distances regions method bins skip-ps atoms seed",
     "umbrella": "system output top modes path windows range force-constant time-ns stride-ps "
     "steering-ps timestep-fs jobs checkpoint-ps pdb forcefield solvent backend platform "

@@ -15,6 +15,7 @@ from symplectic_cv.analysis.thermodynamics_report import Compared, cautions, wri
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.errors import ModelError, OptionError
+from symplectic_cv.flows.build import Flow
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.library import find_hamiltonian
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
@@ -30,8 +31,8 @@ from symplectic_cv.thermodynamics import (
     require_same_dimension,
 )
 
-MOLECULE_SAMPLES = 20_000
-SAMPLES = 100_000
+SAMPLES, FEWER_SAMPLES = 100_000, 20_000
+"""Of each estimate by default: the fewer of a molecule, and of a continuous flow."""
 
 
 def thermodynamics(
@@ -75,7 +76,8 @@ def thermodynamics(
     samples: Annotated[
         Optional[int],
         typer.Option(
-            help=f"Of each estimate (default: {SAMPLES}; {MOLECULE_SAMPLES} of a molecule)."
+            help=f"Of each estimate (default: {SAMPLES}; {FEWER_SAMPLES} of a molecule or of a "
+            "continuous flow)."
         ),
     ] = None,
     seed: o.Seed = 0,
@@ -95,9 +97,7 @@ def thermodynamics(
     reduced = own_hamiltonian(network, model, given)
     others = other_hamiltonians(network, reduced, given)
     rows = None if observable is None else read_observable(observable, network)
-    n_samples = samples or (
-        MOLECULE_SAMPLES if isinstance(network, NeuralCanonicalTransformation) else SAMPLES
-    )
+    n_samples = samples or default_samples(network)
     note(f"{reduced.hamiltonian.name}: {reduced.dimension} coordinates, {n_samples} samples")
     with progress_bar("sampling", (2 + len(others)) * n_samples, "samples") as bar:
         found = estimate(network, reduced, n_samples, seed, bar.advance)
@@ -128,6 +128,12 @@ def thermodynamics(
             f"{other.found.standard_error:.4f} nats"
         )
     note(f"report: {output / 'report.html'}")
+
+
+def default_samples(model: PhaseSpaceModel) -> int:
+    """Samples of each estimate where a user does not say."""
+    slow = isinstance(model, NeuralCanonicalTransformation)
+    return FEWER_SAMPLES if slow or model.options.flow is Flow.CONTINUOUS else SAMPLES
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,12 @@ from symplectic_cv.analysis.thermodynamics_report import RESULT
 from symplectic_cv.analysis.variational_report import write_result
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
-from symplectic_cv.cli.thermodynamics import MOLECULE_SAMPLES, SAMPLES, report_estimate
+from symplectic_cv.cli.thermodynamics import (
+    FEWER_SAMPLES,
+    SAMPLES,
+    default_samples,
+    report_estimate,
+)
 from symplectic_cv.errors import OptionError
 from symplectic_cv.flows.build import Coupling, Flow, FlowOptions, Generator
 from symplectic_cv.flows.continuous import Integrator
@@ -97,7 +102,8 @@ def variational(
     samples: Annotated[
         Optional[int],
         typer.Option(
-            help=f"For the final estimates (default: {SAMPLES}; {MOLECULE_SAMPLES} of a molecule)."
+            help=f"For the final estimates (default: {SAMPLES}; {FEWER_SAMPLES} of a molecule or "
+            "of a continuous flow)."
         ),
     ] = None,
     seed: o.Seed = 0,
@@ -183,7 +189,7 @@ def variational(
         model, history = trained.model, trained.history
     else:  # killed while it took its samples
         model, history = load_phase_space_model(output), read_history(output)
-    n_samples = samples or (SAMPLES if molecule is None else MOLECULE_SAMPLES)
+    n_samples = samples or default_samples(model)
     with progress_bar("sampling", 2 * n_samples, "samples") as bar:
         found = estimate(model, prepared.reduced, n_samples, seed, bar.advance)
     result = write_result(output, model, prepared.reduced, found, history, settings, seed)
