@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import openmm
 from openmm import unit
@@ -82,13 +84,14 @@ def equilibrate(
     forces: list[openmm.Force],
     options: BiasOptions,
     platform: openmm.Platform,
+    folder: Path | None = None,
 ) -> tuple[openmm.State, np.ndarray]:
     """The relaxed molecule, and the fluctuation (n,) of its modes within the basin.
 
     The first quarter of the equilibration, in which the structure still warms up, is left out.
 
     Raises:
-        SimulationError: it blew up.
+        SimulationError: it blew up; its frame is left in the folder of the run, where given.
     """
     probe = ModeProbe(forces, molecule)
     seen: list[np.ndarray] = []
@@ -104,6 +107,7 @@ def equilibrate(
         platform,
         look,
         LOOK_EVERY,
+        folder,
     )
     series = np.array(seen[round(0.25 * EQUILIBRATION / LOOK_EVERY) :])
     return state, local_fluctuation(series, round(WINDOW / LOOK_EVERY))

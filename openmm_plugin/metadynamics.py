@@ -202,7 +202,9 @@ def _run(
     if start is None and checkpoints.latest() is None:
         # before the run's own integrator is made: on the Reference platform all share their random
         # numbers, and a run that is begun again must draw the same
-        start = relaxed_state(molecule, options.temperature, timestep, options.seed, platform)
+        start = relaxed_state(
+            molecule, options.temperature, timestep, options.seed, platform, folder=folder
+        )
 
     system = openmm.XmlSerializer.clone(molecule.system)
     engine = _engine(system, forces, options, pace, every, shared)
@@ -298,7 +300,7 @@ def settle(
                 )
         return options, None
     if options.width is None:
-        start, fluctuation = equilibrate(molecule, forces, options, platform)
+        start, fluctuation = equilibrate(molecule, forces, options, platform, folder)
         options = options.with_fluctuation(fluctuation.tolist())
     options.record(mode_names).write(folder)
     return options, start

@@ -8,6 +8,7 @@ from pathlib import Path
 import openmm
 from openmm import app, unit
 
+from openmm_plugin.failure import FAILED, write_frame
 from openmm_plugin.running import (
     CheckpointFolder,
     SimulationError,
@@ -77,11 +78,13 @@ def relaxed_state(
     platform: openmm.Platform,
     look: Callable[[openmm.State], None] | None = None,
     every_ps: float = EQUILIBRATION,
+    folder: Path | None = None,
 ) -> openmm.State:
     """The molecule after minimisation and a short equilibration, without any bias.
 
     Args:
         look: called with the positions each `every_ps` of the equilibration.
+        folder: of the run; the frame of one that blew up is left there.
 
     Raises:
         SimulationError: it blew up.
@@ -100,6 +103,8 @@ def relaxed_state(
                 raise
         state = simulation.context.getState(positions=True)
         if is_absurd(state):
+            if folder is not None:
+                write_frame(simulation, folder / FAILED)
             raise SimulationError(
                 f"the simulation blew up near {simulation.currentStep * timestep:.1f} ps of its "
                 "equilibration (coordinates are NaN or absurd): use a smaller --timestep-fs or a "

@@ -474,15 +474,15 @@ def test_the_equilibration_gives_widths_and_the_start(vacuum, cv):
         state.getPositions(asNumpy=True)._value, plain.getPositions(asNumpy=True)._value
     )
     settled = options.with_fluctuation(fluctuation.tolist())
-    np.testing.assert_allclose(settled.widths(2), 0.5 * fluctuation, rtol=0.01)
+    np.testing.assert_allclose(settled.widths(2), HILL_SHARE * fluctuation, rtol=0.01)
     opes = BiasOptions(opes=True).with_fluctuation(fluctuation.tolist())
     np.testing.assert_allclose(opes.widths(2), fluctuation, rtol=0.01)
 
 
 def test_three_modes_have_a_grid_that_can_be_refitted():
     settled = BiasOptions().with_fluctuation([0.2, 0.3, 0.9])
-    assert settled.widths(3) == (0.375, 0.375, 0.45)
-    assert settled.grid(3).shape == (41, 41, 35)
+    assert settled.widths(3) == (0.375, 0.375, 0.63)
+    assert settled.grid(3).shape == (41, 41, 25)
 
 
 @pytest.fixture(scope="module")
