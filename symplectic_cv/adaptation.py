@@ -19,7 +19,7 @@ from symplectic_cv.errors import OptionError
 from symplectic_cv.states import BANDWIDTH, States, count_crossings, find_states
 
 LEAST_GROWTH = 0.2
-"""The loop ends when the newest round crosses less than this much more often than any before."""
+"""A round that crosses less than this much more often than any before has not grown."""
 MOST_MODES = 3
 
 
@@ -145,28 +145,32 @@ def judge(
 
 
 def still_growing(progress: Sequence[Progress], least_growth: float = LEAST_GROWTH) -> bool:
-    """Whether another round is worth it.
+    """Whether another round is worth it: not after two rounds in a row that did not grow.
 
-    It is after the first round, and as long as no round has crossed at all; afterwards where the
-    newest crosses at least `least_growth` more often per ns than the best of the earlier ones, or
-    saw a state that none of them did.
+    A round grows where it crosses at least `least_growth` more often per ns than the best one
+    before it, or sees a state that none of them saw. Where nothing has crossed yet, looking goes
+    on. A single round tells little: trainings and crossings are random.
 
     Args:
         progress: of rounds 1, 2, …, all judged by the newest model's states.
 
     Example:
-        >>> rounds = [Progress(k, 5000, 5.0, 2, n, n / 5.0) for k, n in [(1, 8), (2, 310)]]
-        >>> still_growing(rounds), still_growing([*rounds, Progress(3, 5000, 5.0, 2, 320, 64.0)])
+        >>> counts = [(1, 8), (2, 310), (3, 320), (4, 290)]
+        >>> rounds = [Progress(k, 5000, 5.0, 2, n, n / 5.0) for k, n in counts]
+        >>> still_growing(rounds[:3]), still_growing(rounds)
         (True, False)
     """
     rounds = [row for row in progress if row.round > 0]
-    if len(rounds) < 2:
-        return True
-    newest, earlier = rounds[-1], rounds[:-1]
-    if newest.states > max(row.states for row in earlier):
-        return True
-    best = max(row.crossings_per_ns for row in earlier)
-    return newest.crossings_per_ns >= (1.0 + least_growth) * best
+
+    def grew(place: int) -> bool:
+        if place <= 0:
+            return True
+        earlier, here = rounds[:place], rounds[place]
+        best = max(row.crossings_per_ns for row in earlier)
+        more = here.crossings_per_ns >= (1.0 + least_growth) * best
+        return more or here.states > max(row.states for row in earlier)
+
+    return grew(len(rounds) - 1) or grew(len(rounds) - 2)
 
 
 def best_round(progress: Sequence[Progress]) -> int:

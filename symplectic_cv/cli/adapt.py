@@ -257,8 +257,8 @@ def adapt(
         write_rounds(output, progress, models)
         if not adaptation.still_growing(progress, growth):
             reason = (
-                f"The loop ended after round {number}: its crossings per ns did not exceed those "
-                f"of the best earlier round by {growth:.0%}, and it saw no new state."
+                f"The loop ended after round {number}: twice in a row crossings per ns did not "
+                f"exceed those of the best earlier round by {growth:.0%}, and no new state came."
             )
             break
     note(reason)

@@ -56,9 +56,10 @@ def test_weights_of_another_run_are_told():
         ((0.0,), True),  # one round tells nothing yet
         ((0.0, 0.0), True),  # nothing crossed so far: go on looking
         ((1.6, 62.0), True),
-        ((1.6, 62.0, 70.0), False),  # less than a fifth more
-        ((1.6, 62.0, 75.0), True),
-        ((1.6, 62.0, 40.0), False),  # worse
+        ((1.6, 62.0, 40.0), True),  # one round that is worse may be bad luck
+        ((1.6, 62.0, 70.0, 73.0), False),  # twice less than a fifth more
+        ((1.6, 62.0, 70.0, 85.0), True),
+        ((1.6, 62.0, 40.0, 30.0), False),
         ((62.0, 40.0, 65.0), False),  # not above the best of the earlier ones
     ],
 )
@@ -67,8 +68,9 @@ def test_the_loop_goes_on_while_crossings_grow(per_ns, expected):
 
 
 def test_a_new_state_is_worth_another_round():
-    progress = [*rounds(50.0), Progress(2, 5000, 5.0, 3, 200, 40.0)]
+    progress = [*rounds(50.0, 40.0), Progress(3, 5000, 5.0, 3, 200, 40.0)]
     assert still_growing(progress)
+    assert not still_growing(rounds(50.0, 40.0, 40.0))
 
 
 def test_the_best_round_is_the_one_that_crosses_most():
