@@ -8,6 +8,7 @@ import pytest
 import torch
 from openmm import unit
 
+from openmm_plugin.bias_options import HILL_SHARE
 from openmm_plugin.equilibration import ModeProbe, equilibrate, local_fluctuation
 from openmm_plugin.forces import evaluate, mode_forces
 from openmm_plugin.free_energy import bias_offset, free_energy
