@@ -216,7 +216,7 @@ def judged(folder: Path, model: NeuralCanonicalTransformation | None) -> dict[st
 
 
 def table(folder: Path, loops: list[Path], kinetics: str, spacing: float) -> None:
-    """Writes compare_cvs.csv and compare_cvs.md beside this script."""
+    """Writes compare_cvs.csv beside this script."""
     data = read_trajectories([kinetics])
     angles = np.stack([c.values for c in compute_columns(data.positions, data.molecule)], 1)
     circle = np.concatenate([np.cos(angles), np.sin(angles)], 1)
