@@ -322,6 +322,34 @@ def test_a_training_lowers_the_nll_of_held_out_frames(trained):
     assert float(nll) == pytest.approx(result.validation_nll, abs=3.0)
 
 
+class Killed(Exception):
+    pass
+
+
+def test_a_killed_training_goes_on_as_if_it_had_not_been(molecule, chart, spinning, tmp_path):
+    positions = chart.place(spinning[:120]).numpy()
+    options = TrainingOptions(
+        steps=12, batch=16, coupling=Coupling.SPLINE, layers=1, hidden=8, bins=4,
+        chart=Chart.INTERNAL, momentum_weight=0.0,
+    )  # fmt: skip
+
+    def prepared():
+        return prepare_internal(positions, molecule, 300.0, options)
+
+    whole = train_internal(prepared())
+
+    def kill(step, row):
+        if row is not None and row.step >= 7:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train_internal(prepared(), tmp_path, kill)
+    again = train_internal(prepared(), tmp_path)
+    assert [row.step for row in again.history] == list(range(1, 13))
+    for one, other in zip(again.model.parameters(), whole.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0.0, atol=0.0)
+
+
 def test_momenta_are_learned_where_wanted(molecule, chart, spinning):
     positions = chart.place(spinning[:200]).numpy()
     options = TrainingOptions(

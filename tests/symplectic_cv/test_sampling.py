@@ -32,8 +32,8 @@ from symplectic_cv.sampling.target import LatentTarget
 SAMPLES = {
     Method.INDEPENDENCE: 20_000,
     Method.PCN: 20_000,
-    Method.HMC: 4_000,
-    Method.HYBRID: 3_200,
+    Method.HMC: 3_200,
+    Method.HYBRID: 2_400,
     Method.IMPORTANCE: 20_000,
     Method.REJECTION: 20_000,
 }
@@ -83,8 +83,10 @@ def double_well_moments(beta):
     return mean(lambda q: q * q), energy, square - energy**2
 
 
-@pytest.mark.parametrize("method", list(Method))
-@pytest.mark.parametrize("beta", [1.0, 2.0])
+@pytest.mark.parametrize(
+    ("method", "beta"),
+    [*((method, 1.0) for method in Method), (Method.INDEPENDENCE, 2.0), (Method.HYBRID, 2.0)],
+)
 def test_the_double_well(method, beta):
     """Means and variances; with β ≠ 1 the variables are scaled."""
     model = gaussian_model(1, 1.1 * math.sqrt(beta), 0.2)
