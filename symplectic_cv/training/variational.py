@@ -52,7 +52,7 @@ LINEAR_RATE = 5.0
 """Learning rate of rotations, linear layers and frequencies in units of that of the networks."""
 VALIDATION_SAMPLES = 8192
 POLISH_SAMPLES = 2048
-POLISH_ITERATIONS = 1000
+POLISH_ITERATIONS = 4000
 
 _VALIDATION_SEED = 20200428
 
@@ -404,8 +404,8 @@ def polish(model: PhaseSpaceModel, reduced: ReducedHamiltonian, seed: int = 0) -
     """
     before = {name: value.clone() for name, value in model.state_dict().items()}
     dtype = model.dtype
+    model.double()  # what is won is less than the rounding of single precision
     bound, _ = validation_bound(model, reduced)
-    model.double()
     early, late = linear_parameters(model)
     p_latent, scaled = whitened_latent(POLISH_SAMPLES, model.dimension, seed)
     search = torch.optim.LBFGS(
@@ -426,8 +426,8 @@ def polish(model: PhaseSpaceModel, reduced: ReducedHamiltonian, seed: int = 0) -
         return loss
 
     search.step(closure)
-    model.to(dtype)
     after, _ = validation_bound(model, reduced)
+    model.to(dtype)
     if not after < bound:
         model.load_state_dict(before)
         return False
