@@ -52,7 +52,8 @@ LINEAR_RATE = 5.0
 """Learning rate of rotations, linear layers and frequencies in units of that of the networks."""
 VALIDATION_SAMPLES = 8192
 POLISH_SAMPLES = 2048
-POLISH_ITERATIONS = 4000
+POLISH_SEARCHES = 4
+POLISH_ITERATIONS = 1000
 
 _VALIDATION_SEED = 20200428
 
@@ -408,24 +409,27 @@ def polish(model: PhaseSpaceModel, reduced: ReducedHamiltonian, seed: int = 0) -
     bound, _ = validation_bound(model, reduced)
     early, late = linear_parameters(model)
     p_latent, scaled = whitened_latent(POLISH_SAMPLES, model.dimension, seed)
-    search = torch.optim.LBFGS(
-        [*model.prior.parameters(), *early, *late],
-        max_iter=POLISH_ITERATIONS,
-        history_size=30,
-        tolerance_grad=1e-9,
-        tolerance_change=1e-12,
-        line_search_fn="strong_wolfe",
-    )
+    parameters = [*model.prior.parameters(), *early, *late]
 
     def closure() -> Tensor:
-        search.zero_grad()
+        for parameter in parameters:
+            parameter.grad = None
         p, q = model.flow.pull(p_latent, scaled / model.prior.omega)
         energy = reduced.capped(reduced.energy(p, q))
         loss = model.prior.log_omega.sum() + energy.mean()
         loss.backward()
         return loss
 
-    search.step(closure)
+    # a search that ends on a flat place goes on when it forgets the curvature it has seen
+    for _ in range(POLISH_SEARCHES):
+        torch.optim.LBFGS(
+            parameters,
+            max_iter=POLISH_ITERATIONS,
+            history_size=30,
+            tolerance_grad=1e-9,
+            tolerance_change=1e-12,
+            line_search_fn="strong_wolfe",
+        ).step(closure)
     after, _ = validation_bound(model, reduced)
     model.to(dtype)
     if not after < bound:
