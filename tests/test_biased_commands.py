@@ -14,6 +14,7 @@ import openmm
 import pytest
 from openmm import unit
 
+from openmm_plugin.bias_options import HILL_SHARE
 from openmm_plugin.simulation import relaxed_state, write_structure
 from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
 from symplectic_cv.bias.run import BiasedRun
@@ -171,7 +172,7 @@ def test_the_widths_come_from_the_start(whole):
     folder = whole()
     width = json.loads((folder / "bias.json").read_text())["width"]
     assert len(width) == 1
-    assert 0.075 <= width[0] <= 0.5
+    assert 0.15 * HILL_SHARE <= width[0] <= HILL_SHARE
     assert json.loads((folder / "run.json").read_text())["width"] == "auto"
     hills = (folder / "hills.csv").read_text().splitlines()[1].split(",")
     assert float(hills[2]) == width[0]
@@ -188,7 +189,7 @@ def test_opes_keeps_the_same_files_with_its_own_weights(whole):
     assert run.record.bias_factor == pytest.approx(40.0 / kt)
     width = json.loads((folder / "bias.json").read_text())["width"][0]
     plain = json.loads((whole() / "bias.json").read_text())["width"][0]
-    assert width == pytest.approx(2.0 * plain, rel=0.01)
+    assert width == pytest.approx(plain / HILL_SHARE, rel=0.01)
 
 
 @pytest.fixture

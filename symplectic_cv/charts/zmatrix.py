@@ -49,8 +49,9 @@ def z_matrix(
         SelectionError: atoms that no bonds join, or fewer than three.
 
     Example:
-        >>> z_matrix(4, [(0, 1), (1, 2), (2, 3)]).references.tolist()
-        [[-1, -1, -1], [0, -1, -1], [1, 0, -1], [2, 1, 0]]
+        >>> chain = z_matrix(4, [(0, 1), (1, 2), (2, 3)])
+        >>> chain.atoms.tolist(), chain.references.tolist()
+        ([2, 1, 0, 3], [[-1, -1, -1], [2, -1, -1], [1, 2, -1], [2, 1, 0]])
     """
     if n_atoms < 3:
         raise SelectionError(f"internal coordinates need at least 3 atoms, got {n_atoms}")
