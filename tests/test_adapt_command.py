@@ -166,7 +166,7 @@ def test_other_options_on_resumption_are_told(adapted, system, capsys):
     arguments = [*TINY, "--resume", "--height", "2"]
     status, _, error = command(capsys, "adapt", "--system", system, "-o", adapted, *arguments)
     assert status == 2
-    assert "height was 0.2 and is now 2.0" in error
+    assert "height was 0.5 and is now 2.0" in error
 
 
 def test_a_folder_in_use_is_left_alone(adapted, system, capsys):

@@ -128,7 +128,7 @@ def adapt(
     layers: Annotated[int, typer.Option(help="Coupling layers.")] = TRAINING.layers,
     hidden: Annotated[int, typer.Option(help="Width of the hidden layers.")] = TRAINING.hidden,
     bias_factor: Annotated[float, typer.Option(help="Bias factor γ.")] = 20.0,
-    height: Annotated[float, typer.Option(help="Height of the first hill, kJ/mol.")] = 0.2,
+    height: Annotated[float, typer.Option(help="Height of the first hill, kJ/mol.")] = 0.5,
     width: Annotated[
         list[str],
         typer.Option(metavar="auto|W [W...]", help="Width of a hill, as for metadynamics."),
