@@ -11,6 +11,7 @@ model on the CVs sees in another, unbiased trajectory.
     python benchmarks/compare_cvs.py run KIND FOLDER --start TRAJ --system XML [--seed N]
     python benchmarks/compare_cvs.py table FOLDER --adapt LOOP --start TRAJ --kinetics TRAJ
 
+It needs deeptime: pip install 'symplectic-cv[benchmarks]'.
 KIND: pca, tica or torsions. Runs resume; LOOP is the folder of `symplectic-cv adapt`.
 """
 
