@@ -25,8 +25,8 @@ COARSEST = 32
 HILL_SHARE = 0.7
 """Width of a hill in units of a mode's fluctuation within a basin. Alanine dipeptide in vacuum, two
 trainings on the same frames, 5 ns: with hills of half the fluctuation 28 crossings between C7eq and
-C7ax, with hills about as wide as it 78 (single runs). Wider ones fill the space of the modes sooner,
-and weights undo the blur."""
+C7ax, with hills about as wide as it 78 (single runs). Wider ones fill the space of the modes
+sooner, and weights undo the blur."""
 
 
 @dataclass(frozen=True)
