@@ -42,6 +42,14 @@ MdshareFolder = Annotated[
 MdshareCatalogue = Annotated[
     Optional[Path], typer.Option(help="Catalogue (YAML) of an mdshare mirror.")
 ]
+FlexibleSystem = Annotated[
+    Optional[Path],
+    typer.Option("--system", help="system.xml of a molecule's model, without constraints."),
+]
+SystemTop = Annotated[
+    Optional[Path],
+    typer.Option("--top", help="PDB of the molecule (default: topology.pdb beside --system)."),
+]
 Temperature = Annotated[float, typer.Option("--temperature", help="Temperature, K.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed that makes a run repeatable.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where torch computes.")]

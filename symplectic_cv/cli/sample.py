@@ -39,14 +39,8 @@ def sample(
         Path, typer.Argument(metavar="MODEL", help="Model folder from `train` or `variational`.")
     ],
     output: o.Output = Path("samples"),
-    system: Annotated[
-        Optional[Path],
-        typer.Option("--system", help="system.xml of a molecule's model, without constraints."),
-    ] = None,
-    top: Annotated[
-        Optional[Path],
-        typer.Option("--top", help="PDB of the molecule (default: topology.pdb beside --system)."),
-    ] = None,
+    system: o.FlexibleSystem = None,
+    top: o.SystemTop = None,
     samples: Annotated[
         int, typer.Option(help="Samples in all; proposals for importance and rejection.")
     ] = DEFAULT.samples,

@@ -40,14 +40,8 @@ def thermodynamics(
         Path, typer.Argument(metavar="MODEL", help="Model folder from `variational` or `train`.")
     ],
     output: o.Output = Path("thermodynamics"),
-    system: Annotated[
-        Optional[Path],
-        typer.Option("--system", help="system.xml of a molecule's model, without constraints."),
-    ] = None,
-    top: Annotated[
-        Optional[Path],
-        typer.Option("--top", help="PDB of the molecule (default: topology.pdb beside --system)."),
-    ] = None,
+    system: o.FlexibleSystem = None,
+    top: o.SystemTop = None,
     to: Annotated[
         Optional[str],
         typer.Option(

@@ -57,10 +57,7 @@ def variational(
             "--system", help="A molecule instead: OpenMM system.xml, without constraints."
         ),
     ] = None,
-    top: Annotated[
-        Optional[Path],
-        typer.Option("--top", help="PDB of the molecule (default: topology.pdb beside --system)."),
-    ] = None,
+    top: o.SystemTop = None,
     flow: Annotated[Flow, typer.Option(help="Kind of canonical transformation.")] = FLOW.flow,
     size: Annotated[
         Optional[int], typer.Option(help="Number of particles of a system of variable size.")
