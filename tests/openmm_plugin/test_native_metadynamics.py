@@ -12,15 +12,10 @@ from openmm_plugin.free_energy import bias_offset
 from openmm_plugin.metadynamics import BiasOptions, Metadynamics, run_metadynamics
 from openmm_plugin.native_metadynamics import NativeMetadynamics, carried_file
 from openmm_plugin.running import SimulationError
-from openmm_plugin.simulation import langevin_simulation, relaxed_state, start_from
-from openmm_plugin.systems import Solvent, build_system, built_in_pdb
-from symplectic_cv.flows.build import FlowOptions
-from symplectic_cv.molecule import Molecule
+from openmm_plugin.simulation import langevin_simulation, start_from
 from symplectic_cv.torchscript import export
-from symplectic_cv.training.likelihood import initial_model
 
 REFERENCE = openmm.Platform.getPlatformByName("Reference")
-HEAVY = np.array([1, 4, 5, 6, 8, 10, 14, 15, 16, 18])
 KJ = unit.kilojoules_per_mole
 KT = 8.314462618e-3 * 300.0
 PACE_PS, HILLS = 0.02, 16
@@ -41,31 +36,16 @@ class Killed(Exception):
 
 
 @pytest.fixture(scope="module")
-def vacuum():
-    return build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
-
-
-@pytest.fixture(scope="module")
-def relaxed(vacuum):
-    return relaxed_state(vacuum, 300.0, 0.002, 0, REFERENCE)
-
-
-@pytest.fixture(scope="module")
 def positions(relaxed):
-    return np.asarray(relaxed.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
+    return relaxed
 
 
 @pytest.fixture(scope="module")
-def cv(topology, positions, perturb, tmp_path_factory):
+def cv(bent_model, tmp_path_factory):
     """cv(n): the file of n modes of a model around the relaxed structure."""
-    masses = np.array([atom.element.mass for atom in topology.atoms])
-    molecule = Molecule(topology, masses, HEAVY, 22)
-    frames = positions[HEAVY] + 0.03 * np.random.default_rng(0).normal(size=(400, 10, 3))
-    network, _ = initial_model(frames, molecule, 300.0, FlowOptions(layers=2, hidden=8))
-    perturb(network.flow, seed=1, size=0.02)
     folder = tmp_path_factory.mktemp("cv")
     for n in (1, 2, 3):
-        export(network.eval(), list(range(n)), folder / f"{n}.pt")
+        export(bent_model, list(range(n)), folder / f"{n}.pt")
     return lambda n: folder / f"{n}.pt"
 
 
@@ -214,13 +194,13 @@ def test_the_offset_follows_the_hills(both, n):
     assert native.offset() == pytest.approx(right, rel=1e-9)
 
 
-def test_deposits_are_well_tempered(vacuum, cv, relaxed):
+def test_deposits_are_well_tempered(vacuum, cv, equilibrated):
     """Each hill's height, energy and weight rebuilt by hand from the bias before it."""
     system = openmm.XmlSerializer.clone(vacuum.system)
     content = cv(2).with_suffix(".safetensors").read_bytes()
     engine = NativeMetadynamics(system, content, OPTIONS, 10)
     simulation = langevin_simulation(vacuum, system, 300.0, 0.002, 2, REFERENCE)
-    start_from(simulation, relaxed)
+    start_from(simulation, equilibrated)
     energies = []
     for k in range(12):
         before = engine.bias
