@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ from symplectic_cv.training.likelihood import (
     check_weights,
     data_warnings,
 )
-from symplectic_cv.training.loop import WARMUP_STEPS, reached_step, run_loop
+from symplectic_cv.training.loop import WARMUP_STEPS, TrainingModule, reached_step, run_loop
 
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-4
@@ -267,14 +267,11 @@ class _Batches(IterableDataset):
             step += 1
 
 
-class _InternalTraining(L.LightningModule):
+class _InternalTraining(TrainingModule[InternalRow]):
     def __init__(self, prepared: PreparedInternal) -> None:
-        super().__init__()
+        super().__init__(prepared.model, InternalRow, "train_nll")
         self.prepared = prepared
-        self.model = prepared.model
         self.learned, self.fixed = prepared.learned, prepared.fixed
-        self.running: list[Tensor] = []
-        self.history: list[InternalRow] = []
         generator = torch.Generator().manual_seed(20200428)
         self.fixed_latent = torch.randn(BOUND_SAMPLES, self.model.dimension, generator=generator)
 
@@ -339,23 +336,7 @@ class _InternalTraining(L.LightningModule):
             bound = float(self.energy_loss(self.fixed_latent.to(self.device)).mean())
             watched = nll + options.energy_weight * bound
         self.log("validation_loss", watched)
-        if not self.running:
-            return
-        row = InternalRow(
-            step=self.global_step,
-            train_nll=float(torch.stack(self.running).mean()),
-            validation_nll=nll,
-            free_energy_bound=bound,
-            learning_rate=self.trainer.optimizers[0].param_groups[0]["lr"],
-        )
-        self.running.clear()
-        self.history.append(row)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["history"] = [asdict(row) for row in self.history]
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history = [InternalRow(**row) for row in checkpoint["history"]]
+        self.record(validation_nll=nll, free_energy_bound=bound)
 
     def configure_optimizers(self) -> Any:
         steps = self.prepared.options.steps
