@@ -16,15 +16,8 @@ import torch
 from symplectic_cv.analysis.descriptors import Column, compute_columns
 from symplectic_cv.analysis.figures import free_energy_surface
 from symplectic_cv.analysis.free_energy_figures import axis_label, free_energy_profiles
-from symplectic_cv.analysis.surfaces import (
-    BINS,
-    BLOCKS,
-    Difference,
-    Surface,
-    block_of_frames,
-    difference,
-    surface,
-)
+from symplectic_cv.analysis.surfaces import BINS, Difference, Surface, difference, surface
+from symplectic_cv.bias.blocks import BLOCKS, block_of_frames
 from symplectic_cv.bias.combine import Combined, Weighting, combine
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.compiled import core_problem
