@@ -1,8 +1,7 @@
 """Biased runs on exported modes: well-tempered metadynamics, or OPES in its place.
 
-Around OpenMM's own `app.Metadynamics`: walls at the ends of the grid, where its bias would
-silently end; a grid that fits the hills; hills, trajectory and bias that resume exactly; the
-weight of every frame.
+Walls at the ends of the grid; a grid that fits the hills; hills, trajectory and bias that resume
+exactly; the weight of every frame.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import app
 
 from openmm_plugin.bias_options import (
     BiasEngine,
@@ -22,14 +21,12 @@ from openmm_plugin.bias_options import (
     Deposit,
     Progress,
     check_count,
-    clamped,
-    variables,
 )
 from openmm_plugin.bias_tables import BiasTables
 from openmm_plugin.equilibration import check_start, equilibrate
 from openmm_plugin.failure import simulation_failure
-from openmm_plugin.free_energy import bias_offset
 from openmm_plugin.native_metadynamics import MOST_MODES, NativeMetadynamics, carried_file
+from openmm_plugin.openmm_metadynamics import Metadynamics
 from openmm_plugin.opes import opes_engine
 from openmm_plugin.running import (
     CheckpointFolder,
@@ -57,66 +54,6 @@ BIAS_TOLERANCE = 1e-5
 """Between the bias of a checkpoint and the one rebuilt from hills.csv, kJ/mol per kJ/mol; the
 table has 12 digits."""
 CHECKPOINT_PS = 50.0
-
-
-class Metadynamics(app.Metadynamics):
-    """`app.Metadynamics` whose bias is flat beyond its grid, with walls, and can be restored.
-
-    Args:
-        system: the bias is added to it.
-        forces: one per mode, its energy the value of the mode.
-        options: see `BiasOptions`.
-        pace: time steps between hills.
-    """
-
-    def __init__(
-        self, system: openmm.System, forces: list[openmm.Force], options: BiasOptions, pace: int
-    ) -> None:
-        super().__init__(
-            system,
-            variables(options, forces),
-            options.temperature * unit.kelvin,
-            options.bias_factor,
-            options.height * unit.kilojoules_per_mole,
-            pace,
-        )
-        self.last: Deposit | None = None
-        self._force.setEnergyFunction(clamped(options, len(forces)))
-
-    @property
-    def bias(self) -> np.ndarray:
-        """V in kJ/mol on the grid; the first mode runs along the first axis."""
-        return np.array(self._totalBias.T)
-
-    def _addGaussian(self, position: Any, height: Any, context: openmm.Context) -> None:
-        # called by `step` with the bias as the frame has felt it: note it before the hill
-        first = self.height.value_in_unit(unit.kilojoules_per_mole)
-        now = height.value_in_unit(unit.kilojoules_per_mole)
-        scale = (unit.MOLAR_GAS_CONSTANT_R * self._deltaT).value_in_unit(unit.kilojoules_per_mole)
-        kt = scale / (self.biasFactor - 1.0)
-        energy = scale * float(np.log(first / now))
-        offset = bias_offset(self._totalBias, self.biasFactor, kt)
-        self.last = Deposit(np.array(position), energy, float(np.exp((energy - offset) / kt)))
-        super()._addGaussian(position, height, context)
-
-    def restore(self, bias: np.ndarray, context: openmm.Context) -> None:
-        """Puts back a bias that `bias` gave."""
-        self._selfBias[:] = bias.T
-        self._totalBias[:] = bias.T
-        flat = self._totalBias.flatten()
-        if len(self.variables) == 1:
-            self._table.setFunctionParameters(flat, *self._limits)
-        else:
-            self._table.setFunctionParameters(*self._widths, flat, *self._limits)
-        self._force.updateParametersInContext(context)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Arrays for a checkpoint."""
-        return {"bias": self.bias}
-
-    def load(self, arrays: dict[str, np.ndarray], context: openmm.Context) -> None:
-        """Puts back what `state` gave."""
-        self.restore(arrays["bias"], context)
 
 
 def run_metadynamics(

@@ -16,11 +16,11 @@ from openmm_plugin.forces import evaluate, mode_forces
 from openmm_plugin.free_energy import bias_offset, free_energy
 from openmm_plugin.metadynamics import (
     BiasOptions,
-    Metadynamics,
     check_count,
     check_start,
     run_metadynamics,
 )
+from openmm_plugin.openmm_metadynamics import Metadynamics
 from openmm_plugin.running import SimulationError
 from openmm_plugin.simulation import relaxed_state, write_structure
 from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb

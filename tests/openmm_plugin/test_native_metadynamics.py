@@ -9,8 +9,9 @@ from openmm import unit
 
 from openmm_plugin.forces import evaluate, mode_forces
 from openmm_plugin.free_energy import bias_offset
-from openmm_plugin.metadynamics import BiasOptions, Metadynamics, run_metadynamics
+from openmm_plugin.metadynamics import BiasOptions, run_metadynamics
 from openmm_plugin.native_metadynamics import NativeMetadynamics, carried_file
+from openmm_plugin.openmm_metadynamics import Metadynamics
 from openmm_plugin.running import SimulationError
 from openmm_plugin.simulation import langevin_simulation, start_from
 from symplectic_cv.torchscript import export
