@@ -106,7 +106,7 @@ for mode, row in enumerate(shared):
 # The plane of the two slowest modes, coloured by the torsions:
 
 # %%
-from symplectic_cv.analysis.figures import latent_plane
+from symplectic_cv.analysis.model_figures import latent_plane
 
 latent_plane(work / "latent_plane.png", modes, angles, [torsion.name for torsion in torsions])
 print(work / "latent_plane.png")
