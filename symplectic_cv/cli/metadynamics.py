@@ -214,7 +214,8 @@ def draw(folder: Path) -> None:
     record, table = run.record, run.colvar
     labels = [f"{name.replace('_', ' ')} (dimensionless)" for name in record.modes]
     order = np.argsort(table.time_ps, kind="stable")
-    time_series(folder / "modes.png", table.time_ps[order], [*table.modes[order].T], record.modes)
+    two_lines = [label.replace(" (", "\n(") for label in labels]
+    time_series(folder / "modes.png", table.time_ps[order], [*table.modes[order].T], two_lines)
     if len(record.modes) <= 2:
         with np.load(folder / SURFACE) as archive:
             known = None
