@@ -14,6 +14,8 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 from matplotlib.ticker import FixedLocator, MaxNLocator
@@ -58,6 +60,7 @@ def free_energy_surface(
     free_energy: np.ndarray,
     labels: Sequence[str],
     maximum: float = FREE_ENERGY_LIMIT,
+    binned: bool = False,
 ) -> None:
     """Free energy along one CV (a curve) or two (filled contours).
 
@@ -66,6 +69,8 @@ def free_energy_surface(
         free_energy: (A,) or (A, B) in kJ/mol; its least finite value is drawn as 0.
         labels: of the CVs, with units.
         maximum: what lies above is cut, kJ/mol.
+        binned: whether the grid values are the middles of bins, each of which is then drawn, or
+            points of a smooth surface, which is drawn between them.
     """
     surface = np.array(free_energy, dtype=np.float64)
     surface[~np.isfinite(surface)] = np.inf
@@ -85,10 +90,15 @@ def free_energy_surface(
             panel.grid(False)
             drawn = np.ma.masked_greater(surface.T, maximum)
             top = min(maximum, max(float(drawn.max()), 1.0))
+            image: ScalarMappable
             levels = MaxNLocator(16).tick_values(0.0, top)
-            image = panel.contourf(*axes, drawn, levels=levels, cmap="viridis", extend="neither")
-            panel.contour(*axes, drawn, levels=levels[::2], colors="white", linewidths=0.4)
-            figure.colorbar(image, ax=panel, label="free energy (kJ/mol)", pad=0.02)
+            if binned:
+                image = panel.pcolormesh(*axes, drawn, norm=BoundaryNorm(levels, 256))
+            else:
+                image = panel.contourf(*axes, drawn, levels=levels)
+                panel.contour(*axes, drawn, levels=levels[::2], colors="white", linewidths=0.4)
+            ticks = MaxNLocator(7)
+            figure.colorbar(image, ax=panel, label="free energy (kJ/mol)", pad=0.02, ticks=ticks)
             panel.set_ylabel(labels[1])
         panel.set_xlabel(labels[0])
         _write(figure, path)
@@ -117,6 +127,7 @@ def time_series(
             panel.set_ylabel(label)
         panels[-1].set_xlabel("time (ns)" if long else "time (ps)")
         panels[-1].margins(x=0.01)
+        figure.align_ylabels(panels)
         _write(figure, path)
 
 

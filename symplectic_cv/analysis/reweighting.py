@@ -230,7 +230,7 @@ def draw_reweighted(folder: Path, result: Reweighted) -> list[Path]:
             for name, axis in zip(plane.names, plane.axes, strict=True)
         ]
         labels = [axis_label(name, units[name]) for name in plane.names]
-        free_energy_surface(path, axes, plane.free_energy, labels)
+        free_energy_surface(path, axes, plane.free_energy, labels, binned=True)
         paths.append(path)
     return paths
 

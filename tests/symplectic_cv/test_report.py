@@ -203,6 +203,17 @@ def test_free_energies_are_drawn_where_they_are_finite(tmp_path):
     assert all(_drawn(tmp_path / f"{name}.png") for name in ("one", "two", "flat"))
 
 
+def test_a_bin_without_neighbours_is_drawn(tmp_path):
+    x = np.arange(10.0)
+    surface = np.full((10, 10), np.inf)
+    surface[4, 6] = 0.0
+    figures.free_energy_surface(tmp_path / "f.png", [x, x], surface, ["a", "b"], binned=True)
+    picture = imread(tmp_path / "f.png")
+    panel = picture[:, : int(0.8 * picture.shape[1]), :3]  # left of the colour bar
+    lowest = np.abs(panel - [0.267, 0.005, 0.329]).max(-1) < 0.02
+    assert 1000 < lowest.sum() < 0.02 * lowest.size
+
+
 def test_time_series_and_paths_are_drawn(tmp_path):
     time = np.arange(100) * 0.5
     figures.time_series(tmp_path / "time.png", time, [np.sin(time), time], ["a", "b (nm)"])
