@@ -231,7 +231,7 @@ def read_state(path: Path) -> openmm.State:
             raise ValueError(f"holds a {type(state).__name__}")
     except Exception as error:  # OpenMM raises whatever it met
         raise OutputError(
-            f"{path}: not a readable state ({error}): remove its folder, and --resume"
+            f"{path}: not a readable state ({error}): remove this file, and --resume"
         ) from error
     return state
 
