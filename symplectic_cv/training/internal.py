@@ -11,11 +11,13 @@ often which state was visited, cannot be overfitted as a likelihood can, and cos
 energies are computed once. `momentum_weight` adds the momentum part of the likelihood of
 phase space, which ties the modes to the dynamics; sampling does not need it.
 
-The chart and its scaling are not learned, so the frames go through them once.
+Hydrogens of a methyl group are alike: each step exchanges them at random, so that a frame
+stands for 3 per group (`symplectic_cv.charts.symmetry`) and less is learned by heart.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -32,6 +34,7 @@ from torch.utils.data import IterableDataset
 from symplectic_cv.charts.build import FIXED, internal_flow, latent_scale
 from symplectic_cv.charts.internal import InternalCoordinates
 from symplectic_cv.charts.standard import standardise
+from symplectic_cv.charts.symmetry import exchange, like_hydrogens
 from symplectic_cv.charts.zmatrix import molecule_z_matrix
 from symplectic_cv.data.split import contiguous_split
 from symplectic_cv.errors import HamiltonianError, OptionError
@@ -80,10 +83,12 @@ class PreparedInternal:
     Attributes:
         model: the start: uniform angles, and the rest Gaussian by regression on them.
         options: of the training.
-        training, validation: z (F, n), float32, in contiguous blocks.
-        training_q: q (F, n) of the training frames, for their momenta.
+        alike: hydrogens that may be exchanged.
+        training: q (F, n) in ps, float64, of blocks of the runs.
+        validation: z (F, n), float32, of other blocks.
         training_weights, validation_weights: one per frame, or None.
-        training_target, validation_target: ln π of z in nats, float64 (F,), or None.
+        training_energy: βU in nats, (F,), or None.
+        validation_target: ln π of z in nats, (F,), or None.
         fixed_volume: mean ln|det ∂z/∂q| of the validation frames, nats.
         reduced: the Hamiltonian of the energy loss, or None.
         health: of the frame over all frames.
@@ -92,12 +97,12 @@ class PreparedInternal:
 
     model: NeuralCanonicalTransformation
     options: TrainingOptions
+    alike: list[tuple[int, ...]]
     training: Tensor
     validation: Tensor
-    training_q: Tensor
     training_weights: Tensor | None
     validation_weights: Tensor | None
-    training_target: Tensor | None
+    training_energy: Tensor | None
     validation_target: Tensor | None
     fixed_volume: float
     reduced: ReducedHamiltonian | None
@@ -152,6 +157,9 @@ def prepare_internal(
                 raise OptionError(f"--weights: all weights of the {name} frames are zero")
     w = None if weights is None else torch.as_tensor(weights[training])
     table = molecule_z_matrix(molecule)
+    alike = like_hydrogens(molecule)
+    generator = torch.Generator().manual_seed(options.seed)
+    positions = exchange(torch.as_tensor(positions), alike, generator).numpy()
     masses = torch.as_tensor(molecule.masses)
     frame = EckartFrame(mean_structure(positions[training], masses, w), masses, temperature)
     chart = InternalCoordinates(frame, table)
@@ -172,19 +180,20 @@ def prepare_internal(
     model = NeuralCanonicalTransformation(
         molecule, temperature, frame, flow, HarmonicPrior(1.0 / scale), options.flow
     ).to(torch.float32)
-    reduced, target = None, None
+    reduced, energy, target = None, None, None
     if options.energy_weight > 0.0 and hamiltonian is not None:
         reduced = hamiltonian(frame)
-        target = _log_target(reduced, q) - (volume + more)
+        energy = _energies(reduced, q)
+        target = frame.log_volume(q) - energy - (volume + more)
     return PreparedInternal(
         model=model,
         options=options,
-        training=z[training].float(),
+        alike=alike,
+        training=q[training],
         validation=z[held_out].float(),
-        training_q=q[training].float(),
         training_weights=w,
         validation_weights=None if weights is None else torch.as_tensor(weights[held_out]),
-        training_target=None if target is None else target[training],
+        training_energy=None if energy is None else energy[training],
         validation_target=None if target is None else target[held_out],
         fixed_volume=_mean((volume + more)[held_out], weights, held_out),
         reduced=reduced,
@@ -198,9 +207,10 @@ def _parts(positions: np.ndarray) -> list[np.ndarray]:
 
 
 @torch.no_grad()
-def _log_target(reduced: ReducedHamiltonian, q: Tensor) -> Tensor:
-    """ln|det A| − βU of frames q (F, n), nats, (F,)."""
-    found = -torch.cat([reduced.configuration(part) for part in q.split(8192)])
+def _energies(reduced: ReducedHamiltonian, q: Tensor) -> Tensor:
+    """βU of frames q (F, n), nats, (F,)."""
+    potential = reduced.hamiltonian.potential
+    found = reduced.beta * torch.cat([potential(part) for part in q.split(8192)])
     lost = torch.nonzero(~torch.isfinite(found))[:, 0]
     if len(lost):
         raise HamiltonianError(
@@ -257,17 +267,19 @@ def train_internal(
 
 
 class _Batches(IterableDataset):
-    """Endless batches: z, q, momenta and ln π of frames."""
+    """Endless batches: z, q, momenta and ln π of frames, like hydrogens exchanged."""
 
     def __init__(self, prepared: PreparedInternal, first_step: int) -> None:
         self.prepared = prepared
         self.first_step = first_step
+        # of its own: a model moves between devices
+        self.frame, self.fixed = copy.deepcopy((prepared.model.frame, prepared.fixed))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         prepared, options = self.prepared, self.prepared.options
         n, dimension = prepared.training.shape
         batch = min(options.batch, n)
-        share, target = prepared.training_weights, prepared.training_target
+        share, energy = prepared.training_weights, prepared.training_energy
         generator = torch.Generator()
         step = self.first_step
         while True:
@@ -277,8 +289,15 @@ class _Batches(IterableDataset):
             else:
                 chosen = torch.multinomial(share, batch, True, generator=generator)
             p = options.momenta.draw((batch, dimension), generator)
-            known = torch.zeros(0) if target is None else target[chosen]
-            yield prepared.training[chosen], prepared.training_q[chosen], p, known
+            q = prepared.training[chosen]
+            if prepared.alike:
+                x = exchange(self.frame.positions(q), prepared.alike, generator)
+                q = self.frame.coordinates(x)
+            z, volume = self.fixed(q)
+            target = torch.zeros(0)
+            if energy is not None:
+                target = self.frame.log_volume(q) - energy[chosen] - volume
+            yield z.float(), q.float(), p, target
             step += 1
 
 
