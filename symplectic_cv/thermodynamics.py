@@ -27,6 +27,7 @@ from scipy.stats import genpareto
 from torch import Tensor
 
 from symplectic_cv.errors import OptionError
+from symplectic_cv.flows.build import Chart
 from symplectic_cv.flows.continuous import refined
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.phase_space import PhaseSpaceModel
@@ -51,7 +52,8 @@ class Thermodynamics:
     """Thermodynamics of a Hamiltonian in nats (units of kT), each with its standard error.
 
     Attributes:
-        free_energy_bound, standard_error: E_ρ[ln ρ + βH] ≥ −ln Z.
+        free_energy_bound, standard_error: E_ρ[ln ρ + βH] ≥ −ln Z; of configurations alone, with
+            momenta integrated by hand, for a model in internal coordinates.
         ln_z, ln_z_standard_error: importance estimate of ln ∫ dp dq exp(−βH).
         internal_energy, internal_energy_standard_error: ⟨βH⟩, momenta included.
         entropy, entropy_standard_error: −∫ π ln π of phase space.
@@ -255,9 +257,14 @@ def _bound(
     terms, shares, over = [], [], []
     for count in _batches(n_samples):
         p, scaled, weights = draw_latent(count, model.dimension, generator)
-        p, q = model.flow.pull(p.double(), scaled.double() / model.omega)
-        terms.append(free_energy_terms(model, reduced, p, q))
-        over.append(reduced.over_cap(reduced.energy(p, q)))
+        latent = scaled.double() / model.omega
+        if model.options.chart is Chart.INTERNAL:  # it does not learn momenta as a rule
+            term, energy = _configuration_terms(model, reduced, latent)
+        else:
+            p, q = model.flow.pull(p.double(), latent)
+            term, energy = free_energy_terms(model, reduced, p, q), reduced.energy(p, q)
+        terms.append(term)
+        over.append(reduced.over_cap(energy))
         shares.append(weights)
         if progress is not None:
             progress(count)
@@ -265,6 +272,16 @@ def _bound(
     mean, error = weighted_mean(torch.cat(terms), w)
     capped = float((w * torch.cat(over)).sum() / w.sum())
     return mean - reduced.log_volume_of_units, error, capped
+
+
+def _configuration_terms(
+    model: PhaseSpaceModel, reduced: ReducedHamiltonian, latent: Tensor
+) -> tuple[Tensor, Tensor]:
+    """ln ρ(q) + βV − ln ∫ dp exp(−β½|p|²) of latent coordinates (B, n), and βV, (B,) each."""
+    q, log_det = model.flow.inverse(latent)  # type: ignore[operator]
+    energy = reduced.configuration(q)
+    log_density = model.prior.log_prob_coordinates(latent) - log_det
+    return log_density + reduced.capped(energy) - reduced.log_momentum_volume, energy
 
 
 class _Proposal:

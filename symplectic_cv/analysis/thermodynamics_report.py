@@ -103,7 +103,7 @@ def write_result(
     reduced: ReducedHamiltonian,
     found: Thermodynamics,
     compared: Sequence[Compared],
-    power: PowerSpectrum,
+    power: PowerSpectrum | None,
     settings: dict[str, Any],
 ) -> dict[str, Any]:
     """Writes spectrum.csv, spectrum.png, report.html and result.json, which comes last.
@@ -111,16 +111,13 @@ def write_result(
     Args:
         folder: exists already.
         compared: free-energy differences to other Hamiltonians or temperatures.
-        power: power spectrum of the observables asked for.
+        power: power spectrum of the observables asked for; None leaves it out.
         settings: what the run was asked to do (JSON), kept in result.json.
     """
     unit = frequency_unit(reduced.hamiltonian.time_unit)
     omega = model.omega.to(torch.float64).numpy()
-    columns = np.stack([power.omega, power.density, power.standard_error], 1)
-    lines = ["omega,density,standard_error"]
-    lines += [",".join(f"{value:.8g}" for value in row) for row in columns]
-    write_atomically(folder / "spectrum.csv", ("\n".join(lines) + "\n").encode())
-    draw_spectrum(folder / "spectrum.png", omega, power, unit)
+    if power is not None:
+        _write_spectrum(folder, omega, power, unit)
     result: dict[str, Any] = {
         **estimate_to_json(reduced, found),
         "importance_free_energy": -found.ln_z,
@@ -136,7 +133,7 @@ def write_result(
         "differences": [{"to": other.name, **asdict(other.found)} for other in compared],
         "omega": omega.tolist(),
         "omega_unit": unit,
-        "spectrum_resolution": power.resolution,
+        "spectrum_resolution": None if power is None else power.resolution,
         "unit": "nats",
         "settings": settings,
     }
@@ -146,17 +143,31 @@ def write_result(
         f'<p class="lead">{_explain(reduced)}</p>',
         *html_estimate(reduced, found),
         *_html_differences(compared),
-        "<h2>Spectrum</h2>",
-        html_figure(
-            folder / "spectrum.png",
-            f"Number of modes at each learned frequency ({unit}), and the power spectrum that "
-            "the latent oscillators imply for the observables.",
-        ),
+        *_html_spectrum(folder, power, unit),
         f"<h2>What ran</h2><p><code>{html.escape(json.dumps(settings))}</code></p>",
     )
     write_atomically(folder / "report.html", page.encode())
     write_atomically(folder / RESULT, (json.dumps(result, indent=1) + "\n").encode())
     return result
+
+
+def _write_spectrum(folder: Path, omega: np.ndarray, power: PowerSpectrum, unit: str) -> None:
+    columns = np.stack([power.omega, power.density, power.standard_error], 1)
+    lines = ["omega,density,standard_error"]
+    lines += [",".join(f"{value:.8g}" for value in row) for row in columns]
+    write_atomically(folder / "spectrum.csv", ("\n".join(lines) + "\n").encode())
+    draw_spectrum(folder / "spectrum.png", omega, power, unit)
+
+
+def _html_spectrum(folder: Path, power: PowerSpectrum | None, unit: str) -> list[str]:
+    if power is None:
+        return []
+    figure = html_figure(
+        folder / "spectrum.png",
+        f"Number of modes at each learned frequency ({unit}), and the power spectrum that "
+        "the latent oscillators imply for the observables.",
+    )
+    return ["<h2>Spectrum</h2>", figure]
 
 
 def _explain(reduced: ReducedHamiltonian) -> str:

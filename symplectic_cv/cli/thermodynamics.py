@@ -15,7 +15,7 @@ from symplectic_cv.analysis.thermodynamics_report import Compared, cautions, wri
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.errors import ModelError, OptionError
-from symplectic_cv.flows.build import Flow
+from symplectic_cv.flows.build import Chart, Flow
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.library import find_hamiltonian
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
@@ -102,8 +102,12 @@ def thermodynamics(
             )
             for name, other in others
         ]
-    with progress_bar("spectrum", None, "") as bar:
-        power = power_spectrum(network, rows, seed=seed)
+    power = None
+    if rows is None and network.options.chart is Chart.INTERNAL:
+        note("no spectrum: a model in internal coordinates has one with --observable (minutes)")
+    else:
+        with progress_bar("spectrum", None, ""):
+            power = power_spectrum(network, rows, seed=seed)
     settings: dict[str, Any] = {
         "command": "thermodynamics",
         "model": str(model),

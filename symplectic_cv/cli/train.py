@@ -39,6 +39,8 @@ from symplectic_cv.training.likelihood import train as run_training
 from symplectic_cv.units import thermal_energy
 
 DEFAULT = TrainingOptions()
+WITH_SYSTEM = 1.0
+"""Energy weight where the system is given."""
 
 
 def train(
@@ -77,15 +79,18 @@ def train(
         ),
     ] = None,
     energy_weight: Annotated[
-        float,
+        Optional[float],
         typer.Option(
-            help="Weight of the variational energy loss beside the likelihood; needs --system and "
-            "--chart internal."
+            help="Weight of the frames' energies beside their likelihood (default: 1 with "
+            "--system, else 0)."
         ),
-    ] = DEFAULT.energy_weight,
+    ] = None,
     system: Annotated[
         Optional[Path],
-        typer.Option("--system", help="system.xml without constraints, for --energy-weight."),
+        typer.Option(
+            "--system",
+            help="system.xml without constraints: learn from energies too (--chart internal).",
+        ),
     ] = None,
     weights: Annotated[
         Optional[Path], typer.Option(help="One weight per frame (.npy), for biased data.")
@@ -118,6 +123,8 @@ def train(
     internal = chart is Chart.INTERNAL
     if momentum_weight is None:
         momentum_weight = 0.0 if internal else DEFAULT.momentum_weight
+    if energy_weight is None:
+        energy_weight = DEFAULT.energy_weight if system is None else WITH_SYSTEM
     training_options = TrainingOptions(
         steps=steps,
         batch=batch,
@@ -133,7 +140,7 @@ def train(
         energy_weight=energy_weight,
     )
     if system is not None and not energy_weight > 0.0:
-        raise OptionError("--system is for --energy-weight, which is 0")
+        raise OptionError("--system is for energies, but --energy-weight is 0")
     with progress_bar("reading", None, "frames") as bar:
         data = read_trajectories(
             trajectories,

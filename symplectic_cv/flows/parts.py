@@ -168,6 +168,7 @@ class ConditionalGaussian(AutogradLayer):
     moved: Tensor
     merge: Tensor
     below: Tensor
+    place: Tensor
 
     def __init__(self, angles: Tensor, moved: Tensor, hidden: int) -> None:
         super().__init__()
@@ -176,6 +177,11 @@ class ConditionalGaussian(AutogradLayer):
         self.register_buffer("moved", moved)
         self.register_buffer("merge", torch.argsort(torch.cat([angles, moved])))
         self.register_buffer("below", torch.tril_indices(m, m, -1))
+        # of each element of L among those below the diagonal, on it, and a last one, zero
+        place = torch.full((m, m), self.below.shape[1] + m)
+        place[self.below[0], self.below[1]] = torch.arange(self.below.shape[1])
+        place.diagonal().copy_(self.below.shape[1] + torch.arange(m))
+        self.register_buffer("place", place.flatten(), persistent=False)
         n_in, n_out = 2 * HARMONICS * len(angles), 2 * m + self.below.shape[1]
         self.conditioner = Conditioner(n_in, n_out, hidden)
         self.linear = nn.Parameter(torch.zeros(n_in, m))
@@ -211,8 +217,10 @@ class ConditionalGaussian(AutogradLayer):
         c = self.conditioner(features)[0]
         m = len(self.moved)
         log_diagonal = BOUND * torch.tanh(c[..., m : 2 * m] / BOUND)
-        lower = torch.diag_embed(log_diagonal.exp())
-        lower[..., self.below[0], self.below[1]] = c[..., 2 * m :]
+        elements = torch.cat(
+            [c[..., 2 * m :], log_diagonal.exp(), c.new_zeros(*c.shape[:-1], 1)], -1
+        )
+        lower = elements.index_select(-1, self.place).unflatten(-1, (m, m))
         return c[..., :m] + features @ self.linear, log_diagonal, lower
 
     def forward(self, q: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,26 +1,29 @@
-"""Training in internal coordinates: likelihood of frames, mixed with the energy where it is known.
+"""Training in internal coordinates: likelihood of frames, and their energies where they are known.
 
-Two losses, weighed by `energy_weight` w,
+Two losses, weighed by `energy_weight` λ,
 
-    L = −⟨ln ρ(q)⟩_frames + w · E_ρ[ln ρ(q) + βU(q) − ln|det A(q)|],
+    L = −⟨ln ρ(q)⟩ + λ · ½ Var[ln w(q)],    ln w = ln|det A(q)| − βU(q) − ln ρ(q),
 
-as Boltzmann generators are trained (F. Noé et al., Science 365, eaaw1147 (2019)): the first
-keeps every state that the frames know, the second, an upper bound to −ln Z, knows the exact
-energies and cannot be overfitted. `momentum_weight` adds the momentum part of the
-likelihood of phase space, which ties the modes to the dynamics; sampling does not need it.
+both over the frames. The first spreads ρ over every state that the frames know, as Boltzmann
+generators are trained (F. Noé et al., Science 365, eaaw1147 (2019)); the second
+(`symplectic_cv.training.importance`) brings in the exact energies. It does not mind how
+often which state was visited, cannot be overfitted as a likelihood can, and costs nothing:
+energies are computed once. `momentum_weight` adds the momentum part of the likelihood of
+phase space, which ties the modes to the dynamics; sampling does not need it.
 
-The chart and its scaling are not learned, so the frames go through them once.
+Hydrogens of a methyl group are alike: each step exchanges them at random, so that a frame
+stands for 3 per group (`symplectic_cv.charts.symmetry`) and less is learned by heart.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
@@ -30,9 +33,10 @@ from torch.utils.data import IterableDataset
 from symplectic_cv.charts.build import FIXED, internal_flow, latent_scale
 from symplectic_cv.charts.internal import InternalCoordinates
 from symplectic_cv.charts.standard import standardise
+from symplectic_cv.charts.symmetry import exchange, like_hydrogens
 from symplectic_cv.charts.zmatrix import molecule_z_matrix
 from symplectic_cv.data.split import contiguous_split
-from symplectic_cv.errors import OptionError
+from symplectic_cv.errors import HamiltonianError, OptionError
 from symplectic_cv.flows.parts import ConditionalGaussian
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.frame import EckartFrame, FrameHealth, mean_structure
@@ -40,6 +44,8 @@ from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.model import NeuralCanonicalTransformation
 from symplectic_cv.molecule import Molecule
 from symplectic_cv.prior import LOG_2PI, HarmonicPrior
+from symplectic_cv.training.average import WeightAverage
+from symplectic_cv.training.importance import effective_share_of_target, log_variance
 from symplectic_cv.training.likelihood import (
     PATIENCE,
     TrainingOptions,
@@ -49,27 +55,23 @@ from symplectic_cv.training.likelihood import (
 )
 from symplectic_cv.training.loop import WARMUP_STEPS, TrainingModule, reached_step, run_loop
 
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-4
-LIKELIHOOD_ALONE = 0.25
-"""Part of a training before the energy joins: a flow without a shape only meets clashes."""
-ENERGY_BATCH = 0.5
-"""Samples of the energy loss per frame of the likelihood's batch."""
-ENERGY_CAP = 150.0
-"""Energies this much (nats) above the data's grow only as their logarithm from there."""
-BOUND_SAMPLES = 512
-"""Of each validation, the same latent ones each time."""
 SCALE_FRAMES = 64
 
 
 @dataclass(frozen=True)
 class InternalRow:
-    """One line of history.csv, nats per frame; the bound is that of the energy loss or NaN."""
+    """One line of history.csv.
+
+    NLLs in nats per frame, of configurations; the effective share of the flow's own samples
+    as the held-out frames foretell it (`effective_share_of_target`), NaN without energies.
+    """
 
     step: int
     train_nll: float
     validation_nll: float
-    free_energy_bound: float
+    validation_ess: float
     learning_rate: float
 
 
@@ -80,26 +82,29 @@ class PreparedInternal:
     Attributes:
         model: the start: uniform angles, and the rest Gaussian by regression on them.
         options: of the training.
-        training, validation: z (F, n), float32, in contiguous blocks.
-        training_q: q (F, n) of the training frames, for their momenta.
+        alike: hydrogens that may be exchanged.
+        training: q (F, n) in ps, float64, of blocks of the runs.
+        validation: z (F, n), float32, of other blocks.
         training_weights, validation_weights: one per frame, or None.
+        training_energy: βU in nats, (F,), or None.
+        validation_target: ln π of z in nats, (F,), or None.
         fixed_volume: mean ln|det ∂z/∂q| of the validation frames, nats.
         reduced: the Hamiltonian of the energy loss, or None.
-        energy_floor: median βU − ln|det A| of some training frames, nats.
         health: of the frame over all frames.
         warnings: what a user should know about the data.
     """
 
     model: NeuralCanonicalTransformation
     options: TrainingOptions
+    alike: list[tuple[int, ...]]
     training: Tensor
     validation: Tensor
-    training_q: Tensor
     training_weights: Tensor | None
     validation_weights: Tensor | None
+    training_energy: Tensor | None
+    validation_target: Tensor | None
     fixed_volume: float
     reduced: ReducedHamiltonian | None
-    energy_floor: float
     health: FrameHealth
     warnings: list[str]
 
@@ -136,6 +141,7 @@ def prepare_internal(
 
     Raises:
         OptionError: an energy weight without a Hamiltonian.
+        HamiltonianError: frames that have no energy under it.
         SelectionError, FrameError, TrajectoryError: data or atoms that cannot carry a model.
     """
     if options.energy_weight > 0.0 and hamiltonian is None:
@@ -150,6 +156,9 @@ def prepare_internal(
                 raise OptionError(f"--weights: all weights of the {name} frames are zero")
     w = None if weights is None else torch.as_tensor(weights[training])
     table = molecule_z_matrix(molecule)
+    alike = like_hydrogens(molecule)
+    generator = torch.Generator().manual_seed(options.seed)
+    positions = exchange(torch.as_tensor(positions), alike, generator).numpy()
     masses = torch.as_tensor(molecule.masses)
     frame = EckartFrame(mean_structure(positions[training], masses, w), masses, temperature)
     chart = InternalCoordinates(frame, table)
@@ -170,21 +179,23 @@ def prepare_internal(
     model = NeuralCanonicalTransformation(
         molecule, temperature, frame, flow, HarmonicPrior(1.0 / scale), options.flow
     ).to(torch.float32)
-    reduced, floor = None, math.nan
+    reduced, energy, target = None, None, None
     if options.energy_weight > 0.0 and hamiltonian is not None:
         reduced = hamiltonian(frame)
-        floor = float(reduced.configuration(q[chosen]).median())
+        energy = _energies(reduced, q)
+        target = frame.log_volume(q) - energy - (volume + more)
     return PreparedInternal(
         model=model,
         options=options,
-        training=z[training].float(),
+        alike=alike,
+        training=q[training],
         validation=z[held_out].float(),
-        training_q=q[training].float(),
         training_weights=w,
         validation_weights=None if weights is None else torch.as_tensor(weights[held_out]),
+        training_energy=None if energy is None else energy[training],
+        validation_target=None if target is None else target[held_out],
         fixed_volume=_mean((volume + more)[held_out], weights, held_out),
         reduced=reduced,
-        energy_floor=floor,
         health=health,
         warnings=data_warnings(len(positions), model.dimension, health),
     )
@@ -192,6 +203,20 @@ def prepare_internal(
 
 def _parts(positions: np.ndarray) -> list[np.ndarray]:
     return [positions[i : i + 8192] for i in range(0, len(positions), 8192)]
+
+
+@torch.no_grad()
+def _energies(reduced: ReducedHamiltonian, q: Tensor) -> Tensor:
+    """βU of frames q (F, n), nats, (F,)."""
+    potential = reduced.hamiltonian.potential
+    found = reduced.beta * torch.cat([potential(part) for part in q.split(8192)])
+    lost = torch.nonzero(~torch.isfinite(found))[:, 0]
+    if len(lost):
+        raise HamiltonianError(
+            f"{reduced.hamiltonian.name}: {len(lost)} frames have no finite energy (the first is "
+            f"frame {int(lost[0])}): are they of this system?"
+        )
+    return found
 
 
 def _mean(values: Tensor, weights: np.ndarray | None, chosen: np.ndarray) -> float:
@@ -214,7 +239,7 @@ def train_internal(
         The model with the best weights of the run; NLLs are those of configurations.
     """
     module = _InternalTraining(prepared)
-    start = module.validation_nll()
+    start = module.validation()
     ended = run_loop(
         module,
         _Batches(prepared, reached_step(checkpoint_folder)),
@@ -222,17 +247,18 @@ def train_internal(
         prepared.options.device,
         checkpoint_folder,
         progress,
-        _StopEarly("validation_loss", patience=PATIENCE, min_delta=0.0),
+        EarlyStopping("validation_loss", patience=PATIENCE, min_delta=0.0),
+        WeightAverage(),
     )
     model = prepared.model
     model.to("cpu").load_state_dict(ended.best)
-    final = module.validation_nll()
+    final = module.validation()
     model.put_slowest_first()
     return TrainingResult(
         model=model,
         history=module.history,  # type: ignore[arg-type]
-        validation_nll=final,
-        gaussian_nll=start,
+        validation_nll=final.nll,
+        gaussian_nll=start.nll,
         health=prepared.health,
         warnings=prepared.warnings,
         stopped_early=ended.step < prepared.options.steps,
@@ -240,17 +266,19 @@ def train_internal(
 
 
 class _Batches(IterableDataset):
-    """Endless batches: z, q and Rademacher momenta of frames, and latent samples."""
+    """Endless batches: z, q, momenta and ln π of frames, like hydrogens exchanged."""
 
     def __init__(self, prepared: PreparedInternal, first_step: int) -> None:
         self.prepared = prepared
         self.first_step = first_step
+        # of its own: a model moves between devices
+        self.frame, self.fixed = copy.deepcopy((prepared.model.frame, prepared.fixed))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         prepared, options = self.prepared, self.prepared.options
         n, dimension = prepared.training.shape
         batch = min(options.batch, n)
-        share = prepared.training_weights
+        share, energy = prepared.training_weights, prepared.training_energy
         generator = torch.Generator()
         step = self.first_step
         while True:
@@ -260,11 +288,25 @@ class _Batches(IterableDataset):
             else:
                 chosen = torch.multinomial(share, batch, True, generator=generator)
             p = options.momenta.draw((batch, dimension), generator)
-            latent = torch.randn(
-                max(1, round(ENERGY_BATCH * batch)), dimension, generator=generator
-            )
-            yield prepared.training[chosen], prepared.training_q[chosen], p, latent
+            q = prepared.training[chosen]
+            if prepared.alike:
+                x = exchange(self.frame.positions(q), prepared.alike, generator)
+                q = self.frame.coordinates(x)
+            z, volume = self.fixed(q)
+            target = torch.zeros(0)
+            if energy is not None:
+                target = self.frame.log_volume(q) - energy[chosen] - volume
+            yield z.float(), q.float(), p, target
             step += 1
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Of the held-out frames: the loss that is watched, the NLL (nats), the ESS foretold."""
+
+    loss: float
+    nll: float
+    ess: float
 
 
 class _InternalTraining(TrainingModule[InternalRow]):
@@ -272,8 +314,6 @@ class _InternalTraining(TrainingModule[InternalRow]):
         super().__init__(prepared.model, InternalRow, "train_nll")
         self.prepared = prepared
         self.learned, self.fixed = prepared.learned, prepared.fixed
-        generator = torch.Generator().manual_seed(20200428)
-        self.fixed_latent = torch.randn(BOUND_SAMPLES, self.model.dimension, generator=generator)
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Of the model alone, to which all other layers belong."""
@@ -289,54 +329,39 @@ class _InternalTraining(TrainingModule[InternalRow]):
         return -self.model.prior.log_prob_coordinates(latent) - log_det
 
     @torch.no_grad()
-    def validation_nll(self) -> float:
-        """NLL of configurations (q in ps) over the validation frames, nats per frame."""
+    def validation(self) -> Validation:
+        """Of all validation frames."""
         z, share = self.prepared.validation, self.prepared.validation_weights
         device = self.model.prior.log_omega.device
-        values = torch.cat([self.nll(part.to(device)) for part in z.split(2048)]).cpu().numpy()
+        nll = torch.cat([self.nll(part.to(device)) for part in z.split(2048)]).cpu().double()
         weights = None if share is None else share.numpy()
-        return float(np.average(values, weights=weights)) - self.prepared.fixed_volume
-
-    def energy_loss(self, latent: Tensor) -> Tensor:
-        """ln ρ + βU − ln|det A| of samples of the flow, (B,), with capped energies."""
-        reduced, model = self.prepared.reduced, self.model
-        assert reduced is not None
-        latent = latent / model.prior.omega
-        z, log_det = self.learned.inverse(latent)
-        # in float32 bonds would lose the last digits of their energies
-        q, more = self.fixed.inverse(z.double())
-        log_det = log_det + more
-        energy = reduced.configuration(q)
-        limit = self.prepared.energy_floor + ENERGY_CAP
-        over = energy > limit
-        excess = torch.where(over, energy - limit, 0.0).clamp(max=1e30)
-        energy = torch.where(over, limit + torch.log1p(excess), energy)
-        terms = self.model.prior.log_prob_coordinates(latent) - log_det + energy
-        # what is no structure has no gradient to learn from
-        return torch.where(torch.isfinite(terms), terms, terms.detach().nan_to_num(0.0, 0.0, 0.0))
+        mean = float(np.average(nll.numpy(), weights=weights)) - self.prepared.fixed_volume
+        target = self.prepared.validation_target
+        if target is None:
+            return Validation(mean, mean, math.nan)
+        log_weights = target + nll
+        spread = float(log_variance(log_weights))
+        loss = mean + self.prepared.options.energy_weight * spread
+        return Validation(loss, mean, effective_share_of_target(log_weights, share))
 
     def training_step(self, batch: tuple[Tensor, ...], _: int) -> Tensor:
-        z, q, p, latent = batch
+        z, q, p, target = batch
         options = self.prepared.options
-        nll = self.nll(z).mean()
-        self.running.append(nll.detach() - self.prepared.fixed_volume)
-        loss = nll
+        nll = self.nll(z)
+        self.running.append(nll.detach().mean() - self.prepared.fixed_volume)
+        loss = nll.mean()
         if options.momentum_weight > 0.0:
             p_latent, _latent, log_det = self.model.flow.push_with_volume(p, q)
             kinetic = 0.5 * (p_latent * p_latent).sum(-1) + 0.5 * p.shape[-1] * LOG_2PI
             loss = loss + options.momentum_weight * (kinetic + log_det).mean()
-        if options.energy_weight > 0.0 and self.global_step >= LIKELIHOOD_ALONE * options.steps:
-            loss = loss + options.energy_weight * self.energy_loss(latent).mean().float()
+        if options.energy_weight > 0.0:
+            loss = loss + options.energy_weight * log_variance(target + nll.double()).float()
         return loss
 
     def validation_step(self, _batch: Tensor, _: int) -> None:
-        nll, bound, options = self.validation_nll(), math.nan, self.prepared.options
-        watched = nll
-        if options.energy_weight > 0.0:
-            bound = float(self.energy_loss(self.fixed_latent.to(self.device)).mean())
-            watched = nll + options.energy_weight * bound
-        self.log("validation_loss", watched)
-        self.record(validation_nll=nll, free_energy_bound=bound)
+        found = self.validation()
+        self.log("validation_loss", found.loss)
+        self.record(validation_nll=found.nll, validation_ess=found.ess)
 
     def configure_optimizers(self) -> Any:
         steps = self.prepared.options.steps
@@ -350,11 +375,3 @@ class _InternalTraining(TrainingModule[InternalRow]):
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
-
-
-class _StopEarly(EarlyStopping):
-    """Stops when the validation loss no longer falls, but not before the energy has joined."""
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        if trainer.global_step > 2.0 * LIKELIHOOD_ALONE * (trainer.max_steps or 0):
-            super().on_validation_end(trainer, pl_module)

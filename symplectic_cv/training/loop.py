@@ -106,7 +106,8 @@ def run_loop(
     if checkpoint_folder is not None and (checkpoint_folder / CHECKPOINT).is_file():
         resumed = checkpoint_folder / CHECKPOINT
     keeper = _KeepBest()
-    callbacks: list[Callback] = [*more, keeper]
+    # first, so that it finds the weights that were validated
+    callbacks: list[Callback] = [keeper, *more]
     if checkpoint_folder is not None:
         callbacks.append(_KeepLast(checkpoint_folder / CHECKPOINT))
     if progress is not None:

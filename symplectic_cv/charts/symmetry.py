@@ -1,0 +1,50 @@
+"""Hydrogens that are alike: the three of a methyl or an ammonium group.
+
+To turn such a group by a third of a circle exchanges its hydrogens and nothing else. Energies
+do not notice, but the coordinates are others: each frame stands for 3 per group.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from symplectic_cv.molecule import Molecule
+
+AROUND = 4
+"""Bonds of the atom that carries them."""
+
+
+def like_hydrogens(molecule: Molecule) -> list[tuple[int, ...]]:
+    """The hydrogens of each group of three on an atom of four bonds, in the order of the atoms."""
+    elements = [atom.element.symbol for atom in molecule.topology.atoms]
+    neighbours: list[list[int]] = [[] for _ in elements]
+    for i, j in molecule.bonds:
+        neighbours[i].append(j)
+        neighbours[j].append(i)
+    groups = []
+    for around in neighbours:
+        hydrogens = sorted(i for i in around if elements[i] == "H")
+        if len(around) == AROUND and len(hydrogens) == AROUND - 1:
+            groups.append(tuple(hydrogens))
+    return groups
+
+
+def exchange(
+    positions: Tensor, groups: list[tuple[int, ...]], generator: torch.Generator
+) -> Tensor:
+    """Each frame (F, N, 3) with the hydrogens of each group in a random cyclic order.
+
+    A cyclic order keeps the hand of the group; the other one would be its mirror image.
+
+    Example:
+        >>> x = torch.arange(4.0).view(1, 4, 1).expand(1, 4, 3)
+        >>> exchange(x, [(1, 2, 3)], torch.Generator().manual_seed(3))[0, :, 0]
+        tensor([0., 2., 3., 1.])
+    """
+    n_frames, n_atoms = positions.shape[:2]
+    order = torch.arange(n_atoms).repeat(n_frames, 1)
+    for group in groups:
+        turn = torch.randint(0, len(group), (n_frames, 1), generator=generator)
+        order[:, list(group)] = torch.tensor(group)[(torch.arange(len(group)) + turn) % len(group)]
+    return positions.gather(1, order.unsqueeze(-1).expand_as(positions))
