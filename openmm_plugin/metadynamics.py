@@ -25,7 +25,7 @@ from openmm_plugin.bias_options import (
 from openmm_plugin.bias_tables import BiasTables
 from openmm_plugin.equilibration import check_start, equilibrate
 from openmm_plugin.failure import simulation_failure
-from openmm_plugin.native_metadynamics import MOST_MODES, NativeMetadynamics, carried_file
+from openmm_plugin.native_metadynamics import NativeMetadynamics, carried_file
 from openmm_plugin.openmm_metadynamics import Metadynamics
 from openmm_plugin.opes import opes_engine
 from openmm_plugin.running import (
@@ -39,7 +39,7 @@ from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.bias.hills import HILLS, merge, read_hills
 from symplectic_cv.bias.results import summarise
 from symplectic_cv.bias.run import RECORD, BiasRecord
-from symplectic_cv.errors import OutputError
+from symplectic_cv.errors import OptionError, OutputError
 
 __all__ = [
     "BiasOptions",
@@ -53,6 +53,8 @@ __all__ = [
 BIAS_TOLERANCE = 1e-5
 """Between the bias of a checkpoint and the one rebuilt from hills.csv, kJ/mol per kJ/mol; the
 table has 12 digits."""
+MOST_REFITTED = 300_000
+"""Points of a grid whose spline OpenMM fits anew at each hill; above this it needs seconds."""
 CHECKPOINT_PS = 50.0
 
 
@@ -220,6 +222,7 @@ def settle(
         The options, and the relaxed state where it was needed to find the widths.
 
     Raises:
+        OptionError: a grid that OpenMM cannot fit anew at each hill.
         OutputError: the folder holds a run with another bias.
     """
     start = None
@@ -236,9 +239,16 @@ def settle(
                     "folder"
                 )
         return options, None
+    own = _own_content(forces, options) is not None
     if options.width is None:
         start, fluctuation = equilibrate(molecule, forces, options, platform, folder)
-        options = options.with_fluctuation(fluctuation.tolist())
+        options = options.with_fluctuation(fluctuation.tolist(), own)
+    points = int(np.prod(options.grid(len(forces)).shape))
+    if not own and not options.opes and points > MOST_REFITTED:
+        raise OptionError(
+            f"a grid of {points:,} points takes OpenMM seconds to fit anew at each hill: give a "
+            "larger --width, a smaller --range, fewer --modes, or --backend native"
+        )
     options.record(mode_names).write(folder)
     return options, start
 
@@ -252,9 +262,14 @@ def _engine(
     shared: SharedHills | None,
 ) -> BiasEngine:
     if not options.opes:
-        content = carried_file(forces) if options.own_grid and len(forces) <= MOST_MODES else None
+        content = _own_content(forces, options)
         if content is not None:
             return NativeMetadynamics(system, content, options, pace)
         return Metadynamics(system, forces, options, pace)
     with_others = None if shared is None else (shared.folder, shared.walker, every)
     return opes_engine(system, forces, options, pace, with_others)
+
+
+def _own_content(forces: list[openmm.Force], options: BiasOptions) -> bytes | None:
+    """The file of native forces that can hold the grid themselves."""
+    return carried_file(forces) if options.own_grid and not options.opes else None

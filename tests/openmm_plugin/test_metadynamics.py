@@ -15,6 +15,7 @@ from openmm_plugin.equilibration import ModeProbe, equilibrate, local_fluctuatio
 from openmm_plugin.forces import evaluate, mode_forces
 from openmm_plugin.free_energy import bias_offset, free_energy
 from openmm_plugin.metadynamics import (
+    MOST_REFITTED,
     BiasOptions,
     check_count,
     check_start,
@@ -453,6 +454,19 @@ def test_three_modes_have_a_grid_that_can_be_refitted():
     settled = BiasOptions().with_fluctuation([0.2, 0.3, 0.9])
     assert settled.widths(3) == (0.375, 0.375, 0.63)
     assert settled.grid(3).shape == (41, 41, 25)
+
+
+def test_native_forces_may_have_a_finer_grid_of_three_modes(vacuum, cv, tmp_path):
+    settled = BiasOptions().with_fluctuation([0.2, 0.3, 0.4], own=True)
+    assert settled.widths(3) == (0.188, 0.21, 0.28)
+    assert np.prod(settled.grid(3).shape) > MOST_REFITTED
+    # OpenMM would fit its spline anew at each hill
+    forces = mode_forces(cv(3), vacuum.system, "python")
+    names = ["mode_0", "mode_1", "mode_2"]
+    fine = BiasOptions(width=(0.18, 0.18, 0.18))
+    with pytest.raises(OptionError, match=r"seconds to fit anew at each hill.*--backend native"):
+        run_metadynamics(vacuum, forces, names, fine, tmp_path, REFERENCE)
+    assert not list(tmp_path.glob("*.json"))
 
 
 @pytest.fixture(scope="module")

@@ -77,6 +77,11 @@ def both(vacuum, cv):
     return build
 
 
+OFF_BETWEEN_POINTS = {1: 1e-3, 2: 1e-3, 3: 2e-2}
+"""Largest error between points of the grid, as a part of a hill: three modes have half the points
+for each width."""
+
+
 def _hills(n, count=25, seed=0):
     """Centres in the grid, some at its edges and one beyond; heights in kJ/mol."""
     rng = np.random.default_rng(seed)
@@ -96,7 +101,7 @@ def _jittered(positions, seed, size=0.02):
     return positions + size * np.random.default_rng(seed).normal(size=positions.shape)
 
 
-@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("n", [1, 2, 3])
 def test_the_same_hills_give_the_same_bias(both, positions, n):
     (native, context), (other, other_context) = both(n)
     centers, heights = _hills(n)
@@ -110,14 +115,15 @@ def test_the_same_hills_give_the_same_bias(both, positions, n):
         x = _jittered(positions, seed)
         energy, forces = _energy_and_forces(context, x)
         right, right_forces = _energy_and_forces(other_context, x)
-        # two interpolations of one table, each good to a fraction of a per mille of its hills
-        assert energy == pytest.approx(right, abs=2e-3 * tallest)
-        np.testing.assert_allclose(forces, right_forces, atol=3e-2 * np.abs(right_forces).max())
+        # two interpolations of one table
+        assert energy == pytest.approx(right, abs=2 * OFF_BETWEEN_POINTS[n] * tallest)
+        off = 3e-2 if n < 3 else 0.3
+        np.testing.assert_allclose(forces, right_forces, atol=off * np.abs(right_forces).max())
 
 
-@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("n", [1, 2, 3])
 def test_between_grid_points_the_bias_is_that_of_the_hills(vacuum, cv, positions, n):
-    """Against the Gaussians themselves: a per mille of the hills that overlap there."""
+    """Against the Gaussians themselves."""
     system = openmm.XmlSerializer.clone(vacuum.system)
     content = cv(n).with_suffix(".safetensors").read_bytes()
     engine = NativeMetadynamics(system, content, _options(n), 10)
@@ -132,11 +138,11 @@ def test_between_grid_points_the_bias_is_that_of_the_hills(vacuum, cv, positions
         modes, energy = engine.evaluate(context.getState(positions=True))
         exact = 3.0 * np.exp(-0.5 * (((modes - middle - 0.3) / widths) ** 2).sum())
         worst = max(worst, abs(energy - exact))
-    assert worst < 3e-3
+    assert worst < 3.0 * OFF_BETWEEN_POINTS[n]
     assert worst > 1e-12
 
 
-@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("n", [1, 2, 3])
 def test_forces_are_minus_the_slope_of_the_energy(both, positions, n):
     (native, context), _ = both(n)
     for center, height in zip(*_hills(n), strict=True):
@@ -180,7 +186,7 @@ def test_beyond_the_grid_the_bias_is_flat_and_walls_push_back(vacuum, cv, positi
         np.testing.assert_allclose(forces, sign * 30.0 * 0.7 * slope, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("n", [1, 2, 3])
 def test_the_offset_follows_the_hills(both, n):
     (native, _), _ = both(n)
     assert native.offset() == pytest.approx(bias_offset(native.bias, 4.0, KT), abs=1e-12)
