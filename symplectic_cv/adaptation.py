@@ -113,7 +113,7 @@ def judge(
     """States that the newest model sees, and how each source of frames moves between them.
 
     Args:
-        modes: the biased modes of the newest model on all frames, source after source, (F, D).
+        modes: slow modes of the newest model on all frames, source after source, (F, D).
         weights: exact weights of the frames, (F,); 0 for those that are not to shape the states.
         lengths: frames of each run of each source.
         times_ns: simulated by each source, NaN where unknown.

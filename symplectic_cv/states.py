@@ -24,6 +24,9 @@ POINTS_PER_BANDWIDTH = {1: 2.0, 2: 1.5, 3: 1.0}
 """Grid points for so many modes."""
 MOST_POINTS = 400
 """Along one mode; a smoothing finer than that of the range is made coarser."""
+HIGHEST = 10.0
+"""A state lies at most so high above the deepest one, kT: what lies higher is not visited without a
+bias, and basins there are mostly noise."""
 FEWEST_FRAMES = 20
 SMALLEST_SHARE = 0.002
 """A state holds at least so many frames, and so large a part of them: a handful of frames beyond
@@ -136,7 +139,8 @@ def find_states(
     found = basins[places]
     counts = np.bincount(found[found >= 0], minlength=int(basins.max()) + 1)
     lowest = np.array([energy[basins == k].min() for k in range(len(counts))])
-    kept = np.flatnonzero(counts >= max(FEWEST_FRAMES, SMALLEST_SHARE * len(values)))
+    enough = counts >= max(FEWEST_FRAMES, SMALLEST_SHARE * len(values))
+    kept = np.flatnonzero(enough & (lowest <= HIGHEST * kt))
     kept = kept[np.argsort(lowest[kept])]
     states, cores = np.full_like(basins, -1), np.full_like(basins, -1)
     minima = []

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -20,58 +20,27 @@ from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
 from symplectic_cv import adaptation
 from symplectic_cv.adaptation import Progress
 from symplectic_cv.analysis.adaptation_report import RoundModel, write_report, write_rounds
-from symplectic_cv.analysis.descriptors import Column, compute_columns
-from symplectic_cv.analysis.latent import latent_frames
-from symplectic_cv.analysis.reweighting import (
-    Reweighted,
-    free_energies,
-    planes_of,
-    write_reweighted,
-)
-from symplectic_cv.bias.combine import Combined, Weighting, combine
+from symplectic_cv.analysis.reweighting import write_reweighted
+from symplectic_cv.analysis.rounds import SUMMARY, Known, Loop
+from symplectic_cv.bias.combine import Weighting
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import console, note, progress_bar
 from symplectic_cv.cli.metadynamics import Backend, metadynamics
 from symplectic_cv.cli.train import train
-from symplectic_cv.data.trajectories import TrajectoryData, load_topology, read_trajectories
+from symplectic_cv.data.trajectories import load_topology, read_trajectories
 from symplectic_cv.errors import OptionError, OutputError
 from symplectic_cv.molecule import select_atoms
 from symplectic_cv.output import require_free, start_run
-from symplectic_cv.states import BANDWIDTH, States
-from symplectic_cv.storage import CONFIG, load_model, read_config, write_atomically
+from symplectic_cv.states import States
+from symplectic_cv.storage import CONFIG, read_config, write_atomically
 from symplectic_cv.training.likelihood import TrainingOptions
 from symplectic_cv.units import thermal_energy
 
 TRAINING = TrainingOptions()
 AUTO = "auto"
-SUMMARY, REPORT = "summary.json", "report.html"
+REPORT = "report.html"
 START_STRIDE_PS = 0.2
-
-
-@dataclass(frozen=True)
-class Loop:
-    """Where the files of a loop lie.
-
-    Attributes:
-        folder: of the whole loop.
-        start: trajectories that it begins with.
-        top: topology of all trajectories.
-    """
-
-    folder: Path
-    start: list[str]
-    top: Path
-
-    def round(self, number: int) -> Path:
-        return self.folder / f"round-{number}"
-
-    def bias(self, number: int) -> Path:
-        return self.round(number) / "metadynamics"
-
-    def trajectories(self, rounds: int) -> list[str | Path]:
-        """What is known after so many rounds."""
-        return [*self.start, *(self.bias(k) / "trajectory.xtc" for k in range(1, rounds + 1))]
 
 
 def adapt(
@@ -107,7 +76,7 @@ def adapt(
         Optional[list[str]],
         typer.Option(
             metavar="auto|K [K...]",
-            help="Modes to bias (default: 0 1); auto: those below the widest gap in frequency, two "
+            help="Modes to bias; auto (the default): those below the widest gap in frequency, two "
             "or three.",
         ),
     ] = None,
@@ -127,8 +96,8 @@ def adapt(
     batch: Annotated[int, typer.Option(help="Frames per step.")] = TRAINING.batch,
     layers: Annotated[int, typer.Option(help="Coupling layers.")] = TRAINING.layers,
     hidden: Annotated[int, typer.Option(help="Width of the hidden layers.")] = TRAINING.hidden,
-    bias_factor: Annotated[float, typer.Option(help="Bias factor γ.")] = 20.0,
-    height: Annotated[float, typer.Option(help="Height of the first hill, kJ/mol.")] = 0.5,
+    bias_factor: Annotated[float, typer.Option(help="Bias factor γ.")] = 15.0,
+    height: Annotated[float, typer.Option(help="Height of the first hill, kJ/mol.")] = 1.0,
     width: Annotated[
         list[str],
         typer.Option(metavar="auto|W [W...]", help="Width of a hill, as for metadynamics."),
@@ -250,7 +219,7 @@ def adapt(
             biased = _biased_modes(folder / "model", chosen)
             bias_round(number, biased, time_ns)
             models.append(_round_model(folder / "model", biased))
-            known = _Known.read(loop, models, atoms)
+            known = _read_rounds(loop, models, atoms)
             states, progress = known.judge(kt)
             _write_summary(folder, models[-1], progress)
             _tell(progress, states)
@@ -266,7 +235,7 @@ def adapt(
     if final_ns > 0.0:
         console.rule(f"{final_ns:g} ns more with the modes of round {best}", align="left")
         bias_round(best, models[best - 1].modes, time_ns + final_ns)
-    known = _Known.read(loop, models, atoms)
+    known = _read_rounds(loop, models, atoms)
     states, progress = known.judge(kt)
     write_rounds(output, progress, models)
     result = known.free_energies(best, states, seed)
@@ -284,90 +253,19 @@ def adapt(
     note(f"report: {output / REPORT}")
 
 
-@dataclass(frozen=True)
-class _Known:
-    """All frames after so many rounds, their modes, and their exact weights.
-
-    Attributes:
-        loop: where things lie.
-        runs: the biased runs, round after round.
-        data: frames of the start and of all rounds.
-        n_start: frames of the start, which come first.
-        models: of the rounds.
-        modes: the biased modes of every round on all frames, (F, n) each.
-        combined: weights of the biased frames.
-    """
-
-    loop: Loop
-    runs: list[BiasedRun]
-    data: TrajectoryData
-    n_start: int
-    models: list[RoundModel]
-    modes: list[np.ndarray]
-    combined: Combined
-
-    @classmethod
-    def read(cls, loop: Loop, models: list[RoundModel], atoms: str | None) -> _Known:
-        runs = [BiasedRun.read(loop.bias(k)) for k in range(1, len(models) + 1)]
-        with progress_bar("reading", None, "frames") as bar:
-            data = read_trajectories(
-                loop.trajectories(len(models)), loop.top, atoms, progress=bar.advance
-            )
-        n_start = sum(data.lengths[: len(loop.start)])
-        for run, length in zip(runs, data.lengths[len(loop.start) :], strict=True):
-            run.require_frames(length)
-        modes, first = [], n_start
-        for number, (model, run) in enumerate(zip(models, runs, strict=True), 1):
-            seen = latent_frames(load_model(loop.round(number) / "model"), data).modes
-            values = seen[:, model.modes].astype(np.float64)
-            # as the simulation had them, not as the rounded frames of the file give them back
-            values[first : first + len(run.colvar)] = run.colvar.modes
-            first += len(run.colvar)
-            modes.append(values)
-        combined = combine(runs, [values[n_start:] for values in modes])
-        return cls(loop, runs, data, n_start, models, modes, combined)
-
-    def judge(self, kt: float) -> tuple[States, list[Progress]]:
-        """States of the newest model, and the progress of every source between them."""
-        weights = np.zeros(self.data.n_frames)
-        weights[self.n_start + self.combined.kept] = self.combined.weights
-        n = len(self.loop.start)
-        lengths = [self.data.lengths[:n], *([length] for length in self.data.lengths[n:])]
-        start_ns = _time_of_start(self.loop)
-        times = [start_ns, *(1e-3 * float(run.colvar.time_ps[-1]) for run in self.runs)]
-        # two states may be no farther apart than a hill is wide
-        width = [min(BANDWIDTH, 0.5 * hill) for hill in self.runs[-1].record.widths]
-        return adaptation.judge(self.modes[-1], weights, lengths, times, kt, 0, width)
-
-    def free_energies(self, best: int, states: States, seed: int) -> Reweighted:
-        """Free energies in the modes of the best round, in torsions, and of the states."""
-        positions = self.data.positions[self.n_start :]
-        names = [f"mode_{mode}" for mode in self.models[best - 1].modes]
-        own = self.modes[best - 1][self.n_start :]
-        columns = [
-            Column(name, "", values, False) for name, values in zip(names, own.T, strict=True)
-        ]
-        planes = [(0, 1)] if len(columns) > 1 else []
-        torsions = compute_columns(positions, self.data.molecule)
-        shift = len(columns)
-        planes += [(i + shift, j + shift) for i, j in planes_of(torsions)]
-        of_frame = states.basin_of(self.modes[-1][self.n_start :])
-        masks = {f"state {k}": of_frame == k for k in range(states.count)}
-        return free_energies(
-            self.runs, self.combined, [*columns, *torsions], planes, masks, seed=seed
-        )
-
-
 def _modes(given: list[str] | None) -> list[int] | None:
     """--modes as numbers; None for auto."""
-    if not given:
-        return [0, 1]
-    if given == [AUTO]:
+    if not given or given == [AUTO]:
         return None
     try:
         return [int(text) for text in given]
     except ValueError as error:
         raise OptionError(f"--modes {' '.join(given)}: neither {AUTO} nor numbers") from error
+
+
+def _read_rounds(loop: Loop, models: list[RoundModel], atoms: str | None) -> Known:
+    with progress_bar("reading", None, "frames") as bar:
+        return Known.read(loop, models, atoms, bar.advance)
 
 
 def _biased_modes(model: Path, chosen: list[int] | None) -> list[int]:
@@ -406,12 +304,6 @@ def _simulate_start(
         )
     record = {"time_ns": time_ns, "frames": frames}
     write_atomically(done, (json.dumps(record) + "\n").encode())
-
-
-def _time_of_start(loop: Loop) -> float:
-    """Length in ns of the run that the loop made to begin with; NaN for files of the user."""
-    record = loop.folder / "start" / SUMMARY
-    return float(json.loads(record.read_text())["time_ns"]) if record.is_file() else float("nan")
 
 
 def _train_round(
@@ -490,7 +382,7 @@ def _read_summary(folder: Path) -> tuple[RoundModel, list[Progress]] | None:
 
 def _tell(progress: list[Progress], states: States) -> None:
     """One line for each source of frames."""
-    note(f"{states.count} metastable states along the biased modes")
+    note(f"{states.count} metastable states along the slowest modes")
     for row in progress:
         name = f"round {row.round}" if row.round else "the start"
         rate = "" if np.isnan(row.crossings_per_ns) else f" ({row.crossings_per_ns:.1f} per ns)"
