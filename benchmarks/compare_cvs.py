@@ -33,7 +33,8 @@ from openmm_plugin.running import CheckpointFolder
 from openmm_plugin.simulation import langevin_simulation, relaxed_state, start_from
 from openmm_plugin.systems import choose_platform, load_system
 from symplectic_cv.analysis.descriptors import compute_columns
-from symplectic_cv.analysis.surfaces import block_of_frames, difference, surface
+from symplectic_cv.analysis.surfaces import difference, surface
+from symplectic_cv.bias.blocks import block_of_frames
 from symplectic_cv.bias.combine import combine
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.bias.weights import effective_size, running_weights, settled_from

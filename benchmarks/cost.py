@@ -34,8 +34,9 @@ from rich.table import Table
 from openmm_plugin import versions
 from openmm_plugin.equilibration import equilibrate
 from openmm_plugin.forces import mode_forces
-from openmm_plugin.metadynamics import BiasOptions, Metadynamics
+from openmm_plugin.metadynamics import BiasOptions
 from openmm_plugin.native_metadynamics import NativeMetadynamics
+from openmm_plugin.openmm_metadynamics import Metadynamics
 from openmm_plugin.simulation import langevin_simulation, relaxed_state, start_from
 from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
 from symplectic_cv.core import Core

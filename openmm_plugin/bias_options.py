@@ -19,8 +19,9 @@ Progress = Callable[[int, np.ndarray], None]
 """Called with the step reached and the values of the modes there."""
 
 MAX_MODES = 3
-COARSEST = 32
-"""Three modes: widths chosen from the data are at least the range over this (41 points an axis)."""
+COARSEST, COARSEST_OWN = 32, 64
+"""Three modes: widths chosen from the data are at least the range over this (41 points an axis); a
+grid that native forces hold themselves can be finer (81 points)."""
 
 HILL_SHARE = 0.7
 """Width of a hill in units of a mode's fluctuation within a basin. Alanine dipeptide in vacuum, two
@@ -47,7 +48,7 @@ class BiasOptions:
         seed: of the thermostat.
         opes: on-the-fly probability enhanced sampling in the place of metadynamics.
         barrier: free-energy barrier that OPES is to overcome, kJ/mol.
-        own_grid: native forces of one or two modes hold the grid of metadynamics themselves.
+        own_grid: native forces hold the grid of metadynamics themselves.
     """
 
     time_ns: float = 1.0
@@ -110,14 +111,19 @@ class BiasOptions:
         """The grid of the bias, as fine as the widths need it."""
         return BiasGrid.for_widths(self.low, self.high, self.widths(n_modes))
 
-    def with_fluctuation(self, fluctuation: Sequence[float]) -> BiasOptions:
+    def with_fluctuation(self, fluctuation: Sequence[float], own: bool = False) -> BiasOptions:
         """The options with widths for modes that fluctuate so within a basin.
 
         Hills of metadynamics are `HILL_SHARE` as wide. The first kernels of OPES are as wide, as
         its papers have it; later ones shrink.
+
+        Args:
+            fluctuation: of each mode, (n_modes,).
+            own: whether native forces hold the grid.
         """
         n_modes = len(fluctuation)
-        least = (self.high - self.low) / COARSEST if n_modes == MAX_MODES else 0.0
+        coarsest = COARSEST_OWN if own else COARSEST
+        least = (self.high - self.low) / coarsest if n_modes == MAX_MODES else 0.0
         part = 1.0 if self.opes else HILL_SHARE
         # few digits, so that the table, the record and the run have the very same number
         return replace(self, width=tuple(float(f"{max(part * s, least):.3g}") for s in fluctuation))

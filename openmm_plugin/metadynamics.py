@@ -1,8 +1,7 @@
 """Biased runs on exported modes: well-tempered metadynamics, or OPES in its place.
 
-Around OpenMM's own `app.Metadynamics`: walls at the ends of the grid, where its bias would
-silently end; a grid that fits the hills; hills, trajectory and bias that resume exactly; the
-weight of every frame.
+Walls at the ends of the grid; a grid that fits the hills; hills, trajectory and bias that resume
+exactly; the weight of every frame.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import app
 
 from openmm_plugin.bias_options import (
     BiasEngine,
@@ -22,14 +21,12 @@ from openmm_plugin.bias_options import (
     Deposit,
     Progress,
     check_count,
-    clamped,
-    variables,
 )
 from openmm_plugin.bias_tables import BiasTables
 from openmm_plugin.equilibration import check_start, equilibrate
 from openmm_plugin.failure import simulation_failure
-from openmm_plugin.free_energy import bias_offset
-from openmm_plugin.native_metadynamics import MOST_MODES, NativeMetadynamics, carried_file
+from openmm_plugin.native_metadynamics import NativeMetadynamics, carried_file
+from openmm_plugin.openmm_metadynamics import Metadynamics
 from openmm_plugin.opes import opes_engine
 from openmm_plugin.running import (
     CheckpointFolder,
@@ -42,7 +39,7 @@ from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.bias.hills import HILLS, merge, read_hills
 from symplectic_cv.bias.results import summarise
 from symplectic_cv.bias.run import RECORD, BiasRecord
-from symplectic_cv.errors import OutputError
+from symplectic_cv.errors import OptionError, OutputError
 
 __all__ = [
     "BiasOptions",
@@ -56,67 +53,9 @@ __all__ = [
 BIAS_TOLERANCE = 1e-5
 """Between the bias of a checkpoint and the one rebuilt from hills.csv, kJ/mol per kJ/mol; the
 table has 12 digits."""
+MOST_REFITTED = 300_000
+"""Points of a grid whose spline OpenMM fits anew at each hill; above this it needs seconds."""
 CHECKPOINT_PS = 50.0
-
-
-class Metadynamics(app.Metadynamics):
-    """`app.Metadynamics` whose bias is flat beyond its grid, with walls, and can be restored.
-
-    Args:
-        system: the bias is added to it.
-        forces: one per mode, its energy the value of the mode.
-        options: see `BiasOptions`.
-        pace: time steps between hills.
-    """
-
-    def __init__(
-        self, system: openmm.System, forces: list[openmm.Force], options: BiasOptions, pace: int
-    ) -> None:
-        super().__init__(
-            system,
-            variables(options, forces),
-            options.temperature * unit.kelvin,
-            options.bias_factor,
-            options.height * unit.kilojoules_per_mole,
-            pace,
-        )
-        self.last: Deposit | None = None
-        self._force.setEnergyFunction(clamped(options, len(forces)))
-
-    @property
-    def bias(self) -> np.ndarray:
-        """V in kJ/mol on the grid; the first mode runs along the first axis."""
-        return np.array(self._totalBias.T)
-
-    def _addGaussian(self, position: Any, height: Any, context: openmm.Context) -> None:
-        # called by `step` with the bias as the frame has felt it: note it before the hill
-        first = self.height.value_in_unit(unit.kilojoules_per_mole)
-        now = height.value_in_unit(unit.kilojoules_per_mole)
-        scale = (unit.MOLAR_GAS_CONSTANT_R * self._deltaT).value_in_unit(unit.kilojoules_per_mole)
-        kt = scale / (self.biasFactor - 1.0)
-        energy = scale * float(np.log(first / now))
-        offset = bias_offset(self._totalBias, self.biasFactor, kt)
-        self.last = Deposit(np.array(position), energy, float(np.exp((energy - offset) / kt)))
-        super()._addGaussian(position, height, context)
-
-    def restore(self, bias: np.ndarray, context: openmm.Context) -> None:
-        """Puts back a bias that `bias` gave."""
-        self._selfBias[:] = bias.T
-        self._totalBias[:] = bias.T
-        flat = self._totalBias.flatten()
-        if len(self.variables) == 1:
-            self._table.setFunctionParameters(flat, *self._limits)
-        else:
-            self._table.setFunctionParameters(*self._widths, flat, *self._limits)
-        self._force.updateParametersInContext(context)
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Arrays for a checkpoint."""
-        return {"bias": self.bias}
-
-    def load(self, arrays: dict[str, np.ndarray], context: openmm.Context) -> None:
-        """Puts back what `state` gave."""
-        self.restore(arrays["bias"], context)
 
 
 def run_metadynamics(
@@ -283,6 +222,7 @@ def settle(
         The options, and the relaxed state where it was needed to find the widths.
 
     Raises:
+        OptionError: a grid that OpenMM cannot fit anew at each hill.
         OutputError: the folder holds a run with another bias.
     """
     start = None
@@ -299,9 +239,16 @@ def settle(
                     "folder"
                 )
         return options, None
+    own = _own_content(forces, options) is not None
     if options.width is None:
         start, fluctuation = equilibrate(molecule, forces, options, platform, folder)
-        options = options.with_fluctuation(fluctuation.tolist())
+        options = options.with_fluctuation(fluctuation.tolist(), own)
+    points = int(np.prod(options.grid(len(forces)).shape))
+    if not own and not options.opes and points > MOST_REFITTED:
+        raise OptionError(
+            f"a grid of {points:,} points takes OpenMM seconds to fit anew at each hill: give a "
+            "larger --width, a smaller --range, fewer --modes, or --backend native"
+        )
     options.record(mode_names).write(folder)
     return options, start
 
@@ -315,9 +262,14 @@ def _engine(
     shared: SharedHills | None,
 ) -> BiasEngine:
     if not options.opes:
-        content = carried_file(forces) if options.own_grid and len(forces) <= MOST_MODES else None
+        content = _own_content(forces, options)
         if content is not None:
             return NativeMetadynamics(system, content, options, pace)
         return Metadynamics(system, forces, options, pace)
     with_others = None if shared is None else (shared.folder, shared.walker, every)
     return opes_engine(system, forces, options, pace, with_others)
+
+
+def _own_content(forces: list[openmm.Force], options: BiasOptions) -> bytes | None:
+    """The file of native forces that can hold the grid themselves."""
+    return carried_file(forces) if options.own_grid and not options.opes else None

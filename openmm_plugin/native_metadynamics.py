@@ -23,7 +23,6 @@ from symplectic_cv.core import Core
 from symplectic_cv.units import thermal_energy
 
 MODE, BIAS = "SymplecticCVFlowForce", "SymplecticCVFlowBiasForce"
-MOST_MODES = 2
 
 
 def carried_file(forces: Sequence[openmm.Force]) -> bytes | None:
@@ -49,7 +48,7 @@ class NativeMetadynamics:
 
     Args:
         system: the bias is added to it.
-        content: file for the native core, of one or two modes.
+        content: file for the native core, of one to three modes.
         options: see `BiasOptions`.
         pace: time steps between hills.
 

@@ -18,6 +18,7 @@ from openmm import app
 from openmm_plugin.equilibration import ModeProbe
 from openmm_plugin.failure import simulation_failure
 from openmm_plugin.forces import mode_forces
+from openmm_plugin.processes import START_METHOD, die_with_parent
 from openmm_plugin.running import (
     CheckpointFolder,
     sole_writer,
@@ -25,7 +26,6 @@ from openmm_plugin.running import (
 )
 from openmm_plugin.simulation import langevin_simulation, relaxed_state, start_from
 from openmm_plugin.systems import choose_platform, load_system
-from openmm_plugin.walkers import START_METHOD, die_with_parent
 from symplectic_cv.bias.run import COLVAR
 from symplectic_cv.bias.umbrella import Windows
 from symplectic_cv.errors import OutputError, UserError
@@ -231,7 +231,7 @@ def read_state(path: Path) -> openmm.State:
             raise ValueError(f"holds a {type(state).__name__}")
     except Exception as error:  # OpenMM raises whatever it met
         raise OutputError(
-            f"{path}: not a readable state ({error}): remove its folder, and --resume"
+            f"{path}: not a readable state ({error}): remove this file, and --resume"
         ) from error
     return state
 

@@ -12,34 +12,26 @@ import importlib.util
 import logging
 import multiprocessing
 import os
-import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openmm
 
 from openmm_plugin.bias_options import BiasOptions
 from openmm_plugin.forces import mode_forces
+from openmm_plugin.joined_walkers import join
 from openmm_plugin.metadynamics import run_metadynamics
-from openmm_plugin.running import CheckpointFolder, sole_writer
+from openmm_plugin.processes import START_METHOD, die_with_parent
+from openmm_plugin.running import sole_writer
 from openmm_plugin.shared_hills import SharedHills, published, walker_folder
 from openmm_plugin.systems import choose_platform, load_system
-from symplectic_cv.bias.hills import HILLS, merge, read_hills
-from symplectic_cv.bias.results import summarise
-from symplectic_cv.bias.run import COLVAR, RECORD, BiasRecord, read_colvar
 from symplectic_cv.errors import BackendError, OutputError, UserError
-from symplectic_cv.storage import write_atomically
 
 SHARE_EVERY = 10
 """Hills between two exchanges, unless --checkpoint-ps says otherwise."""
-START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-"""Of the walkers' processes; a plain fork would copy OpenMM in the middle of its work."""
 RESTARTS = 5
 """How often in a row a walker may die without having come any further."""
 CONNECT = "10s"
@@ -153,7 +145,7 @@ def run_walkers(
             _run_here(task, progress)
         else:
             _run_on_cluster(task, scheduler, progress)
-        join(task)
+        join(Path(task.parent), task.walkers)
 
 
 def _steps(task: WalkerTask) -> list[int]:
@@ -225,23 +217,6 @@ def _run_here(task: WalkerTask, progress: Fraction | None) -> None:
             process.join()
 
 
-def die_with_parent() -> None:
-    """Ends this process when the one that started it is gone, and leaves Ctrl-C to that one.
-
-    An orphan would go on for hours and keep the folder from a resumed run. It is ended as by a
-    kill: checkpoints are made for that.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _message(pipe: Any) -> str | None:
     """What a process that ended has left in its pipe."""
     try:
@@ -295,51 +270,3 @@ def _run_on_cluster(task: WalkerTask, scheduler: str, progress: Fraction | None)
                         client.cancel(list(running.values()))
                         raise UserError(_kept_dying(task, walker, "its workers died")) from error
                     running[walker] = submit(walker)
-
-
-def join(task: WalkerTask) -> None:
-    """Writes the frames of all walkers, their weights, all hills and the free energy of all.
-
-    Walker after walker: `trajectory.xtc` and `colvar.csv` (with a column `walker`); by time:
-    `hills.csv`. The walkers' own files stay as they are.
-    """
-    parent = Path(task.parent)
-    folders = [walker_folder(parent, walker) for walker in range(1, task.walkers + 1)]
-    record = BiasRecord.read(parent)
-    for folder in folders:
-        if replace(BiasRecord.read(folder), settings={}) != replace(record, settings={}):
-            raise OutputError(f"{folder / RECORD}: describes another bias than {parent / RECORD}")
-    aside = parent / ".trajectory.xtc.tmp"
-    with open(aside, "wb") as whole:  # a trajectory in this format is a row of frames
-        for folder in folders:
-            with open(folder / "trajectory.xtc", "rb") as part:
-                shutil.copyfileobj(part, whole)
-    os.replace(aside, parent / "trajectory.xtc")
-    lines: list[str] = []
-    for walker, folder in enumerate(folders, 1):
-        read_colvar(folder / COLVAR, record.kt)
-        header, *rows = (folder / COLVAR).read_text().splitlines()
-        lines += ([f"{header},walker"] if walker == 1 else []) + [f"{row},{walker}" for row in rows]
-    write_atomically(parent / COLVAR, ("\n".join(lines) + "\n").encode())
-    if task.options.opes:
-        bias = _last_bias(folders)
-    else:
-        parts = [read_hills(folder / HILLS) for folder in folders]
-        tables = [(folder / HILLS).read_text().splitlines() for folder in folders]
-        rows = [row for table in tables for row in table[1:]]
-        times = np.concatenate([part.time_ps for part in parts])
-        ordered = [rows[place] for place in np.argsort(times, kind="stable")]
-        content = "\n".join([tables[0][0], *ordered]) + "\n"
-        write_atomically(parent / HILLS, content.encode())
-        bias = merge(parts).on_grid(record.grid)
-    summarise(parent, bias)
-
-
-def _last_bias(folders: list[Path]) -> np.ndarray:
-    """The bias in the walkers' checkpoint that was written last."""
-    checkpoints = [CheckpointFolder(folder / "checkpoint", []).latest() for folder in folders]
-    newest = max(
-        (path for path in checkpoints if path is not None), key=lambda p: p.stat().st_mtime
-    )
-    with np.load(newest / "arrays.npz", allow_pickle=False) as archive:
-        return np.array(archive["bias"])

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import mdtraj as md
 import numpy as np
+import openmm
+import openmm.unit
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from openmm_plugin.simulation import relaxed_state, write_structure
+from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
 from symplectic_cv.cli.main import main
 from symplectic_cv.data.mdshare import heavy_atom_topology
 from symplectic_cv.flows.build import Coupling, FlowOptions, build_flow
@@ -18,6 +23,8 @@ from symplectic_cv.frame import EckartFrame
 from symplectic_cv.model import NeuralCanonicalTransformation
 from symplectic_cv.molecule import Molecule
 from symplectic_cv.prior import HarmonicPrior
+from symplectic_cv.storage import save_model
+from symplectic_cv.training.likelihood import initial_model
 
 torch.set_num_threads(1)
 
@@ -36,6 +43,9 @@ DIPEPTIDE = np.array(
     ]
 )
 """Heavy atoms of one conformation of alanine dipeptide, nm."""
+
+HEAVY = np.array([1, 4, 5, 6, 8, 10, 14, 15, 16, 18])
+"""Their places among its 22 atoms."""
 
 
 @pytest.fixture(scope="session")
@@ -119,6 +129,59 @@ def make_model(
         return model.to(dtype).eval()
 
     return build
+
+
+@pytest.fixture(scope="session")
+def vacuum() -> MolecularSystem:
+    """Alanine dipeptide in vacuum, rigid X–H bonds; not to be changed."""
+    return build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
+
+
+@pytest.fixture(scope="session")
+def equilibrated(vacuum: MolecularSystem) -> openmm.State:
+    """It at 300 K."""
+    reference = openmm.Platform.getPlatformByName("Reference")
+    return relaxed_state(vacuum, 300.0, 0.002, 0, reference)
+
+
+@pytest.fixture(scope="session")
+def relaxed(equilibrated: openmm.State) -> np.ndarray:
+    """Its positions then, (22, 3) in nm."""
+    positions = equilibrated.getPositions(asNumpy=True)
+    return np.asarray(positions.value_in_unit(openmm.unit.nanometer))
+
+
+@pytest.fixture(scope="session")
+def bent_model(
+    topology: md.Topology, relaxed: np.ndarray, perturb: Callable[..., None]
+) -> NeuralCanonicalTransformation:
+    """A model around the relaxed structure, with weights that bend its modes a little."""
+    masses = np.array([atom.element.mass for atom in topology.atoms])
+    noise = 0.03 * np.random.default_rng(0).normal(size=(400, 10, 3))
+    network, _ = initial_model(
+        relaxed[HEAVY] + noise,
+        Molecule(topology, masses, HEAVY, 22),
+        300.0,
+        FlowOptions(layers=2, hidden=8),
+    )
+    perturb(network.flow, seed=1, size=0.02)
+    return network.eval()
+
+
+@pytest.fixture(scope="session")
+def place(
+    tmp_path_factory: pytest.TempPathFactory,
+    vacuum: MolecularSystem,
+    relaxed: np.ndarray,
+    bent_model: NeuralCanonicalTransformation,
+) -> Path:
+    """A folder with md/system.xml, md/topology.pdb of the relaxed structure, and its model/."""
+    folder = tmp_path_factory.mktemp("place")
+    save_model(folder / "model", bent_model)
+    (folder / "md").mkdir()
+    start = MolecularSystem(vacuum.system, vacuum.topology, relaxed * openmm.unit.nanometer)
+    write_structure(start, folder / "md")
+    return folder
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`metadynamics` as a user runs it: killed at random moments, resumed, and with bad input."""
 
 import json
-import multiprocessing
 import os
 import random
 import re
@@ -10,44 +9,13 @@ import time
 
 import mdtraj as md
 import numpy as np
-import openmm
 import pytest
-from openmm import unit
+from commands import begin, content, kill, run, wait_for
 
 from openmm_plugin.bias_options import HILL_SHARE
-from openmm_plugin.simulation import relaxed_state, write_structure
-from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
 from symplectic_cv.bias.run import BiasedRun
-from symplectic_cv.cli.main import main
-from symplectic_cv.flows.build import FlowOptions
-from symplectic_cv.molecule import Molecule
-from symplectic_cv.storage import save_model
-from symplectic_cv.training.likelihood import initial_model
 
-REFERENCE = openmm.Platform.getPlatformByName("Reference")
-HEAVY = np.array([1, 4, 5, 6, 8, 10, 14, 15, 16, 18])
 TABLES = ("colvar.csv", "hills.csv", "convergence.csv", "bias.json", "trajectory.xtc")
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["symplectic_cv.cli.metadynamics"])
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, topology, perturb):
-    """A folder with a system of alanine dipeptide in vacuum and a small model around it."""
-    folder = tmp_path_factory.mktemp("place")
-    vacuum = build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
-    state = relaxed_state(vacuum, 300.0, 0.002, 0, REFERENCE)
-    relaxed = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
-    masses = np.array([atom.element.mass for atom in topology.atoms])
-    molecule = Molecule(topology, masses, HEAVY, 22)
-    frames = relaxed[HEAVY] + 0.03 * np.random.default_rng(0).normal(size=(400, 10, 3))
-    network, _ = initial_model(frames, molecule, 300.0, FlowOptions(layers=2, hidden=8))
-    perturb(network.flow, seed=1, size=0.02)
-    save_model(folder / "model", network.eval())
-    (folder / "md").mkdir()
-    start = MolecularSystem(vacuum.system, vacuum.topology, relaxed * unit.nanometer)
-    write_structure(start, folder / "md")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -63,34 +31,6 @@ def arguments(place):
         ]
 
     return words
-
-
-def _runs(words):
-    with pytest.raises(SystemExit) as info:
-        main(words)
-    assert info.value.code == 0, words
-
-
-@pytest.fixture
-def refused(capsys):
-    """refused(words): the one line on stderr of a command that a user's error ends."""
-
-    def check(words):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as info:
-            main(words)
-        out, err = capsys.readouterr()
-        assert info.value.code == 2
-        assert "Traceback" not in out + err
-        line = err.splitlines()[-1]
-        assert line.startswith("error: ")
-        return line
-
-    return check
-
-
-def _content(folder):
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def _same(one, two, tables=TABLES):
@@ -109,7 +49,7 @@ def whole(arguments, tmp_path_factory):
     def get(*more):
         if more not in made:
             folder = tmp_path_factory.mktemp("whole") / "run"
-            _runs(arguments(folder, *more))
+            run(*arguments(folder, *more))
             made[more] = folder
         return made[more]
 
@@ -122,18 +62,12 @@ def kill_at_random(words, table, size, kills, rng):
     First anywhere in its beginning, then when its table has reached a random size.
     """
     alive = 0
-    for target in [0.0, *sorted(rng.uniform(0.0, 0.9 * size) for _ in range(kills - 1))]:
-        process = processes.Process(target=main, args=([*words, "--resume"],))
-        process.start()
-        until = time.monotonic() + 60.0
-        while process.is_alive() and time.monotonic() < until and target > 0.0:
-            if table.is_file() and table.stat().st_size >= target:
-                break
-            time.sleep(0.002)
-        time.sleep(rng.uniform(0.0, 0.1 if target > 0.0 else 1.0))
-        alive += process.is_alive()
-        process.kill()
-        process.join()
+    for target in [0, *sorted(rng.uniform(0.0, 0.9 * size) for _ in range(kills - 1))]:
+        process = begin(*words, "--resume")
+        if target > 0:
+            wait_for(lambda size=target: table.is_file() and table.stat().st_size >= size, process)
+        time.sleep(rng.uniform(0.0, 0.1 if target > 0 else 1.0))
+        alive += kill(process)
     return alive
 
 
@@ -150,7 +84,7 @@ def test_killed_at_random_moments_a_run_is_the_undisturbed_one(
     size = (folder / "colvar.csv").stat().st_size
     table = tmp_path / "run" / "colvar.csv"
     alive = kill_at_random(words, table, size, kills, random.Random(seed))
-    _runs([*words, "--resume"])
+    run(*words, "--resume")
     assert alive >= 1
     _same(tmp_path / "run", folder, TABLES if not method else [t for t in TABLES if t[0] != "h"])
 
@@ -210,9 +144,9 @@ def finished(whole, tmp_path):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_run_resumed_with_other_options_is_refused(finished, arguments, refused, more, message):
-    before = _content(finished)
-    assert re.search(message, refused([*arguments(finished, *more), "--resume"]))
-    assert _content(finished) == before
+    before = content(finished)
+    assert re.search(message, refused(*arguments(finished, *more), "--resume"))
+    assert content(finished) == before
 
 
 @pytest.mark.parametrize(
@@ -235,18 +169,18 @@ def test_a_damaged_file_is_refused_and_nothing_is_changed(
     path = finished / name
     if name.startswith("checkpoint/"):
         (path,) = finished.glob(name.replace("/", "/step-*/"))
-    content = bytearray(path.read_bytes())
+    data = bytearray(path.read_bytes())
     if damage == "cut":
-        content = content[: len(content) // 2]
+        data = data[: len(data) // 2]
     elif name.endswith(".json"):
-        content = content.replace(b'"', b"'", 1)
+        data = data.replace(b'"', b"'", 1)
     else:
-        content[len(content) // 3] ^= 1
-    path.write_bytes(content)
-    before = _content(finished)
-    line = refused([*arguments(finished, "--time-ns", "0.008"), "--resume"])
+        data[len(data) // 3] ^= 1
+    path.write_bytes(data)
+    before = content(finished)
+    line = refused(*arguments(finished, "--time-ns", "0.008"), "--resume")
     assert re.search(message, line), line
-    assert _content(finished) == before
+    assert content(finished) == before
 
 
 def test_a_bias_that_is_not_the_sum_of_its_hills_is_refused(finished, arguments, refused):
@@ -259,12 +193,12 @@ def test_a_bias_that_is_not_the_sum_of_its_hills_is_refused(finished, arguments,
     cells[1] = f"{float(cells[1]) + 0.5:.12g}"
     hills[10] = ",".join(cells)
     (finished / "hills.csv").write_text("".join(hills))
-    content = json.loads(record.read_text())
-    data = (finished / "hills.csv").read_bytes()
-    content["sizes"]["hills.csv"] = len(data)
-    content["growing_sha256"]["hills.csv"] = hashlib.sha256(data).hexdigest()
-    record.write_text(json.dumps(content))
-    line = refused([*arguments(finished, "--time-ns", "0.008"), "--resume"])
+    data = json.loads(record.read_text())
+    bytes_now = (finished / "hills.csv").read_bytes()
+    data["sizes"]["hills.csv"] = len(bytes_now)
+    data["growing_sha256"]["hills.csv"] = hashlib.sha256(bytes_now).hexdigest()
+    record.write_text(json.dumps(data))
+    line = refused(*arguments(finished, "--time-ns", "0.008"), "--resume")
     assert re.search(r"its bias is not the sum of hills\.csv", line), line
 
 
@@ -272,18 +206,18 @@ def test_two_processes_cannot_run_in_one_folder(finished, arguments, refused):
     from openmm_plugin.running import sole_writer
 
     with sole_writer(finished):
-        before = _content(finished)
-        line = refused([*arguments(finished, "--time-ns", "0.008"), "--resume"])
+        before = content(finished)
+        line = refused(*arguments(finished, "--time-ns", "0.008"), "--resume")
         assert "another process is running this very run" in line
-        assert _content(finished) == before
-    _runs([*arguments(finished, "--time-ns", "0.0034"), "--resume"])
+        assert content(finished) == before
+    run(*arguments(finished, "--time-ns", "0.0034"), "--resume")
     assert len(BiasedRun.read(finished).colvar) == 170
 
 
 def test_figures_are_drawn_anew(finished, arguments):
     for name in ("free_energy.png", "modes.png"):
         (finished / name).write_bytes(b"old")
-    _runs([*arguments(finished), "--resume"])
+    run(*arguments(finished), "--resume")
     for name in ("free_energy.png", "modes.png"):
         assert (finished / name).read_bytes()[:4] == b"\x89PNG"
 
@@ -304,14 +238,14 @@ def test_figures_are_drawn_anew(finished, arguments):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_options_that_make_no_sense_are_refused(arguments, refused, tmp_path, more, message):
-    line = refused(arguments(tmp_path / "run", *more))
+    line = refused(*arguments(tmp_path / "run", *more))
     assert message in line
     assert not (tmp_path / "run").exists()
 
 
 def test_a_scheduler_that_does_not_answer_is_refused(arguments, refused, tmp_path, monkeypatch):
     monkeypatch.setattr("openmm_plugin.walkers.CONNECT", "1s")
-    line = refused(arguments(tmp_path / "run", "--scheduler", "tcp://127.0.0.1:1"))
+    line = refused(*arguments(tmp_path / "run", "--scheduler", "tcp://127.0.0.1:1"))
     assert "--scheduler tcp://127.0.0.1:1: cannot be reached" in line
     assert not (tmp_path / "run").exists()
 
@@ -319,21 +253,17 @@ def test_a_scheduler_that_does_not_answer_is_refused(arguments, refused, tmp_pat
 def test_walkers_whose_command_is_killed_go_on(arguments, tmp_path):
     """The walkers' own processes end with it, so that a resumed run finds their folders free."""
     words = arguments(tmp_path / "run", "--walkers", "2", "--width", "0.3")
-    process = processes.Process(target=main, args=(words,))
-    process.start()
+    process = begin(*words)
     first = tmp_path / "run" / "walker-1" / "published.json"
-    until = time.monotonic() + 120.0
-    while not first.is_file() and time.monotonic() < until:
-        time.sleep(0.01)
-    process.kill()
-    process.join()
+    wait_for(first.is_file, process)
+    kill(process)
     assert first.is_file()
     started = time.monotonic()
-    _runs([*words, "--resume"])
+    run(*words, "--resume")
     assert time.monotonic() - started < 60.0
-    run = BiasedRun.read(tmp_path / "run")
-    assert np.bincount(run.colvar.walker).tolist() == [0, 150, 150]
-    assert len(np.unique(run.hills.centres)) == len(run.hills) == 300
+    both = BiasedRun.read(tmp_path / "run")
+    assert np.bincount(both.colvar.walker).tolist() == [0, 150, 150]
+    assert len(np.unique(both.hills.centres)) == len(both.hills) == 300
     for walker in (1, 2):
         part = BiasedRun.read(tmp_path / "run" / f"walker-{walker}")
         np.testing.assert_allclose(part.colvar.time_ps, 0.02 * np.arange(1, 151), rtol=1e-7)
@@ -347,7 +277,7 @@ def test_a_molecule_of_ones_own_with_its_force_field(place, tmp_path):
         *("--forcefield", "amber99sbildn.xml", "-o", str(tmp_path / "run"), "--backend", "python"),
         *("--modes", "0", "--time-ns", "0.0002", "--pace", "0.02", "--width", "0.3"),
     ]
-    _runs(words)
+    run(*words)
     assert len(BiasedRun.read(tmp_path / "run").colvar) == 10
-    _runs([*words, "--resume", "--time-ns", "0.0004"])
+    run(*words, "--resume", "--time-ns", "0.0004")
     assert len(BiasedRun.read(tmp_path / "run").colvar) == 20

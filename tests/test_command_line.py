@@ -2,13 +2,10 @@
 
 import csv
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import mdtraj as md
@@ -16,6 +13,7 @@ import numpy as np
 import openmm
 import pytest
 import torch
+from commands import begin, content, kill, run, wait_for
 
 from symplectic_cv.cli.main import COMMANDS, expand_several_values, main
 
@@ -52,13 +50,6 @@ SMALL = ["--steps", "12", "--layers", "2", "--hidden", "8", "--batch", "64"]
 N_ATOMS, N_HEAVY, N_MODES, N_FRAMES = 22, 10, 24, 400
 
 
-def run(*arguments):
-    """A command that has to end well."""
-    with pytest.raises(SystemExit) as info:
-        main([str(argument) for argument in arguments])
-    assert info.value.code == 0, arguments
-
-
 @pytest.fixture(scope="session")
 def simulated(tmp_path_factory):
     """A folder with 0.02 ns of alanine dipeptide in vacuum."""
@@ -92,10 +83,6 @@ def model(trained, tmp_path):
 @pytest.fixture
 def md_folder(simulated, tmp_path):
     return Path(shutil.copytree(simulated, tmp_path / "md"))
-
-
-def _content(folder):
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def _rows(path):
@@ -310,11 +297,11 @@ def test_demo_runs_through_and_can_be_resumed(tmp_path, capsys):
     for name in ("metadynamics/free_energy.png", "metadynamics/colvar.csv", "path/path.csv"):
         assert (output / name).is_file()
     assert str(output / "report.html") in capsys.readouterr().out
-    before = _content(output / "model")
+    before = content(output / "model")
     (output / "report.html").unlink()
     run("demo", "--scale", "0.005", "-o", output, "--resume")
     assert (output / "report.html").is_file()
-    assert _content(output / "model") == before
+    assert content(output / "model") == before
 
 
 # --- killed -------------------------------------------------------------------------------
@@ -326,29 +313,17 @@ def test_a_killed_training_is_resumed_as_if_nothing_had_happened(
     options = ["--steps", "1200", "--layers", "2", "--hidden", "8", "--batch", "64"]
     run("train", trajectory, "-o", tmp_path / "whole", *options)
     killed = tmp_path / "killed"
-    arguments = [sys.executable, "-m", "symplectic_cv", "train", trajectory, "-o", killed, *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        [str(argument) for argument in arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-    ) as process:
-        deadline = time.monotonic() + 120.0
-        while not (killed / "checkpoint" / "last.ckpt").is_file():
-            assert process.poll() is None, "ended before it could be killed"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait(30) == -signal.SIGKILL
+    process = begin("train", trajectory, "-o", killed, *options)
+    assert wait_for((killed / "checkpoint" / "last.ckpt").is_file, process)
+    assert kill(process)
     assert not (killed / "config.json").exists()
     line = refused("analyze", killed, trajectory, "-o", tmp_path / "analysis")
     assert "unfinished training" in line
-    before = _content(killed)
+    before = content(killed)
     assert "already holds another run" in refused("train", trajectory, "-o", killed, *options)
     line = refused("train", trajectory, "-o", killed, *options, "--resume", "--seed", "5")
     assert "cannot resume, seed was 0 and is now 5" in line
-    assert _content(killed) == before
+    assert content(killed) == before
     run("train", trajectory, "-o", killed, *options, "--resume")
     for name in ("config.json", "history.csv", "model.safetensors"):
         assert (killed / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -362,11 +337,11 @@ def test_a_simulation_is_made_longer_by_resuming(tmp_path, refused):
     common = ["simulate", "alanine-dipeptide", "--solvent", "vacuum", "-o", folder]
     common += ["--stride-ps", "0.1"]
     run(*common, "--time-ns", "0.001")
-    before = _content(folder)
+    before = content(folder)
     for option, value in (("--temperature", "310"), ("--stride-ps", "0.2"), ("--seed", "1")):
         line = refused(*common, "--time-ns", "0.002", "--resume", option, value)
         assert re.search(rf"cannot resume, {option[2:].replace('-', '_')}\w* was .* and is", line)
-    assert _content(folder) == before
+    assert content(folder) == before
     run(*common, "--time-ns", "0.002", "--resume")
     assert len(_rows(folder / "state.csv")) == 1 + 20
 
@@ -391,10 +366,10 @@ def npz(topology, wobble, tmp_path):
 
 def _refused_without_output(refused, tmp_path, *arguments):
     """The error line; the output folder must not appear and no other file change."""
-    before = _content(tmp_path)
+    before = content(tmp_path)
     line = refused(*arguments, "-o", tmp_path / "output")
     assert not (tmp_path / "output").exists()
-    assert _content(tmp_path) == before
+    assert content(tmp_path) == before
     return line
 
 
@@ -642,21 +617,21 @@ def test_an_output_that_is_taken_is_refused_and_left_alone(
         "demo": ["demo"],
     }
     del commands["export"]
-    before = _content(tmp_path)
+    before = content(tmp_path)
     for arguments in commands.values():
         line = refused(*arguments, "-o", output)
         assert str(output) in line
         assert ("already holds another run" if what == "run" else "is a file") in line
         if what == "run" and arguments[0] in ("simulate", "train", "metadynamics", "demo"):
             assert "no run to resume" in refused(*arguments, "-o", output, "--resume")
-        assert _content(tmp_path) == before
+        assert content(tmp_path) == before
 
 
 def test_an_exported_file_is_not_replaced(model, refused, tmp_path):
     run("export", model)
-    before = _content(model)
+    before = content(model)
     assert "cv.pt: exists already" in refused("export", model, "--modes", "2")
-    assert _content(model) == before
+    assert content(model) == before
 
 
 @pytest.mark.parametrize(

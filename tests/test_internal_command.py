@@ -5,24 +5,17 @@ import json
 
 import numpy as np
 import pytest
+from commands import run
 
 from openmm_plugin.energies import MolecularHamiltonian
 from openmm_plugin.simulation import write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb
-from symplectic_cv.cli.main import main
 from symplectic_cv.storage import load_model
 
 SMALL = [
     *("--atoms", "all", "--chart", "internal", "--steps", "24", "--batch", "32"),
     *("--layers", "2", "--hidden", "8", "--bins", "4"),
 ]
-
-
-def run(*arguments):
-    """A command that has to end well."""
-    with pytest.raises(SystemExit) as info:
-        main([str(argument) for argument in arguments])
-    assert info.value.code == 0, arguments
 
 
 @pytest.fixture(scope="module")

@@ -7,18 +7,11 @@ import mdtraj as md
 import numpy as np
 import pytest
 import torch
+from commands import run
 
-from symplectic_cv.cli.main import main
 from symplectic_cv.paths import spherical_path
 from symplectic_cv.storage import save_model
 from symplectic_cv.strings import latent_structures, refine_path, scan_mode, straight_latent_path
-
-
-def run(*arguments):
-    """A command that has to end well."""
-    with pytest.raises(SystemExit) as info:
-        main([str(argument) for argument in arguments])
-    assert info.value.code == 0, arguments
 
 
 def rows(path):

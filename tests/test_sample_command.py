@@ -7,10 +7,10 @@ import shutil
 import mdtraj as md
 import numpy as np
 import pytest
+from commands import run
 
 from openmm_plugin.simulation import write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb
-from symplectic_cv.cli.main import main
 
 SMALL = ["--steps", "30", "--batch", "32", "--layers", "2", "--hidden", "8", "--samples", "200"]
 KEYS = {
@@ -22,13 +22,6 @@ KEYS = {
     "autocorrelation",
     "rhat",
 }
-
-
-def run(*arguments):
-    """A command that has to end well."""
-    with pytest.raises(SystemExit) as info:
-        main([str(argument) for argument in arguments])
-    assert info.value.code == 0, arguments
 
 
 @pytest.fixture(scope="module")

@@ -1,47 +1,14 @@
 """`umbrella` as a user runs it: windows in folders, killed and resumed, along a mode and a path."""
 
-import multiprocessing
 import random
 import re
 
 import mdtraj as md
 import numpy as np
-import openmm
 import pytest
-from openmm import unit
+from commands import begin, content, kill, run
 
-from openmm_plugin.simulation import relaxed_state, write_structure
-from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
-from symplectic_cv.cli.main import main
-from symplectic_cv.flows.build import FlowOptions
-from symplectic_cv.molecule import Molecule
-from symplectic_cv.storage import save_model
-from symplectic_cv.training.likelihood import initial_model
-
-HEAVY = np.array([1, 4, 5, 6, 8, 10, 14, 15, 16, 18])
 WINDOWS, FRAMES = 3, 20
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["symplectic_cv.cli.metadynamics"])
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory, topology, perturb):
-    """A folder with a system of alanine dipeptide in vacuum and a small model around it."""
-    folder = tmp_path_factory.mktemp("place")
-    vacuum = build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
-    reference = openmm.Platform.getPlatformByName("Reference")
-    state = relaxed_state(vacuum, 300.0, 0.002, 0, reference)
-    relaxed = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
-    masses = np.array([atom.element.mass for atom in topology.atoms])
-    molecule = Molecule(topology, masses, HEAVY, 22)
-    frames = relaxed[HEAVY] + 0.03 * np.random.default_rng(0).normal(size=(400, 10, 3))
-    network, _ = initial_model(frames, molecule, 300.0, FlowOptions(layers=2, hidden=8))
-    perturb(network.flow, seed=1, size=0.02)
-    save_model(folder / "model", network.eval())
-    (folder / "md").mkdir()
-    start = MolecularSystem(vacuum.system, vacuum.topology, relaxed * unit.nanometer)
-    write_structure(start, folder / "md")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -58,35 +25,11 @@ def arguments(place):
     return words
 
 
-def _runs(words):
-    with pytest.raises(SystemExit) as info:
-        main(words)
-    assert info.value.code == 0, words
-
-
-@pytest.fixture
-def refused(capsys):
-    def check(words):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as info:
-            main(words)
-        assert info.value.code == 2
-        line = capsys.readouterr().err.splitlines()[-1]
-        assert line.startswith("error: ")
-        return line
-
-    return check
-
-
 @pytest.fixture(scope="module")
 def whole(arguments, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "run"
-    _runs(arguments(folder))
+    run(*arguments(folder))
     return folder
-
-
-def _content(folder):
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def _tables(folder):
@@ -130,12 +73,10 @@ def test_killed_at_random_moments_the_windows_are_the_undisturbed_ones(arguments
     words = [*arguments(tmp_path / "run"), "--resume"]
     rng = random.Random(5)
     for _ in range(3):
-        process = processes.Process(target=main, args=(words,))
-        process.start()
+        process = begin(*words)
         process.join(rng.uniform(0.3, 4.0))
-        process.kill()
-        process.join()
-    _runs(words)
+        kill(process)
+    run(*words)
     names = [path.relative_to(whole) for path in whole.rglob("*.csv")]
     names += [path.relative_to(whole) for path in whole.rglob("*.xtc")]
     assert len(names) == 2 * WINDOWS + 1
@@ -144,7 +85,7 @@ def test_killed_at_random_moments_the_windows_are_the_undisturbed_ones(arguments
 
 
 def test_windows_in_processes_are_those_of_one(arguments, whole, tmp_path):
-    _runs(arguments(tmp_path / "run", "--jobs", "2"))
+    run(*arguments(tmp_path / "run", "--jobs", "2"))
     assert (tmp_path / "run" / "umbrella.csv").read_bytes() == (whole / "umbrella.csv").read_bytes()
 
 
@@ -152,7 +93,7 @@ def test_windows_through_the_fastest_backend_there_is(arguments, tmp_path):
     """With `auto` every process finds all files of the export in the folder of the run."""
     words = arguments(tmp_path / "run", "--windows", "2", "--jobs", "2")
     words[words.index("python")] = "auto"
-    _runs(words)
+    run(*words)
     assert {path.name for path in (tmp_path / "run").glob("cv.*")} == {"cv.pt", "cv.safetensors"}
     assert np.isfinite(np.load(tmp_path / "run" / "free_energy.npz")["free_energy"]).any()
 
@@ -162,7 +103,7 @@ def test_windows_along_a_path_in_two_modes(arguments, tmp_path):
     table.write_text("point,mode_0,mode_1\n0,-0.8,-0.4\n1,0.8,0.4\n")
     words = arguments(tmp_path / "run", "--path", table)
     words[words.index("--mode") : words.index("--mode") + 2] = ["--modes", "0", "1"]
-    _runs(words)
+    run(*words)
     with np.load(tmp_path / "run" / "free_energy.npz") as archive:
         assert archive["modes"].tolist() == ["mode_0", "mode_1"]
         assert 0.0 < archive["progress"].min() < archive["progress"].max() < 1.0
@@ -172,22 +113,22 @@ def test_windows_along_a_path_in_two_modes(arguments, tmp_path):
 def test_windows_are_made_longer_and_other_options_are_refused(arguments, refused, tmp_path):
     folder = tmp_path / "run"
     words = arguments(folder, "--windows", "2")
-    _runs(words)
-    before = _content(folder)
+    run(*words)
+    before = content(folder)
     for more, message in (
         (["--range", "-1", "2"], r"cannot resume, centres was"),
         (["--force-constant", "7"], r"cannot resume, force_constant was"),
         (["--seed", "3"], r"cannot resume, seed was 0 and is now 3"),
     ):
-        assert re.search(message, refused([*words, *more, "--resume"]))
-        assert _content(folder) == before
+        assert re.search(message, refused(*words, *more, "--resume"))
+        assert content(folder) == before
     state = folder / "window-01" / "checkpoint"
     (record,) = state.glob("step-*/state.xml")
     kept = record.read_bytes()
     record.write_bytes(kept[:-30])
-    assert "damaged checkpoint" in refused([*words, "--time-ns", "0.002", "--resume"])
+    assert "damaged checkpoint" in refused(*words, "--time-ns", "0.002", "--resume")
     record.write_bytes(kept)
-    _runs([*words, "--time-ns", "0.002", "--resume"])
+    run(*words, "--time-ns", "0.002", "--resume")
     assert len((folder / "window-02" / "colvar.csv").read_text().splitlines()) == 1 + 2 * FRAMES
 
 
@@ -204,5 +145,5 @@ def test_windows_are_made_longer_and_other_options_are_refused(arguments, refuse
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_options_that_make_no_sense_are_refused(arguments, refused, tmp_path, more, message):
-    assert message in refused(arguments(tmp_path / "run", *more))
+    assert message in refused(*arguments(tmp_path / "run", *more))
     assert not (tmp_path / "run").exists()

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from commands import run
 
 from openmm_plugin.simulation import write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb
@@ -14,13 +15,6 @@ from symplectic_cv.hamiltonians.ringworld import Ringworld
 from symplectic_cv.storage import load_model
 
 SMALL = ["--steps", "40", "--batch", "32", "--layers", "2", "--hidden", "8", "--samples", "500"]
-
-
-def run(*arguments):
-    """A command that has to end well."""
-    with pytest.raises(SystemExit) as info:
-        main([str(argument) for argument in arguments])
-    assert info.value.code == 0, arguments
 
 
 @pytest.fixture(scope="session")

@@ -112,7 +112,8 @@ with open(work / "adapt" / "rounds.csv") as handle:
 
 # %%
 from symplectic_cv.analysis.free_energy_figures import free_energy_profiles
-from symplectic_cv.analysis.reweighting import parse_regions, read_runs, reweight
+from symplectic_cv.analysis.regions import parse_regions
+from symplectic_cv.analysis.reweighting import read_runs, reweight
 from symplectic_cv.bias.combine import transients
 
 finished = sorted((work / "adapt").glob("round-*/metadynamics"))

@@ -106,7 +106,7 @@ for mode, row in enumerate(shared):
 # The plane of the two slowest modes, coloured by the torsions:
 
 # %%
-from symplectic_cv.analysis.figures import latent_plane
+from symplectic_cv.analysis.model_figures import latent_plane
 
 latent_plane(work / "latent_plane.png", modes, angles, [torsion.name for torsion in torsions])
 print(work / "latent_plane.png")
@@ -130,8 +130,9 @@ print(
 # %% [markdown]
 # ## 4. Metadynamics
 #
-# Hills on the two modes fill the basins that the molecule sits in. Modes have unit variance, so a
-# quarter is a sensible width. `BiasOptions` documents the rest.
+# Hills on the two modes fill the basins that the molecule sits in. A short unbiased run before the
+# first hill shows how far each mode swings within a basin; hills are 0.7 times as wide.
+# `BiasOptions` documents the rest.
 
 # %%
 from openmm_plugin.metadynamics import BiasOptions, run_metadynamics
@@ -147,10 +148,11 @@ print(f"{len(colvar)} hills; bias at the end {colvar['bias_kj_per_mol'][-1]:.1f}
 from symplectic_cv.analysis.figures import free_energy_surface, time_series
 
 names = ["mode_0", "mode_1"]
-time_series(work / "modes.png", colvar["time_ps"], [colvar[name] for name in names], names)
+labels = ["mode 0 (dimensionless)", "mode 1 (dimensionless)"]
+time_series(work / "modes.png", colvar["time_ps"], [colvar[name] for name in names], labels)
 with np.load(bias_folder / "free_energy.npz") as surface:
     axes = [surface[name] for name in names]
-    free_energy_surface(work / "free_energy.png", axes, surface["free_energy"], names)
+    free_energy_surface(work / "free_energy.png", axes, surface["free_energy"], labels)
 print(work / "free_energy.png")
 
 # %% [markdown]

@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kStencil = 6;
 constexpr double kReach = 9.0;  // widths; a Gaussian is 3e-18 of its height there
+constexpr double kSmallest = 2.5e-18;  // of a height: what lies farther off, in any direction
 constexpr double kLargestExponent = 600.0;
 
 /// Weights of the slope at `place` of a stencil of five points, in units per step.
@@ -22,12 +23,15 @@ void add_slope(int place, int first, double by, double* weights) {
     for (int k = 0; k < 5; ++k) weights[first + k] += by * at[place][k] / 12.0;
 }
 
-/// The six points around s that V(s) depends on, their weights, and those of dV/ds.
+/// The six points around s that V(s) depends on, their weights, and those of dV/ds. An axis that
+/// is not there has one point.
 struct Stencil {
-    int first;
-    double value[kStencil], slope[kStencil];
+    int first = 0, count = 1;
+    double value[kStencil] = {1.0}, slope[kStencil] = {0.0};
 
-    Stencil(const Axis& axis, double s) {
+    Stencil() = default;
+
+    Stencil(const Axis& axis, double s) : count(kStencil) {
         const int n = axis.points;
         const double u = (s - axis.low) / axis.step();
         const int cell = std::clamp(int(u), 0, n - 2);
@@ -51,25 +55,32 @@ struct Stencil {
     }
 };
 
-/// The part of an axis that a hill reaches: first point, and a factor for each.
-std::vector<double> reach(const Axis& axis, double center, double width, int& first) {
-    const double step = axis.step();
-    const double low = std::ceil((center - kReach * width - axis.low) / step);
-    const double high = std::floor((center + kReach * width - axis.low) / step);
-    first = int(std::clamp(low, 0.0, double(axis.points)));
-    const int last = int(std::clamp(high, -1.0, double(axis.points - 1)));
-    std::vector<double> factors;
-    for (int i = first; i <= last; ++i) {
-        const double d = (axis.low + i * step - center) / width;
-        factors.push_back(std::exp(-0.5 * d * d));
+/// The part of an axis that a hill reaches: its first point, and a factor for each. An axis that
+/// is not there has one point.
+struct Reach {
+    std::size_t first = 0;
+    std::vector<double> factors{1.0};
+
+    Reach() = default;
+    Reach(const Axis& axis, double center, double width) {
+        const double step = axis.step();
+        const double low = std::ceil((center - kReach * width - axis.low) / step);
+        const double high = std::floor((center + kReach * width - axis.low) / step);
+        first = std::size_t(std::clamp(low, 0.0, double(axis.points)));
+        const int last = int(std::clamp(high, -1.0, double(axis.points - 1)));
+        factors.clear();
+        for (int i = int(first); i <= last; ++i) {
+            const double d = (axis.low + i * step - center) / width;
+            factors.push_back(std::exp(-0.5 * d * d));
+        }
     }
-    return factors;
-}
+};
 
 }  // namespace
 
 BiasGrid::BiasGrid(std::vector<Axis> axes, double wall) : axes_(std::move(axes)), wall_(wall) {
-    if (axes_.empty() || axes_.size() > 2) throw std::invalid_argument("a grid of 1 or 2 modes");
+    if (axes_.empty() || axes_.size() > kMostModes)
+        throw std::invalid_argument("a grid of 1 to 3 modes");
     std::size_t points = 1;
     for (const Axis& axis : axes_) {
         if (axis.points < kStencil || axis.points > 1 << 14)
@@ -80,11 +91,14 @@ BiasGrid::BiasGrid(std::vector<Axis> axes, double wall) : axes_(std::move(axes))
     }
     if (!(wall_ >= 0.0) || !std::isfinite(wall_)) throw std::invalid_argument("a wall");
     values_.assign(points, 0.0);
+    std::size_t stride = 1;
+    for (std::size_t k = axes_.size(); k-- > 0; stride *= std::size_t(axes_[k].points))
+        strides_[place(k)] = stride;
 }
 
 double BiasGrid::energy(const double* s, double* gradient) const {
     const std::size_t d = dimensions();
-    double inside[2], energy = 0.0;
+    double inside[kMostModes], energy = 0.0;
     for (std::size_t k = 0; k < d; ++k) {
         if (!std::isfinite(s[k])) {
             std::fill(gradient, gradient + d, s[k]);
@@ -95,56 +109,59 @@ double BiasGrid::energy(const double* s, double* gradient) const {
         energy += 0.5 * wall_ * beyond * beyond;
         gradient[k] = wall_ * beyond;
     }
+    Stencil at[kMostModes];
+    for (std::size_t k = 0; k < d; ++k) at[place(k)] = Stencil(axes_[k], inside[k]);
+    const Stencil &x = at[0], &y = at[1], &z = at[2];
+    double slopes[kMostModes] = {0.0, 0.0, 0.0};
     const std::lock_guard<std::mutex> held(lock_);
-    const Stencil x(axes_[0], inside[0]);
-    if (d == 1) {
-        double slope = 0.0;
-        for (int i = 0; i < kStencil; ++i) {
-            energy += x.value[i] * values_[std::size_t(x.first + i)];
-            slope += x.slope[i] * values_[std::size_t(x.first + i)];
+    for (int i = 0; i < x.count; ++i)
+        for (int j = 0; j < y.count; ++j) {
+            const double* row = &values_[std::size_t(x.first + i) * strides_[0] +
+                                         std::size_t(y.first + j) * strides_[1] +
+                                         std::size_t(z.first)];
+            double value = 0.0, slope = 0.0;
+            for (int k = 0; k < z.count; ++k) {
+                value += z.value[k] * row[k];
+                slope += z.slope[k] * row[k];
+            }
+            const double both = x.value[i] * y.value[j];
+            energy += both * value;
+            slopes[0] += x.slope[i] * y.value[j] * value;
+            slopes[1] += x.value[i] * y.slope[j] * value;
+            slopes[2] += both * slope;
         }
-        if (inside[0] == s[0]) gradient[0] += slope;
-        return energy;
-    }
-    const Stencil y(axes_[1], inside[1]);
-    double by_x = 0.0, by_y = 0.0;
-    for (int i = 0; i < kStencil; ++i) {
-        const double* row = &values_[std::size_t(x.first + i) * std::size_t(axes_[1].points) +
-                                     std::size_t(y.first)];
-        double value = 0.0, slope = 0.0;
-        for (int j = 0; j < kStencil; ++j) {
-            value += y.value[j] * row[j];
-            slope += y.slope[j] * row[j];
-        }
-        energy += x.value[i] * value;
-        by_x += x.slope[i] * value;
-        by_y += x.value[i] * slope;
-    }
-    if (inside[0] == s[0]) gradient[0] += by_x;
-    if (inside[1] == s[1]) gradient[1] += by_y;
+    for (std::size_t k = 0; k < d; ++k)
+        if (inside[k] == s[k]) gradient[k] += slopes[place(k)];
     return energy;
 }
 
 void BiasGrid::add(const double* center, const double* width, double height) {
+    Reach along[kMostModes];
+    for (std::size_t k = 0; k < dimensions(); ++k)
+        along[place(k)] = Reach(axes_[k], center[k], width[k]);
     const std::lock_guard<std::mutex> held(lock_);
-    int first[2] = {0, 0};
-    const auto along = reach(axes_[0], center[0], width[0], first[0]);
-    const auto across = dimensions() == 2 ? reach(axes_[1], center[1], width[1], first[1])
-                                          : std::vector<double>{1.0};
-    const std::size_t columns = dimensions() == 2 ? std::size_t(axes_[1].points) : 1;
-    for (std::size_t i = 0; i < along.size(); ++i)
-        for (std::size_t j = 0; j < across.size(); ++j) {
-            double& v = values_[(std::size_t(first[0]) + i) * columns + std::size_t(first[1]) + j];
-            const double more = height * along[i] * across[j], now = v + more;
-            if (summed_) {
-                for (Sum* sum : {&above_, &below_})
-                    sum->value +=
-                        std::exp(sum->by * now - sum->shift) - std::exp(sum->by * v - sum->shift);
-                if (!(above_.by * now - above_.shift < kLargestExponent)) summed_ = false;
+    for (std::size_t i = 0; i < along[0].factors.size(); ++i)
+        for (std::size_t j = 0; j < along[1].factors.size(); ++j) {
+            const double outer = along[0].factors[i] * along[1].factors[j];
+            if (outer < kSmallest) continue;
+            double* row = &values_[(along[0].first + i) * strides_[0] +
+                                   (along[1].first + j) * strides_[1] + along[2].first];
+            for (std::size_t k = 0; k < along[2].factors.size(); ++k) {
+                const double part = outer * along[2].factors[k];
+                if (part >= kSmallest) raise(row[k], height * part);
             }
-            v = now;
         }
     ++version_;
+}
+
+/// Adds to V at one point, and to the sums over all points.
+void BiasGrid::raise(double& v, double more) {
+    const double before = v;
+    v += more;
+    if (!summed_) return;
+    for (Sum* sum : {&above_, &below_})
+        sum->value += std::exp(sum->by * before - sum->shift) * std::expm1(sum->by * more);
+    if (!(above_.by * v - above_.shift < kLargestExponent)) summed_ = false;
 }
 
 std::vector<double> BiasGrid::values() const {

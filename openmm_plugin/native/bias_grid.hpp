@@ -1,4 +1,4 @@
-// A metadynamics bias on a grid of one or two modes, with walls at its ends.
+// A metadynamics bias on a grid of one to three modes, with walls at its ends.
 #pragma once
 
 #include <atomic>
@@ -7,6 +7,8 @@
 #include <vector>
 
 namespace symplectic_cv {
+
+constexpr std::size_t kMostModes = 3;
 
 /// One axis of the grid.
 struct Axis {
@@ -23,7 +25,8 @@ struct Axis {
 /// them restores the bias exactly), and local: a hill needs no refit.
 class BiasGrid {
   public:
-    /// Throws std::invalid_argument for an axis of fewer than six points or of no length.
+    /// Throws std::invalid_argument for an axis of fewer than six points or of no length, and for
+    /// more than kMostModes of them.
     BiasGrid(std::vector<Axis> axes, double wall);
 
     std::size_t dimensions() const { return axes_.size(); }
@@ -51,8 +54,13 @@ class BiasGrid {
 
   private:
     void refresh_sums(double bias_factor, double kt);
+    void raise(double& v, double more);
 
     std::vector<Axis> axes_;
+    /// Axes are counted as three, of which the last ones are there.
+    std::size_t place(std::size_t axis) const { return kMostModes - dimensions() + axis; }
+
+    std::size_t strides_[kMostModes] = {0, 0, 0};  // between neighbours along each
     double wall_;
     std::vector<double> values_;
     mutable std::mutex lock_;

@@ -62,7 +62,7 @@ SCV_EXPORT int scv_bias_evaluate(void* force, const double* positions, int n, co
         }
         symplectic_cv::Flow::Loan work(flow);
         flow.forward(*work, 1, chosen.data(), bias.periodic() ? box : nullptr, false, modes);
-        double slopes[2];
+        double slopes[symplectic_cv::kMostModes];
         *energy = bias.grid().energy(modes, slopes);
         if (!std::isfinite(*energy)) throw std::runtime_error("the modes are not finite");
     });

@@ -113,7 +113,7 @@ class BiasImpl final : public FlowImpl {
                         std::vector<Vec3>& forces) override {
         // the slope of the bias is known after the forward pass: one reverse pass for all modes
         const Flow& flow = carrier().shared().flow();
-        double values[2], slopes[2];
+        double values[kMostModes], slopes[kMostModes];
         felt_ = grid_.version();
         gradient_.resize(3 * std::size_t(flow.n_atoms()));
         flow.forward(work_, 1, gather(positions), box(context), true, values);

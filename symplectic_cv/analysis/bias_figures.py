@@ -82,7 +82,9 @@ def free_energy_with_error(
                 panels[-1], axes, spread, MaxNLocator(12).tick_values(0.0, largest), "cividis"
             )
             panels[-1].set_title("standard error of the weighted one")
-            figure.colorbar(image, ax=panels[-1], label="error (kJ/mol)", pad=0.02, aspect=30)
+            more = f", {ERROR_LIMIT:g}: this or more" if largest == ERROR_LIMIT else ""
+            label = f"error (kJ/mol{more})"
+            figure.colorbar(image, ax=panels[-1], label=label, pad=0.02, aspect=30)
             known = np.any([np.isfinite(surface) for surface in cut], axis=0)
             for k, set_limits in ((0, panels[0].set_xlim), (1, panels[0].set_ylim)):
                 here = axes[k][known.any(1 - k)]
@@ -143,7 +145,7 @@ def umbrella_curve(path: Path, windows: Windows, result: UmbrellaResult, label: 
         known = np.isfinite(result.free_energy)
         curve = np.where(known, result.free_energy, np.nan)
         spread = np.where(known, np.minimum(result.error, ERROR_LIMIT), np.nan)
-        upper.plot(result.axis, curve, color=BLUE)
+        upper.plot(result.axis, curve, color=BLUE, marker=".", markersize=4)
         upper.fill_between(
             result.axis, curve - spread, curve + spread, color=BLUE, alpha=0.25, linewidth=0
         )

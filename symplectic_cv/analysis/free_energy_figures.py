@@ -61,5 +61,5 @@ def free_energy_profiles(path: Path, profiles: Sequence[Surface], units: Sequenc
                 panel.set_xlim(-180, 180)
                 panel.xaxis.set_major_locator(FixedLocator(range(-180, 181, 90)))
         for row in grid:
-            row[0].set_ylabel("free energy (kJ/mol)")
+            row[0].set_ylabel(f"free energy (kJ/mol)\nband: ± {SPAN:g} standard errors")
         _write(figure, path)

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from symplectic_cv.analysis import figures
+from symplectic_cv.analysis import model_figures
+from symplectic_cv.analysis.figures import MOST_POINTS
 from symplectic_cv.analysis.latent import SLOW_AMONG, Analysis, slow_modes
 from symplectic_cv.analysis.mutual_information import FRAMES, NEIGHBOURS
 from symplectic_cv.analysis.torsions import backbone_pairs
@@ -177,24 +178,26 @@ def _draw(
     modes, angles = analysis.frames.modes, analysis.angles
     names = [torsion.name for torsion in analysis.torsions]
     pictures = {"spectrum": folder / "frequencies.png"}
-    figures.frequency_spectrum(pictures["spectrum"], analysis.omega, slow_modes(analysis.omega))
+    model_figures.frequency_spectrum(
+        pictures["spectrum"], analysis.omega, slow_modes(analysis.omega)
+    )
     if names:
         pictures["information"] = folder / "mutual_information.png"
         shown = analysis.mutual_information[:MODES_SHOWN]
-        figures.information_map(pictures["information"], shown, names)
+        model_figures.information_map(pictures["information"], shown, names)
     if modes.shape[1] >= 2:
         pictures["plane"] = folder / "latent_plane.png"
-        figures.latent_plane(pictures["plane"], modes, angles, names)
+        model_figures.latent_plane(pictures["plane"], modes, angles, names)
     planes = [
         (analysis.torsions[phi].residue, angles[:, phi], angles[:, psi])
         for phi, psi in backbone_pairs(analysis.torsions)
     ]
     if planes:
         pictures["ramachandran"] = folder / "ramachandran.png"
-        figures.ramachandran(pictures["ramachandran"], modes, planes)
+        model_figures.ramachandran(pictures["ramachandran"], modes, planes)
     if history is not None:
         pictures["training"] = folder / "training.png"
-        figures.training_history(pictures["training"], history, gaussian_start)
+        model_figures.training_history(pictures["training"], history, gaussian_start)
     return pictures
 
 
@@ -297,8 +300,8 @@ def _planes(pictures: dict[str, Path]) -> str:
             html_figure(
                 pictures["plane"],
                 "Frames in the plane of the two slowest modes (at most "
-                f"{figures.MOST_POINTS:,} drawn at random). A torsion that a mode follows changes "
-                "colour along its axis.",
+                f"{MOST_POINTS:,} drawn at random). A torsion that a mode follows "
+                "changes colour along its axis.",
             )
         )
     if "ramachandran" in pictures:

@@ -4,60 +4,29 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from symplectic_cv.analysis.biased_modes import modes_of_all
 from symplectic_cv.analysis.descriptors import Column, compute_columns
 from symplectic_cv.analysis.figures import free_energy_surface
 from symplectic_cv.analysis.free_energy_figures import axis_label, free_energy_profiles
-from symplectic_cv.analysis.surfaces import (
-    BINS,
-    BLOCKS,
-    Difference,
-    Surface,
-    block_of_frames,
-    difference,
-    surface,
-)
+from symplectic_cv.analysis.regions import Region
+from symplectic_cv.analysis.surfaces import BINS, Difference, Surface, difference, surface
+from symplectic_cv.bias.blocks import BLOCKS, block_of_frames
 from symplectic_cv.bias.combine import Combined, Weighting, combine
 from symplectic_cv.bias.run import BiasedRun
-from symplectic_cv.compiled import core_problem
-from symplectic_cv.core import load_core
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
-from symplectic_cv.molecule import Molecule
 from symplectic_cv.output import make_folder
 from symplectic_cv.storage import write_atomically
-from symplectic_cv.torchscript import load_exported
 
-TRAJECTORY, CV = "trajectory.xtc", "cv.pt"
-_REGION = re.compile(r"([\w'+-]+)=(.+)")
+TRAJECTORY = "trajectory.xtc"
 Progress = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Region:
-    """A box in descriptors: for each its name and its two ends, in degrees or nm."""
-
-    name: str
-    ends: dict[str, tuple[float, float]]
-
-    def holds(self, columns: Sequence[Column]) -> np.ndarray:
-        """Frames inside, (F,); a torsion may run across ±180 degrees."""
-        inside = np.ones(len(columns[0].values), dtype=bool)
-        for column in columns:
-            if column.name in self.ends:
-                low, high = self.ends[column.name]
-                shown = np.degrees(column.values) if column.unit == "rad" else column.values
-                above, below = shown >= low, shown <= high
-                inside &= (above & below) if low <= high else (above | below)
-        return inside
 
 
 @dataclass(frozen=True)
@@ -98,67 +67,6 @@ def read_runs(
     for run, length in zip(runs, data.lengths, strict=True):
         run.require_frames(length)
     return runs, data
-
-
-def modes_of_all(runs: Sequence[BiasedRun], data: TrajectoryData) -> list[np.ndarray]:
-    """The biased modes of each run on the frames of all, through each run's own exported file."""
-    found = []
-    first = 0
-    for run, length in zip(runs, data.lengths, strict=True):
-        exported = _Exported.read(run.folder)
-        values = exported.values(data.positions[:, exported.places_in(data.molecule)])
-        # as the simulation had them, not as the rounded frames of the file give them back
-        values[first : first + length] = run.colvar.modes
-        first += length
-        found.append(values)
-    return found
-
-
-@dataclass(frozen=True)
-class _Exported:
-    """The exported modes of a run: through the native core where it is compiled, else torch.
-
-    Attributes:
-        name: of the file.
-        indices: places of the modelled atoms in the system, (N,).
-        values: modes (F, n) of whole frames (F, N, 3) in nm of these atoms.
-    """
-
-    name: str
-    indices: np.ndarray
-    values: Callable[[np.ndarray], np.ndarray]
-
-    @classmethod
-    def read(cls, folder: Path) -> _Exported:
-        """Raises ModelError where there is no exported file, or a damaged one."""
-        native = (folder / CV).with_suffix(".safetensors")
-        if native.is_file() and core_problem() is None:
-            core = load_core(native)
-            return cls(str(native), core.indices, lambda x: core.values(x, selected=True))
-        module, metadata = load_exported(folder / CV)
-        indices = Molecule.from_json(metadata["molecule"]).indices
-
-        @torch.no_grad()
-        def values(positions: np.ndarray) -> np.ndarray:
-            whole = torch.zeros(int(indices.max()) + 1, 3, dtype=torch.float64)
-            rows = []
-            for frame in torch.as_tensor(positions, dtype=torch.float64):
-                whole[torch.as_tensor(indices)] = frame
-                rows.append(module(whole))
-            return torch.stack(rows).numpy()
-
-        return cls(str(folder / CV), indices, values)
-
-    def places_in(self, molecule: Molecule) -> list[int]:
-        """Where its atoms are among those of `molecule`; raises OptionError for one left out."""
-        place = {int(index): k for k, index in enumerate(molecule.indices)}
-        for index in self.indices:
-            if int(index) not in place:
-                raise OptionError(
-                    f"{self.name}: its model needs atom {int(index) + 1}, which is left out: "
-                    "choose more with --atoms"
-                )
-        return [place[int(index)] for index in self.indices]
 
 
 def reweight(
@@ -270,44 +178,6 @@ def planes_of(columns: Sequence[Column]) -> list[tuple[int, int]]:
     ]
 
 
-def parse_regions(definitions: Sequence[str]) -> list[Region]:
-    """Regions from `NAME=phi:-150:0,psi:0:180`, degrees for torsions, nm for distances.
-
-    Args:
-        definitions: one per region.
-
-    Raises:
-        OptionError: a text that is no region, or a name used twice.
-
-    Example:
-        >>> parse_regions(["near=ends:0.5:0.7", "far=ends:0.7:2"])[0]
-        Region(name='near', ends={'ends': (0.5, 0.7)})
-    """
-    found: list[Region] = []
-    for definition in definitions:
-        match = _REGION.fullmatch(definition)
-        ends: dict[str, tuple[float, float]] = {}
-        try:
-            if match is None:
-                raise ValueError
-            for part in match[2].split(","):
-                name, low, high = part.split(":")
-                ends[name] = (float(low), float(high))
-                if not np.isfinite(ends[name]).all():
-                    raise ValueError
-        except ValueError as error:
-            raise OptionError(
-                f"--regions {definition}: not a region; an example: "
-                "--regions C7eq=phi:-150:0 C7ax=phi:30:130"
-            ) from error
-        if match[1] in (region.name for region in found):
-            raise OptionError(f"--regions: {match[1]} is defined twice")
-        found.append(Region(match[1], ends))
-    if len(found) == 1:
-        raise OptionError("--regions takes two or more: free energies are relative to the first")
-    return found
-
-
 def write_reweighted(folder: Path, result: Reweighted, weighting: Weighting) -> None:
     """Writes frames.csv, free_energy.csv, free_energy.npz, figures and summary.json, which is last.
 
@@ -360,7 +230,7 @@ def draw_reweighted(folder: Path, result: Reweighted) -> list[Path]:
             for name, axis in zip(plane.names, plane.axes, strict=True)
         ]
         labels = [axis_label(name, units[name]) for name in plane.names]
-        free_energy_surface(path, axes, plane.free_energy, labels)
+        free_energy_surface(path, axes, plane.free_energy, labels, binned=True)
         paths.append(path)
     return paths
 

@@ -1,8 +1,4 @@
-"""Free energies of weighted frames along any descriptors, with errors from blocks of time.
-
-Frames near in time are alike, so errors come from whole blocks: each resample draws blocks
-with replacement and keeps the weights of their frames.
-"""
+"""Free energies of weighted frames along any descriptors, with errors from blocks of time."""
 
 from __future__ import annotations
 
@@ -12,10 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
+from symplectic_cv.bias.blocks import log_ratio_error, log_share_error
 from symplectic_cv.errors import OptionError
 
-BLOCKS = 20
-RESAMPLES = 200
 BINS = 36
 """Per descriptor; 10 degrees of a torsion."""
 
@@ -46,25 +41,6 @@ class Difference:
     value: float
     error: float
     interval: float
-
-
-def block_of_frames(lengths: Sequence[int], blocks: int = BLOCKS) -> np.ndarray:
-    """The block each frame belongs to, (F,); runs share the blocks by their lengths.
-
-    Args:
-        lengths: frames of each continuous run.
-        blocks: in all, at least; every run has one of its own.
-
-    Example:
-        >>> block_of_frames([4, 2], blocks=3)
-        array([0, 0, 1, 1, 2, 2])
-    """
-    total, first, labels = sum(lengths), 0, []
-    for length in lengths:
-        here = min(length, max(1, round(blocks * length / total)))
-        labels.append(first + np.arange(length) * here // length)
-        first += here
-    return np.concatenate(labels).astype(np.int64)
 
 
 def surface(
@@ -113,12 +89,10 @@ def surface(
     if not per_block.sum() > 0.0:
         raise OptionError(f"no frame with a weight lies in the range of {', '.join(names)}")
     frames = np.bincount(places[inside], minlength=size)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        total = per_block.sum(0)
+    total = per_block.sum(0)
+    with np.errstate(divide="ignore"):
         free_energy = -kt * np.log(total / total.sum())
-        drawn = _resamples(n_blocks, seed) @ per_block
-        logarithms = np.log(drawn / drawn.sum(1, keepdims=True))
-    error = kt * _spread(logarithms)
+    error = kt * log_share_error(per_block, seed)
     shape = (bins,) * len(edges)
     return Surface(
         names=list(names),
@@ -147,7 +121,7 @@ def difference(
         seed: of the resamples.
 
     Returns:
-        Infinite, with an infinite error, where a region holds no weight.
+        Infinite where a region holds no weight, with an infinite error where too few blocks do.
 
     Example:
         >>> inside = np.array([True, False, True, False])
@@ -159,10 +133,9 @@ def difference(
     n_blocks = int(blocks.max()) + 1
     a = np.bincount(blocks[inside], weights[inside], n_blocks)
     b = np.bincount(blocks[reference], weights[reference], n_blocks)
-    counts = _resamples(n_blocks, seed)
     with np.errstate(divide="ignore", invalid="ignore"):
         value = float(-kt * np.log(a.sum() / b.sum()))
-        error = float((-kt * np.log((counts @ a) / (counts @ b))).std(ddof=1))
+    error = kt * log_ratio_error(a, b, seed)
     if not np.isfinite(value) or not np.isfinite(error):
         return Difference(value, np.inf, np.inf)
     return Difference(value, error, float(student.ppf(0.975, n_blocks - 1)) * error)
@@ -179,19 +152,3 @@ def check_frames(values: np.ndarray, weights: np.ndarray, blocks: np.ndarray) ->
         raise OptionError("errors need at least two blocks of frames: the runs are too short")
     if not np.isfinite(weights).all() or (weights < 0.0).any():
         raise OptionError("a weight is negative, infinite or NaN")
-
-
-def _spread(logarithms: np.ndarray) -> np.ndarray:
-    """Standard deviation of each column over the resamples that hold it, NaN if half do not."""
-    held = np.isfinite(logarithms)
-    spread = np.full(logarithms.shape[1], np.nan)
-    enough = held.sum(0) > len(logarithms) // 2
-    columns = np.where(held, logarithms, np.nan)[:, enough]
-    spread[enough] = np.nanstd(columns, axis=0, ddof=1)
-    return spread
-
-
-def _resamples(n_blocks: int, seed: int) -> np.ndarray:
-    """How often each resample holds each block, (R, n_blocks)."""
-    rng = np.random.default_rng(seed)
-    return rng.multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), RESAMPLES).astype(float)

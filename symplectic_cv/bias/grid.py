@@ -13,8 +13,8 @@ from symplectic_cv.errors import OptionError
 POINTS_PER_WIDTH = {1: 2.5, 2: 2.5, 3: 1.25}
 """Grid points per hill width for so many modes. The largest error of the cubic spline between
 them is 2.4e-4 of a hill at 2.5, and 6.5e-3 at 1.25, which three modes have to make do with."""
-MOST_POINTS = 300_000
-"""Above this OpenMM needs seconds to fit the spline anew at each hill."""
+MOST_POINTS = 1_000_000
+"""Of all modes together: tables and surfaces of a run are kept on it."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from symplectic_cv.bias.basins import BARRIER, find_basins
+from symplectic_cv.bias.blocks import block_of_frames, log_ratio_error, log_share_error
 from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.bias.run import OPES, SURFACE, BiasedRun, BiasRecord, Colvar
 from symplectic_cv.storage import write_atomically
@@ -29,7 +30,6 @@ CONVERGENCE_HEADER = [
 TRANSIENT = 0.2
 """Part of the frames at the start that the weighted estimate leaves out: the bias is young then."""
 BLOCKS = 10
-RESAMPLES = 100
 TIMES = 40
 """Points of the convergence curve."""
 KNOWN = 0.01
@@ -46,7 +46,7 @@ class Convergence:
         time_ps: in ps.
         from_bias: by the bias at the time; NaN for OPES.
         from_weights: by the weights of the frames until then; NaN while a basin is unseen.
-        error: standard error of `from_weights`, from blocks.
+        error: standard error of `from_weights`, from blocks; NaN while too few know a basin.
     """
 
     time_ps: np.ndarray
@@ -64,7 +64,8 @@ def weighted_surface(
     resampled blocks of time of each walker.
 
     Returns:
-        F with least value 0, infinite where no frame came near; the error is infinite there too.
+        F with least value 0, infinite where no frame came near; the error is infinite there too,
+        and where too few blocks came near.
     """
     settled, blocks = settled_blocks(colvar)
     grid = record.grid
@@ -85,13 +86,9 @@ def weighted_surface(
     seen = (gaussian_filter(frames, blur, mode="constant").ravel() > NEAR * alone) & (total > 0)
     with np.errstate(divide="ignore"):
         surface = np.where(seen, -record.kt * np.log(total / total.sum()), np.inf)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), RESAMPLES) @ density[:, seen]
     error = np.full(size, np.inf)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        logarithm = np.log(drawn / drawn.sum(1, keepdims=True))
-        error[seen] = record.kt * logarithm.std(0, ddof=1)
-    error[~np.isfinite(error)] = np.inf
+    error[seen] = record.kt * log_share_error(density[:, seen], seed)
+    error[np.isnan(error)] = np.inf
     return (surface - surface.min()).reshape(grid.shape), error.reshape(grid.shape)
 
 
@@ -105,7 +102,7 @@ def settled_blocks(colvar: Colvar, transient: float = TRANSIENT) -> tuple[Colvar
         rows = np.flatnonzero(colvar.walker == walker)
         rows = rows[int(transient * len(rows)) :]
         keep[rows] = True
-        blocks[rows] = place * per_walker + np.arange(len(rows)) * per_walker // len(rows)
+        blocks[rows] = place * per_walker + block_of_frames([len(rows)], per_walker)
     used, renumbered = np.unique(blocks[keep], return_inverse=True)
     assert len(used) > 0
     return colvar[keep], renumbered
@@ -144,7 +141,6 @@ def convergence(run: BiasedRun, surface: np.ndarray, seed: int = 0) -> Convergen
     times = np.linspace(0.0, colvar.time_ps.max(), TIMES + 1)[1:]
     columns = np.full((3, TIMES), np.nan)
     bias, taken = np.zeros(record.grid.shape), 0
-    rng = np.random.default_rng(seed)
     for k, time in enumerate(times):
         if run.hills is not None:
             until = int(np.searchsorted(run.hills.time_ps, time, side="right"))
@@ -164,12 +160,7 @@ def convergence(run: BiasedRun, surface: np.ndarray, seed: int = 0) -> Convergen
         here = of_frame[rows][_kept(colvar[rows])]
         sums = [np.bincount(blocks[here == b], settled.weight[here == b], n_blocks) for b in (0, 1)]
         columns[1, k] = _difference(sums[0].sum(), sums[1].sum(), kt)
-        drawn = rng.multinomial(n_blocks, np.full(n_blocks, 1 / n_blocks), RESAMPLES)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            spread = -kt * np.log((drawn @ sums[1]) / (drawn @ sums[0]))
-        spread = spread[np.isfinite(spread)]
-        if len(spread) > RESAMPLES // 2:
-            columns[2, k] = spread.std(ddof=1)
+        columns[2, k] = kt * log_ratio_error(sums[1], sums[0], seed)
     return Convergence(times, *columns)
 
 

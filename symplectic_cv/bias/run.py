@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
@@ -230,7 +231,7 @@ class BiasedRun:
         grid of free_energy.npz; beyond the grid both are flat, and the walls rise.
 
         Raises:
-            OutputError: the grid of an OPES run is missing.
+            OutputError: the grid of an OPES run is missing or damaged.
         """
         inside = self.record.grid.clamp(np.asarray(modes, dtype=np.float64))
         if self.hills is not None:
@@ -239,7 +240,12 @@ class BiasedRun:
             try:
                 with np.load(self.folder / SURFACE, allow_pickle=False) as archive:
                     table = archive["bias"]
-            except (OSError, ValueError, KeyError) as error:
-                raise OutputError(f"{self.folder / SURFACE}: holds no bias ({error})") from error
+                if table.shape != self.record.grid.shape:
+                    raise ValueError(f"its grid has {table.shape} points, not the run's")
+            except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+                raise OutputError(
+                    f"{self.folder / SURFACE}: missing or damaged ({error}); --resume writes it "
+                    "anew"
+                ) from error
             bias = RegularGridInterpolator(self.record.grid.axes, table, method="cubic")(inside)
         return bias + self.record.walls_at(modes)

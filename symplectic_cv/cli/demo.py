@@ -17,9 +17,10 @@ from symplectic_cv.analysis.report import html_figure, html_numbers, html_page, 
 from symplectic_cv.analysis.torsions import compute_torsions, find_torsions
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.analyze import analyze
+from symplectic_cv.cli.biased import Backend, BackendOption
 from symplectic_cv.cli.console import console, note
 from symplectic_cv.cli.export import export
-from symplectic_cv.cli.metadynamics import Backend, metadynamics
+from symplectic_cv.cli.metadynamics import metadynamics
 from symplectic_cv.cli.path import path as draw_path
 from symplectic_cv.cli.simulate import simulate
 from symplectic_cv.cli.train import train
@@ -62,9 +63,7 @@ def demo(
     scale: Annotated[
         float, typer.Option(help="Multiplies the lengths of simulation, training and bias.")
     ] = 1.0,
-    backend: Annotated[
-        Backend, typer.Option(help="How OpenMM evaluates the modes.")
-    ] = Backend.AUTO,
+    backend: BackendOption = Backend.AUTO,
     seed: o.Seed = 0,
     resume: o.Resume = False,
 ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -12,7 +10,6 @@ import typer
 
 from openmm_plugin import metadynamics as meta
 from openmm_plugin import walkers as several
-from openmm_plugin.forces import mode_forces
 from openmm_plugin.opes import require_opes
 from openmm_plugin.systems import choose_platform, load_system
 from openmm_plugin.versions import choose_backend, native_problem
@@ -22,25 +19,16 @@ from symplectic_cv.bias.results import CONVERGENCE, Convergence, from_bias
 from symplectic_cv.bias.run import OPES, SURFACE, BiasedRun, BiasRecord
 from symplectic_cv.cli import molecules as m
 from symplectic_cv.cli import options as o
+from symplectic_cv.cli.biased import Backend, BackendOption, begin_biased_run
 from symplectic_cv.cli.console import note, progress_bar
 from symplectic_cv.compiled import core_problem
-from symplectic_cv.core_file import SUFFIX
 from symplectic_cv.errors import OptionError
-from symplectic_cv.output import require_free, start_run
-from symplectic_cv.storage import load_model, read_config, write_atomically
-from symplectic_cv.torchscript import export
+from symplectic_cv.output import require_free
+from symplectic_cv.storage import load_model
 from symplectic_cv.units import thermal_energy
 
 DEFAULT = meta.BiasOptions()
-CV = "cv.pt"
 AUTO = "auto"
-
-
-class Backend(str, Enum):
-    AUTO = "auto"
-    NATIVE = "native"
-    TORCHFORCE = "torchforce"
-    PYTHON = "python"
 
 
 def metadynamics(
@@ -102,9 +90,7 @@ def metadynamics(
     pdb: m.PdbOption = None,
     forcefield: m.ForceFieldOption = None,
     solvent: m.SolventOption = None,
-    backend: Annotated[
-        Backend, typer.Option(help="How OpenMM evaluates the modes.")
-    ] = Backend.AUTO,
+    backend: BackendOption = Backend.AUTO,
     own_grid: Annotated[
         bool,
         typer.Option(
@@ -172,27 +158,24 @@ def metadynamics(
         system, top, pdb, forcefield, solvent, kelvin, output if resume else None
     )
     chosen = choose_platform(platform, molecule.topology.getNumAtoms())
-    with tempfile.TemporaryDirectory() as aside:
-        # all that the model, the system or the start can break comes before the folder is made
-        trial = Path(aside) / CV
-        export(network, modes, trial)
-        forces = mode_forces(trial, molecule.system, chosen_backend)
-        if not resume:
-            meta.check_start(forces, molecule, options)
-        settings = {
-            "command": "metadynamics",
-            "model_sha256": read_config(model)["weights_sha256"],
-            "modes": modes,
-            "walkers": walkers,
-            **of_molecule,
-            **options.settings(),
-            "width": AUTO if options.width is None else options.width,
-        }
-        start_run(output, settings, resume)
-        for kept in (trial.with_suffix(SUFFIX), trial):
-            if not (output / kept.name).is_file():
-                write_atomically(output / kept.name, kept.read_bytes())
-    m.keep_structure(molecule, output)
+    settings = {
+        "command": "metadynamics",
+        "walkers": walkers,
+        **of_molecule,
+        **options.settings(),
+        "width": AUTO if options.width is None else options.width,
+    }
+    forces = begin_biased_run(
+        output,
+        settings,
+        model,
+        network,
+        modes,
+        molecule,
+        chosen_backend,
+        resume,
+        lambda forces: meta.check_start(forces, molecule, options),
+    )
     # as a resumed run reads it, with the digits of a PDB file
     molecule = load_system(output / "system.xml")
     options, start = meta.settle(molecule, forces, names, options, output, chosen)
@@ -231,7 +214,8 @@ def draw(folder: Path) -> None:
     record, table = run.record, run.colvar
     labels = [f"{name.replace('_', ' ')} (dimensionless)" for name in record.modes]
     order = np.argsort(table.time_ps, kind="stable")
-    time_series(folder / "modes.png", table.time_ps[order], [*table.modes[order].T], record.modes)
+    two_lines = [label.replace(" (", "\n(") for label in labels]
+    time_series(folder / "modes.png", table.time_ps[order], [*table.modes[order].T], two_lines)
     if len(record.modes) <= 2:
         with np.load(folder / SURFACE) as archive:
             known = None

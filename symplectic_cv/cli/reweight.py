@@ -7,8 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from symplectic_cv.analysis.regions import parse_regions
 from symplectic_cv.analysis.reweighting import (
-    parse_regions,
     read_runs,
     write_reweighted,
 )

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import numpy as np
 import typer
 
-from openmm_plugin.forces import mode_forces
 from openmm_plugin.systems import choose_platform
 from openmm_plugin.umbrella import UmbrellaTask, run_umbrella, window_folder
 from openmm_plugin.versions import choose_backend
@@ -28,13 +26,11 @@ from symplectic_cv.bias.umbrella import (
 )
 from symplectic_cv.cli import molecules as m
 from symplectic_cv.cli import options as o
+from symplectic_cv.cli.biased import Backend, BackendOption, begin_biased_run
 from symplectic_cv.cli.console import note, progress_bar, warn
-from symplectic_cv.cli.metadynamics import CV, Backend
-from symplectic_cv.core_file import SUFFIX
 from symplectic_cv.errors import OptionError
-from symplectic_cv.output import require_free, start_run
-from symplectic_cv.storage import load_model, read_config, write_atomically
-from symplectic_cv.torchscript import export
+from symplectic_cv.output import require_free
+from symplectic_cv.storage import load_model, write_atomically
 
 TABLE = "umbrella.csv"
 
@@ -85,9 +81,7 @@ def umbrella(
     pdb: m.PdbOption = None,
     forcefield: m.ForceFieldOption = None,
     solvent: m.SolventOption = None,
-    backend: Annotated[
-        Backend, typer.Option(help="How OpenMM evaluates the modes.")
-    ] = Backend.AUTO,
+    backend: BackendOption = Backend.AUTO,
     platform: Annotated[
         Optional[str], typer.Option(help="OpenMM platform (default: the fastest for this size).")
     ] = None,
@@ -131,31 +125,20 @@ def umbrella(
         system, top, pdb, forcefield, solvent, kelvin, output if resume else None
     )
     chosen = choose_platform(platform, molecule.topology.getNumAtoms())
-    with tempfile.TemporaryDirectory() as aside:
-        # all that the model or the system can break comes before the folder is made
-        trial = Path(aside) / CV
-        export(network, modes, trial)
-        mode_forces(trial, molecule.system, chosen_backend)
-        settings = {
-            "command": "umbrella",
-            "model_sha256": read_config(model)["weights_sha256"],
-            "modes": modes,
-            "path_sha256": None if path is None else hashlib.sha256(path.read_bytes()).hexdigest(),
-            "windows": windows,
-            "centres": stand.centres.tolist(),
-            "force_constant": stand.stiffness,
-            **of_molecule,
-            "stride_ps": stride_ps,
-            "steering_ps": steering_ps,
-            "timestep_fs": timestep_fs,
-            "temperature_k": kelvin,
-            "seed": seed,
-        }
-        start_run(output, settings, resume)
-        for kept in (trial.with_suffix(SUFFIX), trial):
-            if not (output / kept.name).is_file():
-                write_atomically(output / kept.name, kept.read_bytes())
-    m.keep_structure(molecule, output)
+    settings = {
+        "command": "umbrella",
+        "path_sha256": None if path is None else hashlib.sha256(path.read_bytes()).hexdigest(),
+        "windows": windows,
+        "centres": stand.centres.tolist(),
+        "force_constant": stand.stiffness,
+        **of_molecule,
+        "stride_ps": stride_ps,
+        "steering_ps": steering_ps,
+        "timestep_fs": timestep_fs,
+        "temperature_k": kelvin,
+        "seed": seed,
+    }
+    begin_biased_run(output, settings, model, network, modes, molecule, chosen_backend, resume)
     note(
         f"{molecule.topology.getNumAtoms()} atoms on {chosen.getName()}; {windows} windows of "
         f"{time_ns:g} ns along {path or names[0]}, κ {stand.stiffness:g} kJ/mol"

@@ -20,11 +20,10 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
@@ -54,7 +53,7 @@ from symplectic_cv.training.likelihood import (
     check_weights,
     data_warnings,
 )
-from symplectic_cv.training.loop import WARMUP_STEPS, reached_step, run_loop
+from symplectic_cv.training.loop import WARMUP_STEPS, TrainingModule, reached_step, run_loop
 
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-4
@@ -310,14 +309,11 @@ class Validation:
     ess: float
 
 
-class _InternalTraining(L.LightningModule):
+class _InternalTraining(TrainingModule[InternalRow]):
     def __init__(self, prepared: PreparedInternal) -> None:
-        super().__init__()
+        super().__init__(prepared.model, InternalRow, "train_nll")
         self.prepared = prepared
-        self.model = prepared.model
         self.learned, self.fixed = prepared.learned, prepared.fixed
-        self.running: list[Tensor] = []
-        self.history: list[InternalRow] = []
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Of the model alone, to which all other layers belong."""
@@ -365,23 +361,7 @@ class _InternalTraining(L.LightningModule):
     def validation_step(self, _batch: Tensor, _: int) -> None:
         found = self.validation()
         self.log("validation_loss", found.loss)
-        if not self.running:
-            return
-        row = InternalRow(
-            step=self.global_step,
-            train_nll=float(torch.stack(self.running).mean()),
-            validation_nll=found.nll,
-            validation_ess=found.ess,
-            learning_rate=self.trainer.optimizers[0].param_groups[0]["lr"],
-        )
-        self.running.clear()
-        self.history.append(row)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["history"] = [asdict(row) for row in self.history]
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history = [InternalRow(**row) for row in checkpoint["history"]]
+        self.record(validation_nll=found.nll, validation_ess=found.ess)
 
     def configure_optimizers(self) -> Any:
         steps = self.prepared.options.steps

@@ -34,7 +34,7 @@ from symplectic_cv.model import NeuralCanonicalTransformation
 from symplectic_cv.molecule import Molecule
 from symplectic_cv.momenta import Momenta
 from symplectic_cv.prior import LOG_2PI, HarmonicPrior
-from symplectic_cv.training.loop import WARMUP_STEPS, reached_step, run_loop
+from symplectic_cv.training.loop import WARMUP_STEPS, TrainingModule, reached_step, run_loop
 
 LEARNING_RATE = 2e-3
 HEAD_START = 0.15
@@ -267,15 +267,12 @@ def validation_nll(
     return total, configurations
 
 
-class _MaximumLikelihood(L.LightningModule):
+class _MaximumLikelihood(TrainingModule[HistoryRow]):
     def __init__(self, prepared: PreparedTraining) -> None:
-        super().__init__()
-        self.model = prepared.model
+        super().__init__(prepared.model, HistoryRow, "train_nll")
         self.options = prepared.options
         self.validation = prepared.validation
         self.validation_weights = prepared.validation_weights
-        self.running: list[Tensor] = []
-        self.history: list[HistoryRow] = []
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         configuration, momentum = negative_log_likelihood(self.model, *batch)
@@ -286,23 +283,7 @@ class _MaximumLikelihood(L.LightningModule):
         total, configuration = validation_nll(self.model, self.validation, self.validation_weights)
         watched = configuration + self.options.momentum_weight * (total - configuration)
         self.log("validation_loss", watched)
-        if self.trainer.sanity_checking or not self.running:
-            return
-        row = HistoryRow(
-            step=self.global_step,
-            train_nll=float(torch.stack(self.running).mean()),
-            validation_nll=total,
-            validation_nll_configuration=configuration,
-            learning_rate=self.trainer.optimizers[0].param_groups[0]["lr"],
-        )
-        self.running.clear()
-        self.history.append(row)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["history"] = [asdict(row) for row in self.history]
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history = [HistoryRow(**row) for row in checkpoint["history"]]
+        self.record(validation_nll=total, validation_nll_configuration=configuration)
 
     def configure_optimizers(self) -> Any:
         steps = self.options.steps

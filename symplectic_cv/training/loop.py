@@ -1,8 +1,7 @@
-"""The loop that both ways of learning share: Lightning's, with checkpoints and the best weights.
+"""The loop that all ways of learning share: Lightning's, with checkpoints and the best weights.
 
-A module logs `validation_loss`, keeps its rows in `history`, and has the trained model as
-`model`. Every batch follows from (seed, step) alone, so that a run that is killed and
-resumed takes the same steps as one that is not.
+Every batch follows from (seed, step) alone, so that a run that is killed and resumed takes the same
+steps as one that is not.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ import math
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import lightning as L
 import torch
@@ -34,6 +33,47 @@ Progress = Callable[[int, Any], None]
 """Called with the step and the last row of the history, or None."""
 
 
+Row = TypeVar("Row")
+
+
+class TrainingModule(L.LightningModule, Generic[Row]):
+    """A model that `run_loop` trains, and the history of its losses, which checkpoints keep.
+
+    `training_step` appends its loss to `running`; `validation_step` logs `validation_loss` and ends
+    with `record`.
+
+    Args:
+        model: whose weights are kept where the validation loss is least.
+        row: of the history, a dataclass with `step` and `learning_rate` among its fields.
+        train_loss: its field for the mean of `running`.
+    """
+
+    def __init__(self, model: torch.nn.Module, row: type[Row], train_loss: str) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.running: list[Tensor] = []
+        self.history: list[Row] = []
+        self._row, self._train_loss = row, train_loss
+
+    def record(self, **losses: float) -> None:
+        """Adds a row with these fields, unless no step was taken since the last one."""
+        if not self.running:
+            return
+        fields: dict[str, Any] = {
+            "step": self.global_step,
+            self._train_loss: float(torch.stack(self.running).mean()),
+            "learning_rate": self.trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        self.history.append(self._row(**fields, **losses))
+        self.running.clear()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["history"] = [asdict(row) for row in self.history]  # type: ignore[call-overload]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.history = [self._row(**row) for row in checkpoint["history"]]
+
+
 @dataclass(frozen=True)
 class LoopEnd:
     """Where a loop ended: the last step, and the weights of the least validation loss."""
@@ -43,7 +83,7 @@ class LoopEnd:
 
 
 def run_loop(
-    module: L.LightningModule,
+    module: TrainingModule[Any],
     batches: IterableDataset,
     steps: int,
     device: str,
@@ -54,7 +94,7 @@ def run_loop(
     """Runs a training to its end, or on from the checkpoint in its folder.
 
     Args:
-        module: what to train; see above.
+        module: what to train.
         batches: endless, from `reached_step` on.
         steps: optimizer steps at most.
         device: `auto`, `cpu` or `cuda`.

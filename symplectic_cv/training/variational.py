@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 from torch import Tensor
 from torch.func import functional_call
@@ -37,7 +36,13 @@ from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.hamiltonians.start import Start, find_start
 from symplectic_cv.phase_space import PhaseSpaceModel
 from symplectic_cv.prior import HarmonicPrior
-from symplectic_cv.training.loop import WARMUP_STEPS, Progress, reached_step, run_loop
+from symplectic_cv.training.loop import (
+    WARMUP_STEPS,
+    Progress,
+    TrainingModule,
+    reached_step,
+    run_loop,
+)
 
 DEFAULT_STEPS = {Flow.POINT: 5000, Flow.LINEAR: 10_000, Flow.CONTINUOUS: 3000}
 HEATED = 0.6
@@ -291,7 +296,7 @@ def weighted_mean(values: Tensor, weights: Tensor) -> tuple[float, float]:
     return float(mean), float((w * (v - mean)).square().sum().sqrt() / w.sum())
 
 
-class _FreeEnergy(L.LightningModule):
+class _FreeEnergy(TrainingModule[VariationalRow]):
     def __init__(
         self,
         model: PhaseSpaceModel,
@@ -299,13 +304,10 @@ class _FreeEnergy(L.LightningModule):
         cold: float,
         options: VariationalOptions,
     ) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model, VariationalRow, "train_bound")
         self.reduced = reduced
         self.cold = cold
         self.options = options
-        self.running: list[Tensor] = []
-        self.history: list[VariationalRow] = []
 
     def _heat(self) -> float:
         """Factor on the potential, from `cold` to 1 in equal ratios."""
@@ -343,25 +345,7 @@ class _FreeEnergy(L.LightningModule):
         )
         # while it is cold a bound says little, and the weights are not kept
         self.log("validation_loss", bound if self._heat() == 1.0 else 1e30 + 0.0 * bound)
-        if self.trainer.sanity_checking or not self.running:
-            return
-        self.history.append(
-            VariationalRow(
-                step=self.global_step,
-                train_bound=float(torch.stack(self.running).mean()),
-                free_energy_bound=bound,
-                standard_error=standard_error,
-                cold=self._heat(),
-                learning_rate=self.trainer.optimizers[0].param_groups[0]["lr"],
-            )
-        )
-        self.running.clear()
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["history"] = [asdict(row) for row in self.history]
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.history = [VariationalRow(**row) for row in checkpoint["history"]]
+        self.record(free_energy_bound=bound, standard_error=standard_error, cold=self._heat())
 
     def configure_optimizers(self) -> Any:
         steps = self.options.n_steps

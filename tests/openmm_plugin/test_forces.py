@@ -2,12 +2,25 @@
 
 import copy
 import threading
+from functools import partial
 
 import numpy as np
 import openmm
 import pytest
 import torch
-from openmm import unit
+from scattered import (
+    BOXES,
+    INDICES,
+    MODES,
+    OTHERS,
+    all_modes,
+    context_of,
+    energy_and_forces,
+    free_system,
+    modes_context,
+    scatter,
+    wrap,
+)
 from scipy.spatial.transform import Rotation
 
 from openmm_plugin.forces import check_atoms, evaluate, mode_forces
@@ -15,14 +28,7 @@ from openmm_plugin.versions import choose_backend
 from symplectic_cv.errors import BackendError, ModelError, OptionError, SelectionError
 from symplectic_cv.torchscript import export, load_exported
 
-MODES = [3, 0]
-INDICES = np.array([4, 5, 6, 9, 11, 12, 13, 17, 18, 2])
-OTHERS = np.setdiff1d(np.arange(20), INDICES)
 BACKENDS = ["python", "torchforce"]
-BOXES = {
-    "cubic": np.eye(3) * 2.0,
-    "triclinic": np.array([[2.2, 0.0, 0.0], [0.7, 2.0, 0.0], [-1.0, 0.9, 1.9]]),
-}
 TOLERANCE = 1e-5
 
 
@@ -44,13 +50,7 @@ def cv(model, tmp_path_factory):
 @pytest.fixture(scope="module")
 def frames(wobble):
     """Positions of all twenty atoms, the modelled ones jittered, turned and translated."""
-    rng = np.random.default_rng(1)
-    systems = []
-    for solute in wobble(4, seed=2):
-        x = 3.0 * rng.normal(size=(20, 3))
-        x[INDICES] = solute
-        systems.append(x)
-    return systems
+    return scatter(wobble(4, seed=2))
 
 
 @pytest.fixture(scope="module")
@@ -66,63 +66,19 @@ def expected(model):
 @pytest.fixture(scope="module")
 def make_system(model):
     """make_system(box): twenty free particles with the masses of the model."""
-
-    def build(box=None):
-        system = openmm.System()
-        masses = np.full(20, 18.0)
-        masses[INDICES] = model.molecule.masses
-        for mass in masses:
-            system.addParticle(mass)
-        if box is not None:
-            system.setDefaultPeriodicBoxVectors(*box)
-            periodic = openmm.NonbondedForce()  # what makes a system periodic; no interaction
-            periodic.setNonbondedMethod(openmm.NonbondedForce.CutoffPeriodic)
-            periodic.setCutoffDistance(0.5)
-            for _ in masses:
-                periodic.addParticle(0.0, 1.0, 0.0)
-            system.addForce(periodic)
-        return system
-
-    return build
-
-
-def _context(system):
-    platform = openmm.Platform.getPlatformByName("Reference")
-    return openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
-
-
-def _energy_and_forces(context, x, groups=-1):
-    context.setPositions(x)
-    state = context.getState(energy=True, forces=True, groups=groups)
-    energy = state.getPotentialEnergy().value_in_unit(unit.kilojoules_per_mole)
-    forces = state.getForces(asNumpy=True)
-    return energy, forces.value_in_unit(unit.kilojoules_per_mole / unit.nanometer)
-
-
-def _modes_context(cv, system, backend):
-    """A context of the system with one force group per mode."""
-    for group, force in enumerate(mode_forces(cv, system, backend)):
-        force.setForceGroup(group + 1)
-        system.addForce(force)
-    return _context(system)
-
-
-def _all_modes(context, x):
-    """Energies (2,) and forces (2, 20, 3) of the two modes."""
-    parts = [_energy_and_forces(context, x, {group + 1}) for group in range(len(MODES))]
-    return np.array([part[0] for part in parts]), np.array([part[1] for part in parts])
+    return partial(free_system, model.molecule.masses)
 
 
 @pytest.fixture(scope="module")
 def contexts(cv, make_system):
     """A context per backend, made once: TorchScript's first calls are slow."""
-    return {backend: _modes_context(cv, make_system(), backend) for backend in BACKENDS}
+    return {backend: modes_context(cv, make_system(), backend) for backend in BACKENDS}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_energies_are_the_modes_of_the_model(contexts, frames, expected, backend):
     for x in frames:
-        energies, forces = _all_modes(contexts[backend], x)
+        energies, forces = all_modes(contexts[backend], x)
         np.testing.assert_allclose(energies, expected(x), rtol=0, atol=TOLERANCE)
         assert (forces[:, OTHERS] == 0.0).all()
     assert np.ptp([expected(x) for x in frames], axis=0).min() > 1e-3
@@ -143,8 +99,8 @@ def test_the_force_is_of_the_class_that_was_asked_for(cv, make_system):
 
 def test_both_backends_agree(contexts, frames):
     for x in frames:
-        energies, forces = _all_modes(contexts["torchforce"], x)
-        others, other_forces = _all_modes(contexts["python"], x)
+        energies, forces = all_modes(contexts["torchforce"], x)
+        others, other_forces = all_modes(contexts["python"], x)
         assert np.abs(forces).max() > 1.0
         np.testing.assert_allclose(energies, others, rtol=0, atol=TOLERANCE)
         np.testing.assert_allclose(forces, other_forces, rtol=0, atol=TOLERANCE)
@@ -159,8 +115,8 @@ def test_a_single_precision_model_gives_the_same_through_both(
     export(single, MODES, tmp_path / "cv.pt")
     (tmp_path / "cv.safetensors").unlink()
     module, _ = load_exported(tmp_path / "cv.pt")
-    context = _modes_context(tmp_path / "cv.pt", make_system(), backend)
-    energies, forces = _all_modes(context, frames[0])
+    context = modes_context(tmp_path / "cv.pt", make_system(), backend)
+    energies, forces = all_modes(context, frames[0])
     values = single.collective_variables(torch.as_tensor(frames[0][INDICES]), MODES)
     np.testing.assert_allclose(energies, values.numpy(), rtol=0, atol=TOLERANCE)
     x = torch.as_tensor(frames[0]).requires_grad_(True)
@@ -173,13 +129,13 @@ def test_a_single_precision_model_gives_the_same_through_both(
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_forces_are_minus_the_finite_differences_of_the_energy(contexts, frames, backend):
     context, h = contexts[backend], 1e-5
-    _, forces = _all_modes(context, frames[0])
+    _, forces = all_modes(context, frames[0])
     for atom, axis in [(2, 0), (4, 2), (9, 1), (12, 0), (18, 2), (0, 1)]:
         ends = []
         for sign in (1, -1):
             x = frames[0].copy()
             x[atom, axis] += sign * h
-            ends.append(_all_modes(context, x)[0])
+            ends.append(all_modes(context, x)[0])
         difference = -(ends[0] - ends[1]) / (2 * h)
         np.testing.assert_allclose(forces[:, atom, axis], difference, rtol=1e-6, atol=1e-6)
 
@@ -187,7 +143,7 @@ def test_forces_are_minus_the_finite_differences_of_the_energy(contexts, frames,
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_there_is_no_net_force_and_no_net_torque(contexts, frames, backend):
     for x in frames:
-        _, forces = _all_modes(contexts[backend], x)
+        _, forces = all_modes(contexts[backend], x)
         scale = np.abs(forces).max()
         assert np.abs(forces.sum(1)).max() < 1e-10 * scale
         assert np.abs(np.cross(x - x[INDICES].mean(0), forces).sum(1)).max() < 1e-10 * scale
@@ -196,8 +152,8 @@ def test_there_is_no_net_force_and_no_net_torque(contexts, frames, backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_forces_turn_with_the_molecule(contexts, frames, backend):
     turn = Rotation.from_euler("xyz", [0.4, -1.1, 2.0]).as_matrix()
-    energies, forces = _all_modes(contexts[backend], frames[1])
-    turned, turned_forces = _all_modes(contexts[backend], frames[1] @ turn.T + [1.0, -2.0, 0.5])
+    energies, forces = all_modes(contexts[backend], frames[1])
+    turned, turned_forces = all_modes(contexts[backend], frames[1] @ turn.T + [1.0, -2.0, 0.5])
     np.testing.assert_allclose(turned, energies, rtol=0, atol=1e-9)
     np.testing.assert_allclose(turned_forces, forces @ turn.T, rtol=0, atol=1e-8)
 
@@ -210,13 +166,13 @@ def test_inside_a_custom_cv_force(cv, make_system, contexts, frames, expected, b
     for name, force in zip("ab", mode_forces(cv, system, backend), strict=True):
         bias.addCollectiveVariable(name, force)
     system.addForce(bias)
-    context = _context(system)
+    context = context_of(system)
     for x in frames[:2]:
-        energy, forces = _energy_and_forces(context, x)
+        energy, forces = energy_and_forces(context, x)
         a, b = expected(x)
         np.testing.assert_allclose(bias.getCollectiveVariableValues(context), [a, b], atol=1e-9)
         assert energy == pytest.approx(a * a * b, abs=1e-9)
-        _, of_modes = _all_modes(contexts[backend], x)
+        _, of_modes = all_modes(contexts[backend], x)
         by_rule = 2 * a * b * of_modes[0] + a * a * of_modes[1]
         np.testing.assert_allclose(forces, by_rule, rtol=0, atol=1e-8)
 
@@ -236,8 +192,8 @@ def test_copies_give_the_same(cv, make_system, contexts, frames, backend, way):
         copies = {"clone": openmm.XmlSerializer.clone, "deepcopy": copy.deepcopy}
         system.addForce(copies[way](force))
     del force
-    energy, forces = _energy_and_forces(_context(system), frames[2])
-    energies, of_modes = _all_modes(contexts[backend], frames[2])
+    energy, forces = energy_and_forces(context_of(system), frames[2])
+    energies, of_modes = all_modes(contexts[backend], frames[2])
     assert energy == pytest.approx(energies[0], abs=1e-12)
     np.testing.assert_allclose(forces, of_modes[0], rtol=0, atol=1e-10)
 
@@ -249,17 +205,13 @@ def test_a_wrapped_molecule_has_the_values_and_forces_of_the_whole_one(
 ):
     box = BOXES[shape]
     system = make_system(box)
-    context = _modes_context(cv, system, backend)
+    context = modes_context(cv, system, backend)
     assert system.usesPeriodicBoundaryConditions()
     # whole at a corner of the box, so that wrapping tears it along every edge
     x = frames[3] - frames[3][INDICES].mean(0)
-    wrapped = x.copy()
-    for axis in (2, 1, 0):
-        wrapped -= np.floor(wrapped[:, axis] / box[axis, axis])[:, None] * box[axis]
-    assert (np.ptp((wrapped - x)[INDICES], axis=0) > 0.5).all()
-    energies, forces = _all_modes(contexts[backend], x)
-    for positions in (x, wrapped):
-        found, found_forces = _all_modes(context, positions)
+    energies, forces = all_modes(contexts[backend], x)
+    for positions in (x, wrap(x, box)):
+        found, found_forces = all_modes(context, positions)
         np.testing.assert_allclose(found, energies, rtol=0, atol=1e-9)
         np.testing.assert_allclose(found_forces, forces, rtol=0, atol=1e-8)
 
@@ -267,14 +219,14 @@ def test_a_wrapped_molecule_has_the_values_and_forces_of_the_whole_one(
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_box_of_the_moment_counts_not_the_first_one(cv, make_system, contexts, frames, backend):
     """Under a barostat the box changes, with the same positions in memory."""
-    context = _modes_context(cv, make_system(BOXES["cubic"]), backend)
+    context = modes_context(cv, make_system(BOXES["cubic"]), backend)
     x = frames[3] - frames[3][INDICES].mean(0)
-    energies, _ = _all_modes(contexts[backend], x)
+    energies, _ = all_modes(contexts[backend], x)
     torn = x.copy()
     torn[INDICES[5]] += [0.0, 2.1, 0.0]
-    before, _ = _all_modes(context, torn)
+    before, _ = all_modes(context, torn)
     context.setPeriodicBoxVectors(*(np.eye(3) * 2.1))
-    after, _ = _all_modes(context, torn)
+    after, _ = all_modes(context, torn)
     np.testing.assert_allclose(after, energies, rtol=0, atol=1e-9)
     assert np.abs(before - energies).max() > 1e-2
 
@@ -284,32 +236,32 @@ def test_without_a_box_nothing_is_unwrapped(cv, make_system, expected, frames):
     x = frames[0].copy()
     x[INDICES[9]] += [5.0, 0.0, 0.0]
     for backend in BACKENDS:
-        energies, _ = _all_modes(_modes_context(cv, make_system(), backend), x)
+        energies, _ = all_modes(modes_context(cv, make_system(), backend), x)
         np.testing.assert_allclose(energies, expected(x), rtol=1e-9)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_contexts_evaluated_in_turn_do_not_mix(cv, make_system, frames, expected, backend):
-    contexts = [_modes_context(cv, make_system(), backend) for _ in range(2)]
-    forces = [_all_modes(contexts[0], x)[1] for x in frames[:2]]
+    contexts = [modes_context(cv, make_system(), backend) for _ in range(2)]
+    forces = [all_modes(contexts[0], x)[1] for x in frames[:2]]
     for _ in range(3):
         for k in (0, 1):
-            energies, found = _all_modes(contexts[k], frames[k])
+            energies, found = all_modes(contexts[k], frames[k])
             np.testing.assert_allclose(energies, expected(frames[k]), rtol=0, atol=1e-9)
             np.testing.assert_allclose(found, forces[k], rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_contexts_in_two_threads_do_not_mix(cv, make_system, frames, expected, backend):
-    contexts = [_modes_context(cv, make_system(), backend) for _ in range(2)]
+    contexts = [modes_context(cv, make_system(), backend) for _ in range(2)]
     for context in contexts:
-        _all_modes(context, frames[2])  # TorchScript compiles in its first calls
+        all_modes(context, frames[2])  # TorchScript compiles in its first calls
     start = threading.Barrier(2)
     found = [[], []]
 
     def work(k):
         start.wait()
-        found[k] = [_all_modes(contexts[k], frames[(k + i) % 2])[0] for i in range(40)]
+        found[k] = [all_modes(contexts[k], frames[(k + i) % 2])[0] for i in range(40)]
 
     threads = [threading.Thread(target=work, args=(k,)) for k in (0, 1)]
     for thread in threads:

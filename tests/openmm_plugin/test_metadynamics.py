@@ -1,11 +1,13 @@
 """Well-tempered metadynamics: every hill rebuilt by hand, walls, and runs that survive a kill."""
 
 import json
+import shutil
 
 import numpy as np
 import openmm
 import pytest
 import torch
+from commands import content
 from openmm import unit
 
 from openmm_plugin.bias_options import HILL_SHARE
@@ -13,26 +15,22 @@ from openmm_plugin.equilibration import ModeProbe, equilibrate, local_fluctuatio
 from openmm_plugin.forces import evaluate, mode_forces
 from openmm_plugin.free_energy import bias_offset, free_energy
 from openmm_plugin.metadynamics import (
+    MOST_REFITTED,
     BiasOptions,
-    Metadynamics,
     check_count,
     check_start,
     run_metadynamics,
 )
+from openmm_plugin.openmm_metadynamics import Metadynamics
 from openmm_plugin.running import SimulationError
 from openmm_plugin.simulation import relaxed_state, write_structure
 from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.cli.main import main
 from symplectic_cv.errors import OptionError, OutputError
-from symplectic_cv.flows.build import FlowOptions
-from symplectic_cv.molecule import Molecule
-from symplectic_cv.storage import save_model
 from symplectic_cv.torchscript import export
-from symplectic_cv.training.likelihood import initial_model
 
 REFERENCE = openmm.Platform.getPlatformByName("Reference")
-HEAVY = np.array([1, 4, 5, 6, 8, 10, 14, 15, 16, 18])
 PACE_PS, HILLS = 0.02, 16
 OPTIONS = BiasOptions(
     time_ns=HILLS * PACE_PS / 1000.0,
@@ -55,35 +53,11 @@ class Killed(Exception):
 
 
 @pytest.fixture(scope="module")
-def vacuum():
-    return build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
-
-
-@pytest.fixture(scope="module")
-def relaxed(vacuum):
-    """A structure at 300 K, (22, 3) in nm, around which the modes of the tests are small."""
-    state = relaxed_state(vacuum, 300.0, 0.002, 0, REFERENCE)
-    return state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
-
-
-@pytest.fixture(scope="module")
-def model(topology, relaxed, perturb):
-    """A model around the relaxed structure, with weights that bend its modes a little."""
-    masses = np.array([atom.element.mass for atom in topology.atoms])
-    molecule = Molecule(topology, masses, HEAVY, 22)
-    rng = np.random.default_rng(0)
-    frames = relaxed[HEAVY] + 0.03 * rng.normal(size=(400, 10, 3))
-    network, _ = initial_model(frames, molecule, 300.0, FlowOptions(layers=2, hidden=8))
-    perturb(network.flow, seed=1, size=0.02)
-    return network.eval()
-
-
-@pytest.fixture(scope="module")
-def cv(model, tmp_path_factory):
+def cv(bent_model, tmp_path_factory):
     """exported(n): cv.pt with the n slowest modes."""
     folder = tmp_path_factory.mktemp("cv")
     for n in (1, 2, 3):
-        export(model, list(range(n)), folder / f"{n}.pt")
+        export(bent_model, list(range(n)), folder / f"{n}.pt")
     return lambda n: folder / f"{n}.pt"
 
 
@@ -140,10 +114,6 @@ def _gaussians(at, modes, heights):
     """Σ height · exp(−|at − mode|²/2 width²) at points (…, n)."""
     steps = (at[..., None, :] - modes) / _options(modes.shape[-1]).width
     return (heights * np.exp(-0.5 * (steps**2).sum(-1))).sum(-1)
-
-
-def _content(folder):
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def _same_files(one, two):
@@ -241,14 +211,14 @@ def test_both_backends_take_the_same_way(whole):
         np.testing.assert_allclose(one[name], two[name], rtol=0, atol=1e-3)
 
 
-def test_the_modes_in_the_table_are_those_of_the_frames(whole, model, vacuum, tmp_path):
+def test_the_modes_in_the_table_are_those_of_the_frames(whole, bent_model, vacuum, tmp_path):
     import mdtraj as md
 
     write_structure(vacuum, tmp_path)
     folder, _ = whole(2)
     frames = md.load(str(folder / "trajectory.xtc"), top=str(tmp_path / "topology.pdb"))
-    values = model.collective_variables(
-        torch.as_tensor(frames.xyz[:, HEAVY].astype(np.float64)), [0, 1]
+    values = bent_model.collective_variables(
+        torch.as_tensor(frames.xyz[:, bent_model.molecule.indices].astype(np.float64)), [0, 1]
     )
     # XTC keeps 1e-3 nm
     np.testing.assert_allclose(values.detach().numpy(), _modes(_table(folder)), rtol=0, atol=0.1)
@@ -302,10 +272,10 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_is_changed(run, tmp_path):
         run(tmp_path, kill=90)
     (arrays,) = tmp_path.glob("checkpoint/step-*/arrays.npz")
     arrays.write_bytes(arrays.read_bytes()[:-100])
-    before = _content(tmp_path)
+    before = content(tmp_path)
     with pytest.raises(OutputError, match="damaged checkpoint"):
         run(tmp_path)
-    assert _content(tmp_path) == before
+    assert content(tmp_path) == before
 
 
 @pytest.fixture(scope="module")
@@ -486,6 +456,19 @@ def test_three_modes_have_a_grid_that_can_be_refitted():
     assert settled.grid(3).shape == (41, 41, 25)
 
 
+def test_native_forces_may_have_a_finer_grid_of_three_modes(vacuum, cv, tmp_path):
+    settled = BiasOptions().with_fluctuation([0.2, 0.3, 0.4], own=True)
+    assert settled.widths(3) == (0.188, 0.21, 0.28)
+    assert np.prod(settled.grid(3).shape) > MOST_REFITTED
+    # OpenMM would fit its spline anew at each hill
+    forces = mode_forces(cv(3), vacuum.system, "python")
+    names = ["mode_0", "mode_1", "mode_2"]
+    fine = BiasOptions(width=(0.18, 0.18, 0.18))
+    with pytest.raises(OptionError, match=r"seconds to fit anew at each hill.*--backend native"):
+        run_metadynamics(vacuum, forces, names, fine, tmp_path, REFERENCE)
+    assert not list(tmp_path.glob("*.json"))
+
+
 @pytest.fixture(scope="module")
 def at_constant_pressure():
     """The dipeptide in a periodic box with a barostat that moves every 10 steps."""
@@ -561,12 +544,9 @@ def test_the_modes_do_not_see_the_box(at_constant_pressure, cv, relaxed):
 
 
 @pytest.fixture
-def workplace(vacuum, model, relaxed, tmp_path):
-    """Arguments of `symplectic-cv metadynamics` with a model and a relaxed system."""
-    (tmp_path / "md").mkdir()
-    start = MolecularSystem(vacuum.system, vacuum.topology, relaxed * unit.nanometer)
-    write_structure(start, tmp_path / "md")
-    save_model(tmp_path / "model", model)
+def workplace(place, tmp_path):
+    """Arguments of `symplectic-cv metadynamics` with a model and a relaxed system of one's own."""
+    shutil.copytree(place, tmp_path, dirs_exist_ok=True)
     system = str(tmp_path / "md" / "system.xml")
     return ["metadynamics", str(tmp_path / "model"), "--system", system, "-o", str(tmp_path / "b")]
 
@@ -591,11 +571,11 @@ def test_the_command_refuses_to_resume_with_another_width(workplace, tmp_path, c
     with pytest.raises(SystemExit) as info:
         main([*short, "--width", "0.3"])
     assert info.value.code == 0
-    before = _content(tmp_path / "b")
+    before = content(tmp_path / "b")
     line = _fails([*short, "--width", "0.4", "--resume"], capsys)
     assert line.startswith("error: ")
     assert line.find("cannot resume, width was 0.3 and is now 0.4") > 0
-    assert _content(tmp_path / "b") == before
+    assert content(tmp_path / "b") == before
     record = json.loads((tmp_path / "b" / "run.json").read_text())
     assert record["width"] == 0.3
     assert len(_table(tmp_path / "b")) == 2

@@ -2,12 +2,27 @@
 
 import copy
 import threading
+from functools import partial
 
 import numpy as np
 import openmm
 import pytest
 import torch
 from openmm import app, unit
+from scattered import (
+    BOXES,
+    INDICES,
+    KJ,
+    MODES,
+    OTHERS,
+    all_modes,
+    context_of,
+    energy_and_forces,
+    free_system,
+    modes_context,
+    scatter,
+    wrap,
+)
 
 from openmm_plugin.forces import NATIVE, evaluate, exported_files, mode_forces
 from openmm_plugin.native_library import evaluations, make_force
@@ -15,16 +30,8 @@ from openmm_plugin.versions import library_files
 from symplectic_cv.errors import BackendError, ModelError
 from symplectic_cv.torchscript import export, script
 
-MODES = [3, 0]
-INDICES = np.array([4, 5, 6, 9, 11, 12, 13, 17, 18, 2])
-OTHERS = np.setdiff1d(np.arange(20), INDICES)
 BACKENDS = ["native", "python"]
 COUPLINGS = ["affine", "spline"]
-BOXES = {
-    "cubic": np.eye(3) * 2.0,
-    "triclinic": np.array([[2.2, 0.0, 0.0], [0.7, 2.0, 0.0], [-1.0, 0.9, 1.9]]),
-}
-KJ = unit.kilojoules_per_mole
 
 
 @pytest.fixture(scope="module", params=COUPLINGS)
@@ -41,10 +48,8 @@ def cv(model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def frames(wobble):
-    rng = np.random.default_rng(1)
-    x = 3.0 * rng.normal(size=(5, 20, 3))
-    x[:, INDICES] = wobble(5, seed=2)
-    return x
+    """Positions of all twenty atoms, the modelled ones jittered, turned and translated."""
+    return scatter(wobble(5, seed=2))
 
 
 @pytest.fixture(scope="module")
@@ -63,47 +68,8 @@ def expected(model):
 
 @pytest.fixture(scope="module")
 def make_system(model):
-    def build(box=None):
-        system = openmm.System()
-        masses = np.full(20, 18.0)
-        masses[INDICES] = model.molecule.masses
-        for mass in masses:
-            system.addParticle(mass)
-        if box is not None:
-            system.setDefaultPeriodicBoxVectors(*box)
-            periodic = openmm.NonbondedForce()
-            periodic.setNonbondedMethod(openmm.NonbondedForce.CutoffPeriodic)
-            periodic.setCutoffDistance(0.5)
-            for _ in masses:
-                periodic.addParticle(0.0, 1.0, 0.0)
-            system.addForce(periodic)
-        return system
-
-    return build
-
-
-def _context(system, platform="Reference"):
-    platform = openmm.Platform.getPlatformByName(platform)
-    return openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
-
-
-def _energy_and_forces(context, x, groups=-1):
-    context.setPositions(x)
-    state = context.getState(energy=True, forces=True, groups=groups)
-    forces = state.getForces(asNumpy=True).value_in_unit(KJ / unit.nanometer)
-    return state.getPotentialEnergy().value_in_unit(KJ), np.asarray(forces)
-
-
-def _modes_context(cv, system, backend, platform="Reference"):
-    for group, force in enumerate(mode_forces(cv, system, backend)):
-        force.setForceGroup(group + 1)
-        system.addForce(force)
-    return _context(system, platform)
-
-
-def _all_modes(context, x):
-    parts = [_energy_and_forces(context, x, {group + 1}) for group in range(len(MODES))]
-    return np.array([part[0] for part in parts]), np.array([part[1] for part in parts])
+    """make_system(box): twenty free particles with the masses of the model."""
+    return partial(free_system, model.molecule.masses)
 
 
 def _assert_agree(found, right):
@@ -114,9 +80,9 @@ def _assert_agree(found, right):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_energies_and_forces_are_those_of_the_model(cv, make_system, frames, expected, backend):
-    context = _modes_context(cv, make_system(), backend)
+    context = modes_context(cv, make_system(), backend)
     for x in frames:
-        energies, forces = _all_modes(context, x)
+        energies, forces = all_modes(context, x)
         _assert_agree((energies, forces), expected(x))
         assert (forces[:, OTHERS] == 0.0).all()
         assert np.abs(forces).max() > 1.0
@@ -127,9 +93,9 @@ def test_energies_and_forces_are_those_of_the_model(cv, make_system, frames, exp
 
 def test_on_the_cpu_platform(cv, make_system, frames, expected):
     """Positions in single precision there: modes of nm-sized frames keep three digits."""
-    context = _modes_context(cv, make_system(), "native", "CPU")
+    context = modes_context(cv, make_system(), "native", "CPU")
     single = frames[0].astype(np.float32).astype(np.float64)
-    energies, forces = _all_modes(context, single)
+    energies, forces = all_modes(context, single)
     right = expected(single)
     np.testing.assert_allclose(energies, right[0], rtol=0, atol=1e-3)
     np.testing.assert_allclose(forces, right[1], rtol=0, atol=1e-2 * np.abs(right[1]).max())
@@ -152,9 +118,9 @@ def test_inside_a_custom_cv_force(cv, make_system, frames, expected, backend):
     for name, force in zip("ab", mode_forces(cv, system, backend), strict=True):
         bias.addCollectiveVariable(name, force)
     system.addForce(bias)
-    context = _context(system)
+    context = context_of(system)
     for x in frames:
-        energy, forces = _energy_and_forces(context, x)
+        energy, forces = energy_and_forces(context, x)
         (a, b), of_modes = expected(x)
         np.testing.assert_allclose(bias.getCollectiveVariableValues(context), [a, b], atol=1e-5)
         assert energy == pytest.approx(a * a * b, abs=1e-4)
@@ -198,7 +164,7 @@ def test_copies_give_the_same_to_the_last_bit(cv, make_system, frames, way):
         text = openmm.XmlSerializer.serialize(holder)
         system = openmm.XmlSerializer.deserialize(text)
         copied = system.getForce(system.getNumForces() - 1)
-        context = _context(system)
+        context = context_of(system)
     else:
         if way == "xml":
             copied = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(force))
@@ -208,51 +174,47 @@ def test_copies_give_the_same_to_the_last_bit(cv, make_system, frames, way):
     assert copied.getForceGroup() == 5
     assert copied.getName() == name
     assert copied.usesPeriodicBoundaryConditions()
-    energy, forces = _energy_and_forces(context, frames[2])
-    right, right_forces = _energy_and_forces(original, frames[2])
+    energy, forces = energy_and_forces(context, frames[2])
+    right, right_forces = energy_and_forces(original, frames[2])
     assert energy == right
     np.testing.assert_array_equal(forces, right_forces)
 
 
 def _context_with(system, force):
     system.addForce(openmm.XmlSerializer.clone(force))
-    return _context(system)
+    return context_of(system)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("shape", BOXES)
 def test_a_wrapped_molecule_is_made_whole(cv, make_system, frames, expected, shape, backend):
     box = BOXES[shape]
-    context = _modes_context(cv, make_system(box), backend)
+    context = modes_context(cv, make_system(box), backend)
     x = frames[3] - frames[3][INDICES].mean(0)
-    wrapped = x.copy()
-    for axis in (2, 1, 0):
-        wrapped -= np.floor(wrapped[:, axis] / box[axis, axis])[:, None] * box[axis]
-    assert (np.ptp((wrapped - x)[INDICES], axis=0) > 0.5).all()
-    for positions in (x, wrapped):
-        _assert_agree(_all_modes(context, positions), expected(x))
+    for positions in (x, wrap(x, box)):
+        _assert_agree(all_modes(context, positions), expected(x))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_box_of_the_moment_counts(cv, make_system, frames, expected, backend):
     """Also inside CustomCVForce, whose own Context holds the modes."""
-    plain = _modes_context(cv, make_system(BOXES["cubic"]), backend)
+    plain = modes_context(cv, make_system(BOXES["cubic"]), backend)
     system = make_system(BOXES["cubic"])
     sum_of_both = openmm.CustomCVForce("a+b")
     for name, force in zip("ab", mode_forces(cv, system, backend), strict=True):
         sum_of_both.addCollectiveVariable(name, force)
     system.addForce(sum_of_both)
-    inside = _context(system)
+    inside = context_of(system)
     x = frames[3] - frames[3][INDICES].mean(0)
     torn = x.copy()
     torn[INDICES[5]] += [0.0, 2.1, 0.0]
-    before, _ = _all_modes(plain, torn)
+    before, _ = all_modes(plain, torn)
     assert np.abs(before - expected(x)[0]).max() > 1e-2
     for context in (plain, inside):
-        _energy_and_forces(context, torn)
+        energy_and_forces(context, torn)
         context.setPeriodicBoxVectors(*(np.eye(3) * 2.1))
-    _assert_agree(_all_modes(plain, torn), expected(x))
-    assert _energy_and_forces(inside, torn)[0] == pytest.approx(expected(x)[0].sum(), abs=2e-5)
+    _assert_agree(all_modes(plain, torn), expected(x))
+    assert energy_and_forces(inside, torn)[0] == pytest.approx(expected(x)[0].sum(), abs=2e-5)
 
 
 def test_the_modes_of_a_system_share_one_evaluation(cv, make_system, frames):
@@ -260,32 +222,32 @@ def test_the_modes_of_a_system_share_one_evaluation(cv, make_system, frames):
     forces = mode_forces(cv, system, "native")
     for force in forces:
         system.addForce(force)
-    context = _context(system)
+    context = context_of(system)
     start = evaluations(forces[0])
-    _energy_and_forces(context, frames[0])
+    energy_and_forces(context, frames[0])
     assert evaluations(forces[1]) == start + 1
-    _energy_and_forces(context, frames[1])
-    _energy_and_forces(context, frames[1])
+    energy_and_forces(context, frames[1])
+    energy_and_forces(context, frames[1])
     assert evaluations(forces[0]) == start + 2
 
 
 def test_contexts_evaluated_in_turn_do_not_mix(cv, make_system, frames, expected):
-    contexts = [_modes_context(cv, make_system(), "native") for _ in range(3)]
+    contexts = [modes_context(cv, make_system(), "native") for _ in range(3)]
     for _ in range(3):
         for k, context in enumerate(contexts):
-            _assert_agree(_all_modes(context, frames[k]), expected(frames[k]))
+            _assert_agree(all_modes(context, frames[k]), expected(frames[k]))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_contexts_in_threads_do_not_mix(cv, make_system, frames, expected, backend):
-    contexts = [_modes_context(cv, make_system(), backend) for _ in range(4)]
+    contexts = [modes_context(cv, make_system(), backend) for _ in range(4)]
     right = [expected(x)[0] for x in frames]
     start = threading.Barrier(4)
     found = [[] for _ in contexts]
 
     def work(k):
         start.wait()
-        found[k] = [_all_modes(contexts[k], frames[(k + i) % 5])[0] for i in range(60)]
+        found[k] = [all_modes(contexts[k], frames[(k + i) % 5])[0] for i in range(60)]
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
     for thread in threads:
@@ -300,27 +262,27 @@ def test_contexts_in_threads_do_not_mix(cv, make_system, frames, expected, backe
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_is_not_finite_stops_openmm(cv, make_system, frames, backend):
-    context = _modes_context(cv, make_system(), backend)
+    context = modes_context(cv, make_system(), backend)
     broken = frames[0].copy()
     broken[INDICES[3], 1] = np.nan
     with pytest.raises(openmm.OpenMMException, match="not finite"):
-        _energy_and_forces(context, broken)
+        energy_and_forces(context, broken)
     together = frames[0].copy()
     together[INDICES] = together[INDICES[0]]  # no orientation: values, but no forces
     with pytest.raises(openmm.OpenMMException, match="not finite"):
-        _energy_and_forces(context, together)
+        energy_and_forces(context, together)
     elsewhere = frames[0].copy()
     elsewhere[OTHERS[0]] = np.nan
-    assert np.isfinite(_all_modes(context, elsewhere)[0]).all()
-    assert np.isfinite(_all_modes(context, frames[0])[0]).all()
+    assert np.isfinite(all_modes(context, elsewhere)[0]).all()
+    assert np.isfinite(all_modes(context, frames[0])[0]).all()
 
 
 def test_the_native_error_names_mode_and_force(cv, make_system, frames):
-    context = _modes_context(cv, make_system(), "native")
+    context = modes_context(cv, make_system(), "native")
     broken = frames[0].copy()
     broken[INDICES[3]] = np.inf
     with pytest.raises(openmm.OpenMMException, match=r"mode 0 of symplectic-cv mode 3 \(.*broken"):
-        _energy_and_forces(context, broken)
+        energy_and_forces(context, broken)
 
 
 def test_xml_that_was_tampered_with_is_refused(cv, make_system):
@@ -349,7 +311,7 @@ def test_a_system_that_is_too_small_is_refused_by_the_context(cv, make_system):
         small.addParticle(12.0)
     small.addForce(force)
     with pytest.raises(openmm.OpenMMException, match=r"atom 13 is not in the system.*12 particles"):
-        _context(small)
+        context_of(small)
 
 
 def test_evaluate_gives_the_modes(cv, make_system, frames, expected):

@@ -9,18 +9,14 @@ from openmm import unit
 
 from openmm_plugin.forces import evaluate, mode_forces
 from openmm_plugin.free_energy import bias_offset
-from openmm_plugin.metadynamics import BiasOptions, Metadynamics, run_metadynamics
+from openmm_plugin.metadynamics import BiasOptions, run_metadynamics
 from openmm_plugin.native_metadynamics import NativeMetadynamics, carried_file
+from openmm_plugin.openmm_metadynamics import Metadynamics
 from openmm_plugin.running import SimulationError
-from openmm_plugin.simulation import langevin_simulation, relaxed_state, start_from
-from openmm_plugin.systems import Solvent, build_system, built_in_pdb
-from symplectic_cv.flows.build import FlowOptions
-from symplectic_cv.molecule import Molecule
+from openmm_plugin.simulation import langevin_simulation, start_from
 from symplectic_cv.torchscript import export
-from symplectic_cv.training.likelihood import initial_model
 
 REFERENCE = openmm.Platform.getPlatformByName("Reference")
-HEAVY = np.array([1, 4, 5, 6, 8, 10, 14, 15, 16, 18])
 KJ = unit.kilojoules_per_mole
 KT = 8.314462618e-3 * 300.0
 PACE_PS, HILLS = 0.02, 16
@@ -41,31 +37,16 @@ class Killed(Exception):
 
 
 @pytest.fixture(scope="module")
-def vacuum():
-    return build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
-
-
-@pytest.fixture(scope="module")
-def relaxed(vacuum):
-    return relaxed_state(vacuum, 300.0, 0.002, 0, REFERENCE)
-
-
-@pytest.fixture(scope="module")
 def positions(relaxed):
-    return np.asarray(relaxed.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
+    return relaxed
 
 
 @pytest.fixture(scope="module")
-def cv(topology, positions, perturb, tmp_path_factory):
+def cv(bent_model, tmp_path_factory):
     """cv(n): the file of n modes of a model around the relaxed structure."""
-    masses = np.array([atom.element.mass for atom in topology.atoms])
-    molecule = Molecule(topology, masses, HEAVY, 22)
-    frames = positions[HEAVY] + 0.03 * np.random.default_rng(0).normal(size=(400, 10, 3))
-    network, _ = initial_model(frames, molecule, 300.0, FlowOptions(layers=2, hidden=8))
-    perturb(network.flow, seed=1, size=0.02)
     folder = tmp_path_factory.mktemp("cv")
     for n in (1, 2, 3):
-        export(network.eval(), list(range(n)), folder / f"{n}.pt")
+        export(bent_model, list(range(n)), folder / f"{n}.pt")
     return lambda n: folder / f"{n}.pt"
 
 
@@ -96,6 +77,11 @@ def both(vacuum, cv):
     return build
 
 
+OFF_BETWEEN_POINTS = {1: 1e-3, 2: 1e-3, 3: 2e-2}
+"""Largest error between points of the grid, as a part of a hill: three modes have half the points
+for each width."""
+
+
 def _hills(n, count=25, seed=0):
     """Centres in the grid, some at its edges and one beyond; heights in kJ/mol."""
     rng = np.random.default_rng(seed)
@@ -115,7 +101,7 @@ def _jittered(positions, seed, size=0.02):
     return positions + size * np.random.default_rng(seed).normal(size=positions.shape)
 
 
-@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("n", [1, 2, 3])
 def test_the_same_hills_give_the_same_bias(both, positions, n):
     (native, context), (other, other_context) = both(n)
     centers, heights = _hills(n)
@@ -129,14 +115,15 @@ def test_the_same_hills_give_the_same_bias(both, positions, n):
         x = _jittered(positions, seed)
         energy, forces = _energy_and_forces(context, x)
         right, right_forces = _energy_and_forces(other_context, x)
-        # two interpolations of one table, each good to a fraction of a per mille of its hills
-        assert energy == pytest.approx(right, abs=2e-3 * tallest)
-        np.testing.assert_allclose(forces, right_forces, atol=3e-2 * np.abs(right_forces).max())
+        # two interpolations of one table
+        assert energy == pytest.approx(right, abs=2 * OFF_BETWEEN_POINTS[n] * tallest)
+        off = 3e-2 if n < 3 else 0.3
+        np.testing.assert_allclose(forces, right_forces, atol=off * np.abs(right_forces).max())
 
 
-@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("n", [1, 2, 3])
 def test_between_grid_points_the_bias_is_that_of_the_hills(vacuum, cv, positions, n):
-    """Against the Gaussians themselves: a per mille of the hills that overlap there."""
+    """Against the Gaussians themselves."""
     system = openmm.XmlSerializer.clone(vacuum.system)
     content = cv(n).with_suffix(".safetensors").read_bytes()
     engine = NativeMetadynamics(system, content, _options(n), 10)
@@ -151,11 +138,11 @@ def test_between_grid_points_the_bias_is_that_of_the_hills(vacuum, cv, positions
         modes, energy = engine.evaluate(context.getState(positions=True))
         exact = 3.0 * np.exp(-0.5 * (((modes - middle - 0.3) / widths) ** 2).sum())
         worst = max(worst, abs(energy - exact))
-    assert worst < 3e-3
+    assert worst < 3.0 * OFF_BETWEEN_POINTS[n]
     assert worst > 1e-12
 
 
-@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("n", [1, 2, 3])
 def test_forces_are_minus_the_slope_of_the_energy(both, positions, n):
     (native, context), _ = both(n)
     for center, height in zip(*_hills(n), strict=True):
@@ -199,7 +186,7 @@ def test_beyond_the_grid_the_bias_is_flat_and_walls_push_back(vacuum, cv, positi
         np.testing.assert_allclose(forces, sign * 30.0 * 0.7 * slope, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("n", [1, 2, 3])
 def test_the_offset_follows_the_hills(both, n):
     (native, _), _ = both(n)
     assert native.offset() == pytest.approx(bias_offset(native.bias, 4.0, KT), abs=1e-12)
@@ -214,13 +201,13 @@ def test_the_offset_follows_the_hills(both, n):
     assert native.offset() == pytest.approx(right, rel=1e-9)
 
 
-def test_deposits_are_well_tempered(vacuum, cv, relaxed):
+def test_deposits_are_well_tempered(vacuum, cv, equilibrated):
     """Each hill's height, energy and weight rebuilt by hand from the bias before it."""
     system = openmm.XmlSerializer.clone(vacuum.system)
     content = cv(2).with_suffix(".safetensors").read_bytes()
     engine = NativeMetadynamics(system, content, OPTIONS, 10)
     simulation = langevin_simulation(vacuum, system, 300.0, 0.002, 2, REFERENCE)
-    start_from(simulation, relaxed)
+    start_from(simulation, equilibrated)
     energies = []
     for k in range(12):
         before = engine.bias

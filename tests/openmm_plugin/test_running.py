@@ -6,19 +6,14 @@ import json
 import numpy as np
 import openmm
 import pytest
+from commands import content
 from openmm import unit
 
 from openmm_plugin.running import CheckpointFolder, SimulationError, blown_up, steps_of
 from openmm_plugin.simulation import langevin_simulation
-from openmm_plugin.systems import Solvent, build_system, built_in_pdb
 from symplectic_cv.errors import OutputError, UserError
 
 REFERENCE = openmm.Platform.getPlatformByName("Reference")
-
-
-@pytest.fixture(scope="module")
-def vacuum():
-    return build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
 
 
 @pytest.fixture
@@ -54,14 +49,6 @@ def _positions(simulation):
             state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond),
         ]
     )
-
-
-def _content(folder):
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def test_a_restored_run_takes_the_same_steps(start, saved):
@@ -115,8 +102,8 @@ def test_the_newest_counts_where_the_old_one_was_not_yet_removed(start, saved):
     saved.save(simulation)
     again = saved.folder / "step-000000000030"
     again.mkdir()
-    for name, content in old.items():
-        (again / name).write_bytes(content)
+    for name, data in old.items():
+        (again / name).write_bytes(data)
     restored = start()
     saved.restore(restored)
     assert restored.currentStep == 40
@@ -138,21 +125,21 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_is_changed(
     start, saved, tmp_path, name, damage
 ):
     path = saved.latest() / name
-    content = bytearray(path.read_bytes())
+    data = bytearray(path.read_bytes())
     if damage == "cut":
-        path.write_bytes(content[:-20])
+        path.write_bytes(data[:-20])
     elif damage == "changed":
-        content[len(content) // 2] ^= 0xFF
-        path.write_bytes(content)
+        data[len(data) // 2] ^= 0xFF
+        path.write_bytes(data)
     elif damage == "empty":
         path.write_bytes(b"")
     else:
         path.unlink()
-    before, simulation = _content(tmp_path), start()
+    before, simulation = content(tmp_path), start()
     positions = _positions(simulation)
     with pytest.raises(OutputError, match=r"step-000000000030: damaged checkpoint.*nothing was"):
         saved.restore(simulation)
-    assert _content(tmp_path) == before
+    assert content(tmp_path) == before
     assert simulation.currentStep == 0
     np.testing.assert_array_equal(_positions(simulation), positions)
 

@@ -6,15 +6,13 @@ import mdtraj as md
 import numpy as np
 import openmm
 import pytest
+from commands import content
 from openmm import unit
 
 from openmm_plugin.running import SimulationError
 from openmm_plugin.simulation import simulate, write_structure
 from openmm_plugin.systems import (
     MolecularSystem,
-    Solvent,
-    build_system,
-    built_in_pdb,
     load_system,
 )
 from symplectic_cv.errors import OutputError
@@ -34,11 +32,6 @@ def kill_at(step):
             raise Killed
 
     return progress
-
-
-@pytest.fixture(scope="module")
-def vacuum():
-    return build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +80,6 @@ def _frames(folder, topology):
 def _rows(folder):
     with open(folder / "state.csv") as handle:
         return list(csv.reader(handle))
-
-
-def _content(folder):
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_a_run_writes_its_files(whole):
@@ -183,9 +172,9 @@ def test_a_finished_run_can_be_made_longer(run, whole, tmp_path):
     assert len(_rows(tmp_path)) == 1 + 12
     assert run(tmp_path) == FRAMES
     assert _rows(tmp_path) == _rows(whole[0])
-    before = _content(tmp_path)
+    before = content(tmp_path)
     assert run(tmp_path) == FRAMES  # complete: nothing left to do
-    assert _content(tmp_path) == before
+    assert content(tmp_path) == before
 
 
 def test_seeds_repeat_and_differ(run, whole, tmp_path):
@@ -203,20 +192,20 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_is_changed(run, tmp_path, n
         run(tmp_path, kill_at(2000))
     (path,) = tmp_path.glob(f"checkpoint/step-*/{name}")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    before = _content(tmp_path)
+    before = content(tmp_path)
     with pytest.raises(OutputError, match="damaged checkpoint"):
         run(tmp_path)
-    assert _content(tmp_path) == before
+    assert content(tmp_path) == before
 
 
 def test_a_trajectory_cut_after_the_kill_is_refused(run, tmp_path):
     with pytest.raises(Killed):
         run(tmp_path, kill_at(2000))
     (tmp_path / "trajectory.xtc").write_bytes(b"")
-    before = _content(tmp_path)
+    before = content(tmp_path)
     with pytest.raises(OutputError, match=r"trajectory\.xtc is shorter than at the checkpoint"):
         run(tmp_path)
-    assert _content(tmp_path) == before
+    assert content(tmp_path) == before
 
 
 @pytest.mark.parametrize(("option", "value"), [("time_ns", 0.0), ("stride_ps", -1.0)])

@@ -9,25 +9,17 @@ import time
 
 import mdtraj as md
 import numpy as np
-import openmm
 import pytest
-from openmm import unit
 
 from openmm_plugin import walkers
 from openmm_plugin.bias_options import BiasOptions
 from openmm_plugin.running import CheckpointFolder, sole_writer
 from openmm_plugin.shared_hills import SharedHills, published, walker_folder
-from openmm_plugin.simulation import relaxed_state, write_structure
-from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
 from symplectic_cv.bias.hills import hills_header, merge, read_hills
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.errors import OutputError, UserError
-from symplectic_cv.flows.build import FlowOptions
-from symplectic_cv.molecule import Molecule
 from symplectic_cv.torchscript import export
-from symplectic_cv.training.likelihood import initial_model
 
-HEAVY = np.array([1, 4, 5, 6, 8, 10, 14, 15, 16, 18])
 HILLS = 120
 OPTIONS = BiasOptions(
     time_ns=HILLS * 0.02e-3, height=4.0, width=0.4, pace_ps=0.02, low=-8.0, high=8.0, seed=3
@@ -35,22 +27,10 @@ OPTIONS = BiasOptions(
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory, topology, perturb):
+def prepared(tmp_path_factory, place, bent_model):
     """A folder with the files that walkers start from."""
-    folder = tmp_path_factory.mktemp("prepared")
-    vacuum = build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
-    reference = openmm.Platform.getPlatformByName("Reference")
-    state = relaxed_state(vacuum, 300.0, 0.002, 0, reference)
-    relaxed = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer)
-    masses = np.array([atom.element.mass for atom in topology.atoms])
-    molecule = Molecule(topology, masses, HEAVY, 22)
-    frames = relaxed[HEAVY] + 0.03 * np.random.default_rng(0).normal(size=(400, 10, 3))
-    network, _ = initial_model(frames, molecule, 300.0, FlowOptions(layers=2, hidden=8))
-    perturb(network.flow, seed=1, size=0.02)
-    export(network.eval(), [0], folder / "cv.pt")
-    write_structure(
-        MolecularSystem(vacuum.system, vacuum.topology, relaxed * unit.nanometer), folder
-    )
+    folder = shutil.copytree(place / "md", tmp_path_factory.mktemp("prepared") / "run")
+    export(bent_model, [0], folder / "cv.pt")
     OPTIONS.record(["mode_0"]).write(folder)
     return folder
 

@@ -168,6 +168,22 @@ def test_the_last_bias_of_opes_comes_from_its_grid(folder):
     np.testing.assert_allclose(BiasedRun.read(folder).bias_at(points), expected, atol=1e-3)
 
 
+@pytest.mark.parametrize("damage", ["cut", "empty", "other bias", "other grid", "missing"])
+def test_a_damaged_grid_of_opes_is_refused(folder, damage):
+    record = _record(method="opes")
+    record.write(folder)
+    path = folder / "free_energy.npz"
+    np.savez(path, bias=np.zeros(record.grid.shape))
+    if damage in ("cut", "empty"):
+        path.write_bytes(path.read_bytes()[: -30 if damage == "cut" else 0])
+    elif damage == "missing":
+        path.unlink()
+    else:
+        np.savez(path, **({"v": np.zeros(2)} if damage == "other bias" else {"bias": np.zeros(3)}))
+    with pytest.raises(OutputError, match=r"free_energy\.npz: missing or damaged"):
+        BiasedRun.read(folder).bias_at(np.zeros((1, 2)))
+
+
 def test_weights_of_other_frames_are_refused(folder):
     run = BiasedRun.read(folder)
     run.require_frames(30)

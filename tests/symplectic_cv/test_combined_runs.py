@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from symplectic_cv.analysis.surfaces import block_of_frames, difference
+from symplectic_cv.analysis.surfaces import difference
+from symplectic_cv.bias.blocks import block_of_frames
 from symplectic_cv.bias.combine import Weighting, biases_at, combine, transients
 from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.bias.hills import HILLS, hills_header

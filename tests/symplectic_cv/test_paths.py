@@ -9,14 +9,9 @@ import torch
 
 from symplectic_cv.cli.main import main
 from symplectic_cv.errors import OptionError, SelectionError, TrajectoryError
-from symplectic_cv.paths import (
-    cartesian_path,
-    read_structure,
-    require_same_handedness,
-    slerp,
-    spherical_path,
-)
+from symplectic_cv.paths import cartesian_path, slerp, spherical_path
 from symplectic_cv.storage import save_model
+from symplectic_cv.structures import read_structure, require_same_handedness
 
 
 def _vectors(*rows):

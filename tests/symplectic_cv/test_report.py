@@ -10,6 +10,7 @@ from matplotlib.image import imread
 
 from symplectic_cv.analysis import figures
 from symplectic_cv.analysis.latent import latent_frames, slow_modes
+from symplectic_cv.analysis.path_figures import latent_path
 from symplectic_cv.analysis.report import html_page, html_table
 from symplectic_cv.cli.main import main
 from symplectic_cv.data.trajectories import read_trajectories
@@ -202,13 +203,24 @@ def test_free_energies_are_drawn_where_they_are_finite(tmp_path):
     assert all(_drawn(tmp_path / f"{name}.png") for name in ("one", "two", "flat"))
 
 
+def test_a_bin_without_neighbours_is_drawn(tmp_path):
+    x = np.arange(10.0)
+    surface = np.full((10, 10), np.inf)
+    surface[4, 6] = 0.0
+    figures.free_energy_surface(tmp_path / "f.png", [x, x], surface, ["a", "b"], binned=True)
+    picture = imread(tmp_path / "f.png")
+    panel = picture[:, : int(0.8 * picture.shape[1]), :3]  # left of the colour bar
+    lowest = np.abs(panel - [0.267, 0.005, 0.329]).max(-1) < 0.02
+    assert 1000 < lowest.sum() < 0.02 * lowest.size
+
+
 def test_time_series_and_paths_are_drawn(tmp_path):
     time = np.arange(100) * 0.5
     figures.time_series(tmp_path / "time.png", time, [np.sin(time), time], ["a", "b (nm)"])
     angles = np.linspace(-4.0, 4.0, 20)[:, None]
     line = {"straight": time[:20], "refined": -0.5 * time[:20]}
-    figures.latent_path(tmp_path / "path.png", -time[:20], line, angles, angles, ["phi"])
-    figures.latent_path(tmp_path / "bare.png", -time[:20], line, angles[:, :0], None, [])
+    latent_path(tmp_path / "path.png", -time[:20], line, angles, angles, ["phi"])
+    latent_path(tmp_path / "bare.png", -time[:20], line, angles[:, :0], None, [])
     scan = (2, np.linspace(-2.0, 2.0, 20))
-    figures.latent_path(tmp_path / "scan.png", -time[:20], {}, angles, None, ["phi"], scan)
+    latent_path(tmp_path / "scan.png", -time[:20], {}, angles, None, ["phi"], scan)
     assert all(_drawn(tmp_path / f"{name}.png") for name in ("time", "path", "bare", "scan"))

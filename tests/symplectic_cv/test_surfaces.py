@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from symplectic_cv.analysis.surfaces import block_of_frames, difference, surface
+from symplectic_cv.analysis.surfaces import difference, surface
+from symplectic_cv.bias.blocks import block_of_frames
 from symplectic_cv.errors import OptionError
 
 KT = 2.5
@@ -87,14 +88,6 @@ def test_a_region_never_seen_has_no_difference():
     found = difference(~seen, seen, np.ones(10), KT, block_of_frames([10], 2))
     assert found.value == np.inf
     assert found.error == np.inf
-
-
-def test_blocks_do_not_span_runs():
-    blocks = block_of_frames([100, 300, 1], 20)
-    assert len(np.unique(blocks)) == 21
-    assert not set(blocks[:100]) & set(blocks[100:400])
-    assert blocks[400] not in blocks[:400]
-    assert (np.diff(blocks) >= 0).all()
 
 
 @pytest.mark.parametrize(
