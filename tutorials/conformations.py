@@ -152,7 +152,7 @@ with plt.rc_context(STYLE):
 #
 # For sampling, bonds, angles and torsions are the better coordinates: torsions live on a circle,
 # and what is stiff is nearly Gaussian given them. The training mixes the likelihood of the frames
-# with the energy of the flow's own samples.
+# with their energies: the spread of their importance weights is made small.
 
 # %%
 from openmm_plugin.energies import load_hamiltonian
@@ -170,7 +170,7 @@ options = sc.TrainingOptions(
     layers=2 if small else 6,
     hidden=8 if small else 64,
     momentum_weight=0.0,
-    energy_weight=0.5,
+    energy_weight=1.0,
 )
 
 

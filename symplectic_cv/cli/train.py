@@ -39,6 +39,7 @@ from symplectic_cv.training.likelihood import train as run_training
 from symplectic_cv.units import thermal_energy
 
 DEFAULT = TrainingOptions()
+INTERNAL_STEPS, INTERNAL_BATCH = 2000, 256
 WITH_SYSTEM = 1.0
 """Energy weight where the system is given."""
 
@@ -49,8 +50,18 @@ def train(
     top: o.Top = None,
     atoms: o.Atoms = None,
     temperature: o.Temperature = 300.0,
-    steps: Annotated[int, typer.Option(help="Optimizer steps at most.")] = DEFAULT.steps,
-    batch: Annotated[int, typer.Option(help="Frames per step.")] = DEFAULT.batch,
+    steps: Annotated[
+        Optional[int],
+        typer.Option(
+            help=f"Optimizer steps at most (default: {DEFAULT.steps}; internal: {INTERNAL_STEPS})."
+        ),
+    ] = None,
+    batch: Annotated[
+        Optional[int],
+        typer.Option(
+            help=f"Frames per step (default: {DEFAULT.batch}; internal: {INTERNAL_BATCH})."
+        ),
+    ] = None,
     chart: Annotated[
         Chart,
         typer.Option(
@@ -121,6 +132,10 @@ def train(
         note(f"{output}: this training is complete")
         return
     internal = chart is Chart.INTERNAL
+    if steps is None:
+        steps = INTERNAL_STEPS if internal else DEFAULT.steps
+    if batch is None:
+        batch = INTERNAL_BATCH if internal else DEFAULT.batch
     if momentum_weight is None:
         momentum_weight = 0.0 if internal else DEFAULT.momentum_weight
     if energy_weight is None:
