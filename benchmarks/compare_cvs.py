@@ -46,9 +46,11 @@ from symplectic_cv.storage import load_model, save_model
 from symplectic_cv.training.likelihood import initial_model
 from symplectic_cv.units import thermal_energy
 
-TEMPERATURE, TIME_NS, PACE_PS = 300.0, 5.0, 1.0
+TEMPERATURE, TIME_NS, PACE_PS = 300.0, 5.0, 0.2
 KT = thermal_energy(TEMPERATURE)
-FACTOR, HEIGHT = 10.0, 1.0
+FACTOR, HEIGHT = 15.0, 1.0
+"""Those of `adapt` by default, as the pace is."""
+RANGE = (-9.0, 9.0)
 TORSION_WIDTH = 0.3
 """rad; a table of 61 points."""
 SPACING_PS, LAG_PS = 1.0, 5.0
@@ -126,7 +128,16 @@ def linear_model(data: list[TrajectoryData], kind: str, spacings: list[float]):
 
 def biased(model: Path, system: Path, folder: Path, seed: int) -> None:
     metadynamics(
-        model, system, folder, time_ns=TIME_NS, pace=PACE_PS, seed=seed, resume=folder.exists()
+        model,
+        system,
+        folder,
+        time_ns=TIME_NS,
+        bias_factor=FACTOR,
+        height=HEIGHT,
+        pace=PACE_PS,
+        grid=RANGE,
+        seed=seed,
+        resume=folder.exists(),
     )
 
 
@@ -184,7 +195,7 @@ def run_torsions(folder: Path, system: Path, seed: int) -> None:
             meta._addGaussian(position, height * unit.kilojoules_per_mole, simulation.context)
             row = [frame * PACE_PS, *position, energy, offset]
             handle.write(",".join(f"{value:.8g}" for value in row) + "\n")
-            if frame % 50 == 0:
+            if frame % 250 == 0:
                 handle.flush()
                 checkpoints.save(simulation, {"bias": np.array(meta._totalBias)})
 

@@ -3,7 +3,8 @@
 No bond is constrained. MD runs with hydrogens of 4 Da, for which 2 fs are short enough:
 configurations do not depend on masses. A model learns from every third frame, and its
 samples, weighted or accepted by their exact likelihood, are compared with all other frames:
-F(φ, ψ), the weight of the rare basin (φ > 0), and independent samples per second of one core.
+F(φ, ψ), also of φ < 0 alone (`js_left`), the weight of the rare basin (φ > 0), and independent
+samples per second of one core.
 
     python benchmarks/exact_sampling.py md FOLDER --solvent implicit --time-ns 200
     python benchmarks/exact_sampling.py measure FOLDER [--chart cartesian] [--seed N] …
@@ -226,6 +227,7 @@ def measure(folder: Path, chart: Chart, coupling: Coupling | None, seed: int, st
     unseen = np.delete(reference, np.s_[::LEARN_EACH], 0)
     one = np.ones(len(unseen))
     halves = np.array_split(unseen, 2)
+    left, left_sampled = unseen[:, 0] < 0.0, sampled[:, 0] < 0.0
     of_samples = share_of(rare(sampled), w, np.arange(len(w)))
     of_md = share_of(rare(unseen), one, block_of_frames([len(unseen)], BLOCKS))
     per_second = ess * PROPOSALS / seconds
@@ -242,6 +244,13 @@ def measure(folder: Path, chart: Chart, coupling: Coupling | None, seed: int, st
         "md_ns": len(reference) * STRIDE_PS * 1e-3,
         "js": round(divergence(histogram(sampled, w), histogram(unseen)), 5),
         "js_md_halves": round(divergence(*map(histogram, halves)), 5),
+        "js_left": round(
+            divergence(histogram(sampled[left_sampled], w[left_sampled]), histogram(unseen[left])),
+            5,
+        ),
+        "js_left_md_halves": round(
+            divergence(*(histogram(half[half[:, 0] < 0.0]) for half in halves)), 5
+        ),
         "rare": f"{of_samples[0]:.5f}",
         "rare_error": f"{of_samples[1]:.5f}",
         "rare_md": f"{of_md[0]:.5f}",

@@ -16,6 +16,7 @@ import pytest
 
 from openmm_plugin.simulation import write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb
+from symplectic_cv.adaptation import modes_to_bias
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.cli.main import main
 
@@ -52,6 +53,12 @@ def adapted(system, tmp_path_factory):
     return folder
 
 
+def biased_modes(folder):
+    """Of a round: without --modes those below the widest gap in frequency."""
+    config = json.loads((folder / "model" / "config.json").read_text())
+    return modes_to_bias(np.array(config["omega_rad_per_ps"]))
+
+
 def rows_of(folder):
     return list(csv.DictReader((folder / "rounds.csv").open()))
 
@@ -62,7 +69,7 @@ def test_each_round_leaves_its_model_and_its_run(adapted):
         assert (folder / "model" / "config.json").is_file()
         run = BiasedRun.read(folder / "metadynamics")
         assert len(run.colvar) == FRAMES
-        assert run.record.modes == ["mode_0", "mode_1"]
+        assert run.record.modes == [f"mode_{mode}" for mode in biased_modes(folder)]
     assert not (adapted / "round-3").exists()
 
 
@@ -77,7 +84,7 @@ def test_rounds_csv_tells_of_every_source(adapted):
         )
     omega = np.array(rows[2]["slowest_omega_rad_per_ps"].split(), dtype=float)
     assert (np.diff(omega) >= 0).all()
-    assert rows[2]["modes"] == "0 1"
+    assert rows[2]["modes"] == " ".join(map(str, biased_modes(adapted / "round-2")))
     assert (adapted / "rounds.png").stat().st_size > 10_000
 
 
@@ -166,7 +173,7 @@ def test_other_options_on_resumption_are_told(adapted, system, capsys):
     arguments = [*TINY, "--resume", "--height", "2"]
     status, _, error = command(capsys, "adapt", "--system", system, "-o", adapted, *arguments)
     assert status == 2
-    assert "height was 0.5 and is now 2.0" in error
+    assert "height was 1.0 and is now 2.0" in error
 
 
 def test_a_folder_in_use_is_left_alone(adapted, system, capsys):

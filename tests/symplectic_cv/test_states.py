@@ -56,6 +56,21 @@ def test_outliers_are_no_state():
     assert (states.basin_of(values[-12:]) == -1).all()
 
 
+def test_basins_that_no_unbiased_run_would_visit_are_no_states():
+    """A bias may fill a basin that lies 14 kT above the deepest one; at 6 kT it is a state."""
+    values = wells([[-2.0], [2.0]], [5000, 5000])
+    for height, count in ((6.0, 2), (14.0, 1)):
+        weights = np.where(values[:, 0] > 0.0, np.exp(-height), 1.0)
+        assert find_states(values, weights, KT).count == count
+
+
+def test_a_third_mode_tells_apart_what_two_lay_over_one_another():
+    values = wells([[0.0, 0.0, -2.0], [0.3, 0.0, 2.0]], [5000, 5000])
+    one = np.ones(len(values))
+    assert find_states(values[:, :2], one, KT).count == 1
+    assert find_states(values, one, KT).count == 2
+
+
 def test_a_frame_belongs_to_the_core_it_visited_last():
     values = wells([[-2.0], [2.0]], [5000, 5000])
     states = find_states(values, np.ones(len(values)), KT)
