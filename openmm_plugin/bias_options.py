@@ -38,6 +38,8 @@ class BiasOptions:
         time_ns: length of the whole run, ns.
         bias_factor: γ > 1 of the well-tempered target.
         height: of the first hill, kJ/mol (metadynamics).
+        fill: c(t) in kJ/mol at which hills end and the bias stands still (metadynamics); None to
+            go on. It bounds how far up structures are driven: by little more than this.
         width: of a hill along every mode, or along each; None for 0.7 of the fluctuation of
             each mode within the basin of the start. OPES: of the first kernel; None for all of it.
         pace_ps: time between hills.
@@ -54,6 +56,7 @@ class BiasOptions:
     time_ns: float = 1.0
     bias_factor: float = 10.0
     height: float = 1.0
+    fill: float | None = None
     width: float | tuple[float, ...] | None = None
     pace_ps: float = 1.0
     low: float = -6.0
@@ -74,6 +77,10 @@ class BiasOptions:
             value = getattr(self, name)
             if not 0.0 < value < float("inf"):
                 raise OptionError(f"--{name.replace('_', '-')} must be positive; got {value}")
+        if self.fill is not None and not kt < self.fill < float("inf"):
+            raise OptionError(
+                f"--fill must be above kT ({kt:.2f} kJ/mol); got {self.fill:g} kJ/mol"
+            )
         if not kt < self.barrier < float("inf"):
             raise OptionError(
                 f"--barrier must be above kT ({kt:.2f} kJ/mol); got {self.barrier:g} kJ/mol"
@@ -107,6 +114,16 @@ class BiasOptions:
             )
         return given
 
+    def hill_height(self, bias: float, offset: float) -> float:
+        """Of the next hill, kJ/mol, where the bias is V and c(t) has this value, kJ/mol.
+
+        Well-tempered: h exp(−V/(γ−1)kT); 0 once the bias is filled up.
+        """
+        if self.fill is not None and offset >= self.fill:
+            return 0.0
+        scale = thermal_energy(self.temperature) * (self.bias_factor - 1.0)
+        return self.height * float(np.exp(-bias / scale))
+
     def grid(self, n_modes: int) -> BiasGrid:
         """The grid of the bias, as fine as the widths need it."""
         return BiasGrid.for_widths(self.low, self.high, self.widths(n_modes))
@@ -132,6 +149,8 @@ class BiasOptions:
         """What `bias.json` says of the run."""
         n_modes = len(mode_names)
         own = {"barrier_kj_per_mol": self.barrier} if self.opes else {"height": self.height}
+        if self.fill is not None and not self.opes:
+            own["fill_kj_per_mol"] = self.fill
         return BiasRecord(
             method=OPES if self.opes else METADYNAMICS,
             modes=list(mode_names),
@@ -157,11 +176,13 @@ class Deposit:
         modes: values of the modes, (n_modes,).
         bias: energy of bias and walls before the hill, kJ/mol.
         weight: exp((bias − c(t))/kT), the frame's weight in unbiased averages.
+        height: of the hill, kJ/mol; 0 where none was added.
     """
 
     modes: np.ndarray
     bias: float
     weight: float
+    height: float = 0.0
 
     def offset(self, kt: float) -> float:
         """c(t) in kJ/mol."""

@@ -7,8 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-
 from openmm_plugin.bias_options import BiasOptions, Deposit
 from symplectic_cv.bias.hills import HILLS, hills_header
 from symplectic_cv.bias.run import COLVAR, BiasRecord, colvar_header
@@ -20,14 +18,13 @@ class BiasTables:
     Args:
         folder: of the run.
         record: method, modes and widths.
-        options: for the height of the hills.
+        options: metadynamics or OPES.
     """
 
     def __init__(self, folder: Path, record: BiasRecord, options: BiasOptions) -> None:
         self.colvar = folder / COLVAR
         self.hills = None if options.opes else folder / HILLS
         self._record = record
-        self._height = options.height
         self._open = ExitStack()
 
     @property
@@ -59,9 +56,7 @@ class BiasTables:
         frame = [time, *hill.modes, hill.bias, hill.offset(record.kt), hill.weight]
         colvar.write(_row(frame, 8))
         if hills:
-            # the well-tempered height at the bias that the frame has felt
-            falling = float(np.exp(-hill.bias / ((record.bias_factor - 1.0) * record.kt)))
-            row = [time, *hill.modes, *record.widths, self._height * falling]
+            row = [time, *hill.modes, *record.widths, hill.height]
             hills[0].write(_row(row, 12))
 
     def flush(self) -> int:

@@ -137,10 +137,12 @@ class NativeMetadynamics:
 
     def _deposit(self, context: openmm.Context) -> None:
         modes, energy = self.evaluate(context.getState(positions=True))
-        weight = float(np.exp((energy - self.offset()) / self._kt))
-        self.last = Deposit(modes, energy, weight)
-        scale = self._kt * (self._options.bias_factor - 1.0)
-        self.add_hill(modes, self._options.height * float(np.exp(-energy / scale)))
+        offset = self.offset()
+        height = self._options.hill_height(energy, offset)
+        weight = float(np.exp((energy - offset) / self._kt))
+        self.last = Deposit(modes, energy, weight, height)
+        if height > 0.0:
+            self.add_hill(modes, height)
 
     def restore(self, bias: np.ndarray, context: openmm.Context) -> None:
         """Puts back a bias that `bias` gave, for every Context of the system."""

@@ -39,6 +39,7 @@ class Metadynamics(app.Metadynamics):
             pace,
         )
         self.last: Deposit | None = None
+        self._options = options
         self._force.setEnergyFunction(clamped(options, len(forces)))
 
     @property
@@ -54,8 +55,11 @@ class Metadynamics(app.Metadynamics):
         kt = scale / (self.biasFactor - 1.0)
         energy = scale * float(np.log(first / now))
         offset = bias_offset(self._totalBias, self.biasFactor, kt)
-        self.last = Deposit(np.array(position), energy, float(np.exp((energy - offset) / kt)))
-        super()._addGaussian(position, height, context)
+        weight = float(np.exp((energy - offset) / kt))
+        added = self._options.hill_height(energy, offset)
+        self.last = Deposit(np.array(position), energy, weight, added)
+        if added > 0.0:
+            super()._addGaussian(position, height, context)
 
     def restore(self, bias: np.ndarray, context: openmm.Context) -> None:
         """Puts back a bias that `bias` gave."""

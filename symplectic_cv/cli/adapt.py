@@ -98,6 +98,15 @@ def adapt(
     hidden: Annotated[int, typer.Option(help="Width of the hidden layers.")] = TRAINING.hidden,
     bias_factor: Annotated[float, typer.Option(help="Bias factor γ.")] = 15.0,
     height: Annotated[float, typer.Option(help="Height of the first hill, kJ/mol.")] = 1.0,
+    fill: Annotated[
+        float,
+        typer.Option(
+            metavar="KJ",
+            help="Hills of a round end when c(t) reaches so many kJ/mol: enough for barriers of "
+            "this height, and too little for what should stay as it is (cis peptide bonds: some "
+            "80 kJ/mol).",
+        ),
+    ] = 60.0,
     width: Annotated[
         list[str],
         typer.Option(metavar="auto|W [W...]", help="Width of a hill, as for metadynamics."),
@@ -167,6 +176,7 @@ def adapt(
         "hidden": hidden,
         "bias_factor": bias_factor,
         "height": height,
+        "fill": fill,
         "width": width,
         "pace_ps": pace,
         "range": list(grid),
@@ -193,6 +203,7 @@ def adapt(
             time_ns=until_ns,
             bias_factor=bias_factor,
             height=height,
+            fill=fill,
             width=width,
             pace=pace,
             grid=grid,

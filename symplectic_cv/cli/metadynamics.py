@@ -47,6 +47,14 @@ def metadynamics(
     height: Annotated[
         float, typer.Option(help="Height of the first hill, kJ/mol.")
     ] = DEFAULT.height,
+    fill: Annotated[
+        Optional[float],
+        typer.Option(
+            metavar="KJ",
+            help="Hills end when c(t) reaches so many kJ/mol; the bias then stands still, and "
+            "nothing is driven much farther up (default: they go on).",
+        ),
+    ] = None,
     width: Annotated[
         list[str],
         typer.Option(
@@ -135,6 +143,7 @@ def metadynamics(
         time_ns=time_ns,
         bias_factor=bias_factor,
         height=height,
+        fill=fill,
         width=_widths(width, len(modes)),
         pace_ps=pace,
         low=grid[0],

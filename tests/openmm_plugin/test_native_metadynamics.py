@@ -1,6 +1,7 @@
 """The bias that owns its grid, against OpenMM's own metadynamics on the same hills."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import openmm
@@ -14,6 +15,8 @@ from openmm_plugin.native_metadynamics import NativeMetadynamics, carried_file
 from openmm_plugin.openmm_metadynamics import Metadynamics
 from openmm_plugin.running import SimulationError
 from openmm_plugin.simulation import langevin_simulation, start_from
+from symplectic_cv.bias.run import BiasedRun
+from symplectic_cv.errors import OptionError
 from symplectic_cv.torchscript import export
 
 REFERENCE = openmm.Platform.getPlatformByName("Reference")
@@ -225,6 +228,24 @@ def test_deposits_are_well_tempered(vacuum, cv, equilibrated):
         energies.append(hill.bias)
     assert energies[0] == 0.0
     assert max(energies) > 2.0
+
+
+@pytest.mark.parametrize("backend", ["native", "python"])
+def test_hills_end_where_the_bias_is_filled_up(vacuum, cv, tmp_path, backend):
+    """The bias then stands still, and a frame keeps its weight exp(V/kT) up to a constant."""
+    options = replace(OPTIONS, fill=KT + 0.5, height=10.0)
+    _run(vacuum, cv, tmp_path / "run", options=options, backend=backend)
+    run = BiasedRun.read(tmp_path / "run")
+    full = run.colvar.offset >= options.fill
+    assert 3 <= full.argmax() < len(full) - 3
+    assert full[full.argmax() :].all()
+    assert (run.hills.heights[full] == 0.0).all()
+    assert (run.hills.heights[~full] > 0.0).all()
+    assert np.ptp(run.colvar.offset[full]) == 0.0
+    still = run.hills.at(run.colvar.modes[full])
+    np.testing.assert_allclose(run.colvar.bias[full], still, atol=2e-2 * still.max())
+    with pytest.raises(OptionError, match=r"--fill must be above kT .*; got 1 kJ/mol"):
+        replace(OPTIONS, fill=1.0)
 
 
 def test_a_hill_between_two_states_is_felt_at_once(both, positions):
