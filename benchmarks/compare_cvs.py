@@ -48,7 +48,7 @@ from symplectic_cv.units import thermal_energy
 
 TEMPERATURE, TIME_NS, PACE_PS = 300.0, 5.0, 0.2
 KT = thermal_energy(TEMPERATURE)
-FACTOR, HEIGHT = 15.0, 1.0
+FACTOR, HEIGHT, FILL = 15.0, 1.0, 60.0
 """Those of `adapt` by default, as the pace is."""
 RANGE = (-9.0, 9.0)
 TORSION_WIDTH = 0.3
@@ -134,6 +134,7 @@ def biased(model: Path, system: Path, folder: Path, seed: int) -> None:
         time_ns=TIME_NS,
         bias_factor=FACTOR,
         height=HEIGHT,
+        fill=FILL,
         pace=PACE_PS,
         grid=RANGE,
         seed=seed,
@@ -192,7 +193,8 @@ def run_torsions(folder: Path, system: Path, seed: int) -> None:
             position = meta.getCollectiveVariables(simulation)
             offset = bias_offset(meta._totalBias, FACTOR, KT)
             height = HEIGHT * np.exp(-energy / KT / (FACTOR - 1.0))
-            meta._addGaussian(position, height * unit.kilojoules_per_mole, simulation.context)
+            if offset < FILL:
+                meta._addGaussian(position, height * unit.kilojoules_per_mole, simulation.context)
             row = [frame * PACE_PS, *position, energy, offset]
             handle.write(",".join(f"{value:.8g}" for value in row) + "\n")
             if frame % 250 == 0:
