@@ -185,8 +185,6 @@ def adapt(
         "seed": seed,
     }
     start_run(output, settings, resume)
-    if (output / REPORT).is_file():
-        (output / REPORT).unlink()  # it comes last; more rounds may follow
     loop = Loop(output, given, top)
     if not given:
         loop = Loop(output, [str(output / "start" / "trajectory.xtc")], top)
@@ -225,6 +223,7 @@ def adapt(
             model, progress = before
             models.append(model)
         else:
+            (output / REPORT).unlink(missing_ok=True)  # it comes last, and is of all rounds
             console.rule(f"round {number}", align="left")
             _train_round(loop, number, atoms, temperature, temper, training, device, threads)
             biased = _biased_modes(folder / "model", chosen)
@@ -234,7 +233,7 @@ def adapt(
             states, progress = known.judge(kt)
             _write_summary(folder, models[-1], progress)
             _tell(progress, states)
-        write_rounds(output, progress, models)
+            write_rounds(output, progress, models)
         if not adaptation.still_growing(progress, growth):
             reason = (
                 f"The loop ended after round {number}: twice in a row crossings per ns did not "
