@@ -75,9 +75,12 @@ print(f"{data.n_frames} frames; part with φ > 0: {(phi.values > 0).mean():.3f}"
 # distribution is itself canonical for V + bias, so the theory holds, and the rare states count.
 # With their exact weights the model would forget what the bias has just found.
 #
+# A round biases the modes below the widest gap in frequency, two or three of them. Its hills end
+# when c(t) reaches 60 kJ/mol: enough for φ, too little to turn a peptide bond to *cis*.
+#
 # After each round the newest model looks at all frames. Its metastable states are basins of the
-# reweighted free energy along the biased modes; crossings between their cores are counted for every
-# round. When they stop growing, the loop ends.
+# reweighted free energy along its slowest modes; crossings between their cores are counted for
+# every round. When they stop growing, the loop ends.
 
 # %%
 from symplectic_cv.cli.adapt import adapt
@@ -168,6 +171,5 @@ for name, found in (summary["differences_kj_per_mol"] or {}).items():
         )
 
 # %% [markdown]
-# Look at `rounds.csv` before you believe it: a molecule with many soft modes needs more rounds, or
-# three modes (`--modes auto`), and where crossings stay rare the free energy has not converged,
-# whatever its error says.
+# Look at `rounds.csv` before you believe it: a molecule with many soft modes needs more rounds, and
+# where crossings stay rare the free energy has not converged, whatever its error says.

@@ -48,6 +48,8 @@ AGREE = 1.05
 """R̂ above this: the chains have not forgotten where they began."""
 FEW = 100
 """Fewer effective samples than this give poor averages."""
+MOST_SHOWN = 10.0
+"""Of −ln p in a plane of torsions, nats."""
 
 
 def write_trajectory(
@@ -256,10 +258,11 @@ def draw_samples(
         middle.set_ylabel("probability density")
         log_w = samples.proposed_log_weights
         log_w = log_w[np.isfinite(log_w)] - log_w.max()
-        shown = log_w[log_w > -30.0]
-        right.hist(shown, 50, color=GREY, alpha=0.8)
+        # all but the few that have next to no weight
+        least = max(-30.0, float(np.percentile(log_w, 0.5)))
+        right.hist(log_w[log_w >= least], 50, color=GREY, alpha=0.8)
         share = effective_share(samples.proposed_log_weights)
-        right.set_title(f"samples of the flow: effective share {100 * share:.1f} %")
+        right.set_title(f"effective share {100 * share:.1f} %")
         right.set_xlabel(r"$\ln w$ less its maximum (nats)")
         right.set_ylabel("samples of the flow")
         _write(figure, path)
@@ -278,8 +281,15 @@ def _draw_plane(
         edges = np.linspace(-180.0, 180.0, 73).tolist()
         counts = np.histogram2d(phi, psi, [edges, edges], weights=w)[0].T
         shown = np.where(counts > 0.0, -np.log(np.maximum(counts, 1e-300) / counts.max()), np.nan)
-        image = axes.pcolormesh(edges, edges, shown, cmap="viridis", rasterized=True)
-        axes.figure.colorbar(image, ax=axes, label="−ln p (nats, 0 at the maximum)", pad=0.02)
+        beyond = bool(np.nanmax(shown) > MOST_SHOWN)  # samples of next to no weight
+        image = axes.pcolormesh(
+            edges, edges, shown, cmap="viridis", vmax=MOST_SHOWN if beyond else None,
+            rasterized=True,
+        )  # fmt: skip
+        label = "−ln p (nats, 0 at the maximum)"
+        axes.figure.colorbar(
+            image, ax=axes, label=label, pad=0.02, extend="max" if beyond else "neither"
+        )
         axes.set_xlabel(f"{_label(angles[0])} (degrees)")
         axes.set_ylabel(f"{_label(angles[1])} (degrees)")
         _torsion_axes(axes)
