@@ -103,8 +103,7 @@ def metadynamics(
         bool,
         typer.Option(
             "--own-grid/--openmm-grid",
-            help="Whether a native force of one or two modes holds the bias grid itself, or "
-            "OpenMM's table does.",
+            help="Whether the native force holds the bias grid itself, or OpenMM's table does.",
         ),
     ] = DEFAULT.own_grid,
     platform: Annotated[

@@ -89,7 +89,6 @@ class PreparedInternal:
         training_energy: βU in nats, (F,), or None.
         validation_target: ln π of z in nats, (F,), or None.
         fixed_volume: mean ln|det ∂z/∂q| of the validation frames, nats.
-        reduced: the Hamiltonian of the energy loss, or None.
         health: of the frame over all frames.
         warnings: what a user should know about the data.
     """
@@ -104,7 +103,6 @@ class PreparedInternal:
     training_energy: Tensor | None
     validation_target: Tensor | None
     fixed_volume: float
-    reduced: ReducedHamiltonian | None
     health: FrameHealth
     warnings: list[str]
 
@@ -137,7 +135,7 @@ def prepare_internal(
         options: see `TrainingOptions`; `chart` must be internal.
         lengths: frames of each continuous run; one run where None.
         weights: one non-negative weight per frame, (F,), or None.
-        hamiltonian: makes the Hamiltonian of the energy loss from the model's frame.
+        hamiltonian: makes the Hamiltonian of the energies from the model's frame.
 
     Raises:
         OptionError: an energy weight without a Hamiltonian.
@@ -179,7 +177,7 @@ def prepare_internal(
     model = NeuralCanonicalTransformation(
         molecule, temperature, frame, flow, HarmonicPrior(1.0 / scale), options.flow
     ).to(torch.float32)
-    reduced, energy, target = None, None, None
+    energy, target = None, None
     if options.energy_weight > 0.0 and hamiltonian is not None:
         reduced = hamiltonian(frame)
         energy = _energies(reduced, q)
@@ -195,7 +193,6 @@ def prepare_internal(
         training_energy=None if energy is None else energy[training],
         validation_target=None if target is None else target[held_out],
         fixed_volume=_mean((volume + more)[held_out], weights, held_out),
-        reduced=reduced,
         health=health,
         warnings=data_warnings(len(positions), model.dimension, health),
     )

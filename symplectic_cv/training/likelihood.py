@@ -67,7 +67,8 @@ class TrainingOptions:
         seed: of the initial weights, batches and momenta.
         device: `auto`, `cpu` or `cuda`.
         chart: Cartesian, or internal coordinates (`symplectic_cv.training.internal`).
-        energy_weight: weight of the variational energy loss; internal coordinates only.
+        energy_weight: weight of half the variance of ln w over the frames, by their energies;
+            internal coordinates only.
     """
 
     steps: int = 5000
