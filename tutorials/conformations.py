@@ -193,7 +193,7 @@ from symplectic_cv.sampling.moves import Method
 from symplectic_cv.sampling.statistics import autocorrelation_time, split_rhat
 from symplectic_cv.sampling.target import LatentTarget
 
-target = LatentTarget(internal, prepared.reduced)
+target = LatentTarget(internal, energy(internal.frame))
 found = sample_target(
     target,
     SamplingOptions(
