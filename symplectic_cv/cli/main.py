@@ -62,9 +62,14 @@ class _LazyCommands(TyperGroup):
         if name is None or stand_in is None:
             return name, stand_in, rest
         single = typer.Typer(add_completion=False, context_settings=CONTEXT)
-        module = importlib.import_module(f"symplectic_cv.cli.{name}")
-        single.command(name)(getattr(module, name))
+        command = getattr(importlib.import_module(f"symplectic_cv.cli.{name}"), name)
+        single.command(name, help=_reflowed(command.__doc__))(command)
         return name, typer.main.get_command(single), rest
+
+
+def _reflowed(text: str) -> str:
+    """A docstring with one line a paragraph: the terminal, not the source, breaks its lines."""
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 app = typer.Typer(
