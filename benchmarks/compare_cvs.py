@@ -3,22 +3,24 @@
 Alanine dipeptide in vacuum, from one unbiased trajectory of its C7eq basin. Each pair of CVs is
 biased by well-tempered metadynamics for 5 ns, once as learned from that trajectory, and once
 learned again from the trajectory and its own biased run: the modes of `symplectic-cv adapt`
-(its rounds 1 and 2), two principal components, two TICA components (deeptime), and φ and ψ,
-which need no learning. Judged by crossings between the sides of φ = 0 (C7eq and C7ax), by the
-error of F(φ, ψ) against `reference_free_energy.npz`, and by the slowest timescale that a Markov
-model on the CVs sees in another, unbiased trajectory.
+(its rounds), two principal components, two TICA components (deeptime), two DeepTICA components
+(mlcolvar), and φ and ψ, which need no learning. Judged by crossings between the sides of φ = 0
+(C7eq and C7ax), by the error of F(φ, ψ) against `reference_free_energy.npz`, and by the slowest
+timescale that a Markov model on the CVs sees in another, unbiased trajectory.
 
     python benchmarks/compare_cvs.py run KIND FOLDER --start TRAJ --system XML [--seed N]
     python benchmarks/compare_cvs.py table FOLDER --adapt LOOP --start TRAJ --kinetics TRAJ
 
-It needs deeptime: pip install 'symplectic-cv[benchmarks]'.
-KIND: pca, tica or torsions. Runs resume; LOOP is the folder of `symplectic-cv adapt`.
+It needs deeptime, pip install 'symplectic-cv[benchmarks]', and for `deeptica` mlcolvar, which
+asks for an older Lightning: pip install --no-deps mlcolvar==1.3.1.
+KIND: pca, tica, deeptica or torsions. Runs resume; LOOP is the folder of `symplectic-cv adapt`.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,10 @@ from deeptime.clustering import KMeans
 from deeptime.decomposition import TICA
 from deeptime.markov.msm import MaximumLikelihoodMSM
 from openmm import app, unit
+from reference_free_energy import PHI, PSI, torsion
 
+from openmm_plugin.bias_options import HILL_SHARE
+from openmm_plugin.free_energy import bias_offset
 from openmm_plugin.running import CheckpointFolder
 from openmm_plugin.simulation import langevin_simulation, relaxed_state, start_from
 from openmm_plugin.systems import choose_platform, load_system
@@ -36,12 +41,12 @@ from symplectic_cv.analysis.descriptors import compute_columns
 from symplectic_cv.analysis.surfaces import difference, surface
 from symplectic_cv.bias.blocks import block_of_frames
 from symplectic_cv.bias.combine import combine
-from symplectic_cv.bias.run import BiasedRun
+from symplectic_cv.bias.grid import BiasGrid
+from symplectic_cv.bias.run import BiasedRun, BiasRecord
 from symplectic_cv.bias.weights import effective_size, running_weights, settled_from
 from symplectic_cv.cli.metadynamics import metadynamics
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.flows.build import FlowOptions
-from symplectic_cv.model import NeuralCanonicalTransformation
 from symplectic_cv.storage import load_model, save_model
 from symplectic_cv.training.likelihood import initial_model
 from symplectic_cv.units import thermal_energy
@@ -57,6 +62,8 @@ SPACING_PS, LAG_PS = 1.0, 5.0
 """Of TICA's frames."""
 STATES, KINETIC_LAG_PS = 150, 5.0
 LIMIT = 20.0
+POSITIONS = "positions.bin"
+"""Of all atoms of each frame, nm, float32."""
 REFERENCE = Path(__file__).with_name("reference_free_energy.npz")
 
 
@@ -157,49 +164,92 @@ def run_linear(kind: str, folder: Path, start: str, system: Path, seed: int) -> 
 
 
 def run_torsions(folder: Path, system: Path, seed: int) -> None:
-    """Metadynamics of φ and ψ, periodic; colvar.csv holds φ, ψ, V and c(t) of each frame."""
-    from reference_free_energy import PHI, PSI, torsion
-
-    from openmm_plugin.free_energy import bias_offset
-
-    folder.mkdir(parents=True, exist_ok=True)
-    molecule = load_system(system)
-    biased_system = openmm.XmlSerializer.clone(molecule.system)
+    """Metadynamics of φ and ψ, periodic."""
     variables = [
         app.BiasVariable(torsion(atoms), -np.pi, np.pi, TORSION_WIDTH, True, 61)
         for atoms in (PHI, PSI)
     ]
+    run_variables(folder / "round-0", variables, system, seed)
+
+
+def run_deep_tica(folder: Path, start: str, system: Path, seed: int) -> None:
+    """Two rounds of DeepTICA components, hills by the rule of `metadynamics`."""
+    from deep_tica import learn
+
+    data = read_trajectories([start], system.with_name("topology.pdb"))
+    atoms, stride = data.molecule.indices, round(SPACING_PS / PACE_PS)
+    pieces = [data.positions[::stride]]
+    for number in (1, 2):
+        network = learn(pieces, atoms, round(LAG_PS / SPACING_PS), 2, seed + number - 1)
+        spread = network.of_frames(pieces[0]).std(0)  # within the basin of the start
+        widths = [float(HILL_SHARE * one) for one in spread]
+        points = BiasGrid.for_widths(*RANGE, widths).points
+        variables = [
+            app.BiasVariable(force, *RANGE, width, False, number)
+            for force, width, number in zip(network.forces(), widths, points, strict=True)
+        ]
+        place = folder / f"round-{number}"
+        run_variables(place, variables, system, seed + number - 1)
+        network.save(place / "network.npz")
+        seen = np.fromfile(place / POSITIONS, np.float32).reshape(
+            -1, data.molecule.n_system_atoms, 3
+        )
+        pieces.append(seen[::stride, atoms])
+
+
+def run_variables(folder: Path, variables: list[app.BiasVariable], system: Path, seed: int) -> None:
+    """OpenMM's metadynamics; colvar.csv holds φ, ψ (rad), V and c(t) of each frame."""
+    folder.mkdir(parents=True, exist_ok=True)
+    molecule = load_system(system)
+    biased_system = openmm.XmlSerializer.clone(molecule.system)
     pace = round(PACE_PS / 0.002)
     meta = app.Metadynamics(biased_system, variables, TEMPERATURE, FACTOR, HEIGHT, pace)
     platform = choose_platform("Reference", biased_system.getNumParticles())
     simulation = langevin_simulation(molecule, biased_system, TEMPERATURE, 0.002, seed, platform)
-    colvar = folder / "colvar.csv"
-    checkpoints = CheckpointFolder(folder / "checkpoint", [colvar])
+    colvar, frames = folder / "colvar.csv", folder / POSITIONS
+    checkpoints = CheckpointFolder(folder / "checkpoint", [colvar, frames])
     kept = checkpoints.restore(simulation)
     if kept is None:
         start_from(simulation, relaxed_state(molecule, TEMPERATURE, 0.002, seed, platform))
         colvar.write_text("time_ps,phi,psi,bias_kj_per_mol,c_kj_per_mol\n")
+        frames.write_bytes(b"")
     else:
         table = kept[0]["bias"]
         meta._selfBias[:], meta._totalBias[:] = table, table
         meta._table.setFunctionParameters(*meta._widths, table.flatten(), *meta._limits)
         meta._force.updateParametersInContext(simulation.context)
     group = {meta._force.getForceGroup()}
-    with open(colvar, "a") as handle:
+    with open(colvar, "a") as handle, open(frames, "ab") as positions:
         for frame in range(simulation.currentStep // pace + 1, round(TIME_NS * 1000 / PACE_PS) + 1):
             simulation.step(pace)
-            state = simulation.context.getState(energy=True, groups=group)
+            state = simulation.context.getState(energy=True, positions=True, groups=group)
             energy = state.getPotentialEnergy().value_in_unit(unit.kilojoules_per_mole)
-            position = meta.getCollectiveVariables(simulation)
+            x = state.getPositions(asNumpy=True).value_in_unit(unit.nanometer).astype(np.float32)
+            variable = meta.getCollectiveVariables(simulation)
             offset = bias_offset(meta._totalBias, FACTOR, KT)
             height = HEIGHT * np.exp(-energy / KT / (FACTOR - 1.0))
             if offset < FILL:
-                meta._addGaussian(position, height * unit.kilojoules_per_mole, simulation.context)
-            row = [frame * PACE_PS, *position, energy, offset]
+                meta._addGaussian(variable, height * unit.kilojoules_per_mole, simulation.context)
+            row = [frame * PACE_PS, *angles(x), energy, offset]
             handle.write(",".join(f"{value:.8g}" for value in row) + "\n")
+            positions.write(x.tobytes())
             if frame % 250 == 0:
                 handle.flush()
+                positions.flush()
                 checkpoints.save(simulation, {"bias": np.array(meta._totalBias)})
+
+
+def angles(positions: np.ndarray) -> list[float]:
+    """φ and ψ of one structure (N, 3), rad."""
+    found = []
+    for atoms in (PHI, PSI):
+        a, b, c = np.diff(positions[list(atoms)].astype(np.float64), axis=0)
+        found.append(
+            float(
+                np.arctan2(np.linalg.norm(b) * a @ np.cross(b, c), np.cross(a, b) @ np.cross(b, c))
+            )
+        )
+    return found
 
 
 def timescale(values: np.ndarray, spacing_ps: float, seed: int = 0) -> float:
@@ -211,9 +261,9 @@ def timescale(values: np.ndarray, spacing_ps: float, seed: int = 0) -> float:
     return float(msm.timescales(1)[0] * spacing_ps)
 
 
-def judged(folder: Path, model: NeuralCanonicalTransformation | None) -> dict[str, float]:
+def judged(folder: Path) -> dict[str, float]:
     """What the biased run in a folder is worth."""
-    if model is None:
+    if (folder / POSITIONS).is_file():  # OpenMM's metadynamics, by `run_variables`
         table = np.genfromtxt(folder / "colvar.csv", delimiter=",", names=True)
         series = table["bias_kj_per_mol"] - table["c_kj_per_mol"]
         first = settled_from(series)
@@ -222,37 +272,49 @@ def judged(folder: Path, model: NeuralCanonicalTransformation | None) -> dict[st
         lengths = [len(weights)]
         rest = slice(first, None)
     else:
-        run = BiasedRun.read(folder)
-        data = read_trajectories([folder / "trajectory.xtc"])
+        run = BiasedRun.read(folder / "metadynamics")
+        data = read_trajectories([folder / "metadynamics" / "trajectory.xtc"])
         phi, psi = (c.values for c in compute_columns(data.positions, data.molecule))
         found = combine([run])
         weights, lengths, rest = found.weights, found.lengths, found.kept
     return {"crossings": crossings(phi)} | against_reference(phi[rest], psi[rest], weights, lengths)
 
 
+def components(folder: Path, data: TrajectoryData) -> np.ndarray:
+    """The CVs that were biased in a folder, on other frames, (F, D)."""
+    if (folder / "model").is_dir():
+        model = load_model(folder / "model")
+        record = BiasRecord.read(folder / "metadynamics")
+        modes = [int(name.removeprefix("mode_")) for name in record.modes]
+        with torch.no_grad():
+            values = model.collective_variables(torch.as_tensor(data.positions), modes)
+        return values.numpy().astype(np.float64)
+    if (folder / "network.npz").is_file():
+        from deep_tica import DistanceNetwork
+
+        return DistanceNetwork.load(folder / "network.npz").of_frames(data.positions)
+    columns = compute_columns(data.positions, data.molecule)
+    both = np.stack([column.values for column in columns], 1)
+    return np.concatenate([np.cos(both), np.sin(both)], 1)
+
+
 def table(folder: Path, loops: list[Path], kinetics: str, spacing: float) -> None:
     """Writes compare_cvs.csv beside this script."""
     data = read_trajectories([kinetics])
-    angles = np.stack([c.values for c in compute_columns(data.positions, data.molecule)], 1)
-    circle = np.concatenate([np.cos(angles), np.sin(angles)], 1)
-    rows = []
-    for path in sorted(folder.glob("torsions*")):
-        rows.append({"cv": "φ, ψ", "round": 0, "run": path.name} | judged(path, None))
-        rows[-1]["timescale"] = timescale(circle, spacing)
     sources = [("modes", loop) for loop in loops]
     sources += [
-        (kind, path) for kind in ("pca", "tica") for path in sorted(folder.glob(f"{kind}*"))
+        (kind, path)
+        for kind in ("torsions", "pca", "tica", "deeptica")
+        for path in sorted(folder.glob(f"{kind}-*"))
     ]
+    rows = []
     for kind, path in sources:
         for place in sorted(path.glob("round-*")):
-            if not (place / "metadynamics" / "free_energy.npz").is_file():
+            finished = [place / "network.npz", place / "metadynamics" / "free_energy.npz"]
+            if kind != "torsions" and not any(file.is_file() for file in finished):
                 continue
-            model = load_model(place / "model")
-            row = {"cv": kind, "round": int(place.name[6:]), "run": path.name}
-            row |= judged(place / "metadynamics", model)
-            with torch.no_grad():
-                values = model.collective_variables(torch.as_tensor(data.positions), [0, 1])
-            row["timescale"] = timescale(values.numpy().astype(np.float64), spacing)
+            row = {"cv": kind, "round": int(place.name[6:]), "run": path.name} | judged(place)
+            row["timescale"] = timescale(components(place, data), spacing)
             rows.append(row)
             print(row, flush=True)
     target = Path(__file__).with_name("compare_cvs.csv")
@@ -268,7 +330,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="action", required=True)
     runs = commands.add_parser("run")
-    runs.add_argument("kind", choices=["pca", "tica", "torsions"])
+    runs.add_argument("kind", choices=["pca", "tica", "deeptica", "torsions"])
     runs.add_argument("folder", type=Path)
     runs.add_argument("--start", help="unbiased trajectory, a frame each 0.2 ps")
     runs.add_argument("--system", type=Path, required=True)
@@ -281,8 +343,11 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if given.action == "table":
         table(given.folder, given.adapt, given.kinetics, given.spacing_ps)
-    elif given.kind == "torsions":
-        run_torsions(given.folder / f"torsions-{given.seed}", given.system, given.seed)
+        sys.exit()
+    place = given.folder / f"{given.kind}-{given.seed}"
+    if given.kind == "torsions":
+        run_torsions(place, given.system, given.seed)
+    elif given.kind == "deeptica":
+        run_deep_tica(place, given.start, given.system, given.seed)
     else:
-        place = given.folder / f"{given.kind}-{given.seed}"
         run_linear(given.kind, place, given.start, given.system, given.seed)
