@@ -302,7 +302,7 @@ class _MaximumLikelihood(TrainingModule[HistoryRow]):
             rise = min(1.0, (step - join + 1) / warmup)
             return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
 
-        optimizer = torch.optim.Adam(groups, lr=LEARNING_RATE)
+        optimizer = torch.optim.Adam(groups, lr=LEARNING_RATE, fused=True)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, [functools.partial(factor, join) for join in joins]
         )

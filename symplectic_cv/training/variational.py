@@ -369,7 +369,8 @@ class _FreeEnergy(TrainingModule[VariationalRow]):
         ]
         groups = [group for group in groups if group[0]]
         optimizer = torch.optim.Adam(
-            [{"params": parameters, "lr": much * rate} for parameters, much, _ in groups]
+            [{"params": parameters, "lr": much * rate} for parameters, much, _ in groups],
+            fused=True,
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer, [functools.partial(factor, join) for _, _, join in groups]
