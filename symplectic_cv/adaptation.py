@@ -2,8 +2,8 @@
 
 A model of one basin cannot know another. Each round trains on everything seen so far, biases
 the slowest modes it finds, and adds what that run saw. Two distributions are kept apart. The
-model learns from a flattened one: every source counts the same, and biased frames count as
-they are, which is canonical for V + bias. Free energies take the exact weights.
+model learns from a flattened one: biased frames count as they are, which is canonical for
+V + bias, and all of them more where they are few. Free energies take the exact weights.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from symplectic_cv.analysis.latent import SLOW_AMONG, slow_modes
 from symplectic_cv.errors import OptionError
@@ -21,6 +22,11 @@ from symplectic_cv.states import BANDWIDTH, States, count_crossings, find_states
 LEAST_GROWTH = 0.2
 """A round that crosses less than this much more often than any before has not grown."""
 MOST_MODES = 3
+FLATTEN = 0.5
+FLAT_SPACING, FARTHEST = 0.25, 10.0
+"""Of the grid on which frames are counted, and its ends, in units of a mode."""
+THINNEST = 0.05
+"""Part of the frames that lie where too few are to know the density."""
 
 
 @dataclass(frozen=True)
@@ -51,43 +57,35 @@ class Progress:
         return cls(**fields)
 
 
-def training_weights(
-    lengths: Sequence[Sequence[int]],
-    biased: Sequence[np.ndarray],
-    temper: float = 0.0,
-) -> np.ndarray:
-    """Weights of the frames that the next model learns from, (F,), each source of equal weight.
+def flattening_weights(slow: np.ndarray, flatten: float = FLATTEN) -> np.ndarray:
+    """Weights of the frames that the next model learns from, (F,), of mean 1.
+
+    They are density^(−flatten), with the density of all frames along the slow modes of the newest
+    model: transition states, where frames are few, shape the next model as the basins do. A frame
+    in the thinnest places counts no more than one where the thinnest twentieth begins.
 
     Args:
-        lengths: frames of each run of each source: the starting data, then round after round.
-        biased: exact weights of the frames of each round, one array per round.
-        temper: power of those weights: 0 counts biased frames as they are, 1 restores the
-            unbiased distribution, in which a model forgets the rare states just found.
+        slow: slow modes of the newest model on all frames, whatever run they are of, (F, D).
+        flatten: 0 counts all frames the same; 1 makes every place count the same.
 
     Raises:
-        OptionError: a power outside of [0, 1], or weights that do not match their frames.
+        OptionError: a power outside of [0, 1].
 
     Example:
-        >>> training_weights([[4], [2]], [np.array([1.0, 3.0])]).tolist()
-        [0.25, 0.25, 0.25, 0.25, 0.5, 0.5]
+        >>> crowd, few = np.zeros((900, 1)), np.full((100, 1), 5.0)
+        >>> w = flattening_weights(np.concatenate([crowd, few]), 0.5)
+        >>> round(float(w[-1] / w[0]), 3)
+        3.0
     """
-    if not 0.0 <= temper <= 1.0:
-        raise OptionError(f"--temper must lie between 0 and 1; got {temper}")
-    sizes = [int(sum(runs)) for runs in lengths]
-    first = len(sizes) - len(biased)  # sources before the first round
-    shares = []
-    for place, size in enumerate(sizes):
-        weight = np.ones(size)
-        if place >= first:
-            exact = np.asarray(biased[place - first], dtype=np.float64)
-            if exact.shape != (size,):
-                raise OptionError(
-                    f"round {place - first + 1} has {size} frames and {len(exact)} weights: they "
-                    "belong to different runs"
-                )
-            weight = exact**temper
-        shares.append(weight / weight.sum())
-    return np.concatenate(shares)
+    if not 0.0 <= flatten <= 1.0:
+        raise OptionError(f"--flatten must lie between 0 and 1; got {flatten}")
+    near = np.clip(np.asarray(slow), -FARTHEST, FARTHEST)
+    places = tuple(np.rint((near + FARTHEST) / FLAT_SPACING).astype(int).T)
+    counts = np.zeros((round(2 * FARTHEST / FLAT_SPACING) + 1,) * len(places))
+    np.add.at(counts, places, 1.0)
+    density = gaussian_filter(counts, 1.0, mode="constant")[places]
+    weights = np.maximum(density, np.quantile(density, THINNEST)) ** -flatten
+    return weights / weights.mean()
 
 
 def modes_to_bias(omega: np.ndarray) -> list[int]:

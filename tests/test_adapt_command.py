@@ -91,7 +91,7 @@ def test_rounds_csv_tells_of_every_source(adapted):
 def test_a_later_round_learns_from_all_frames_before_it(adapted):
     second = np.load(adapted / "round-2" / "weights.npy")
     assert len(second) == 100 + FRAMES
-    assert second[:100].sum() == pytest.approx(second[100:].sum())
+    assert second.mean() == pytest.approx(1.0)
     assert (second > 0).all()
     config = json.loads((adapted / "round-2" / "model" / "config.json").read_text())
     assert config["training"]["frames"] == 100 + FRAMES
@@ -189,7 +189,7 @@ def test_a_folder_in_use_is_left_alone(adapted, system, capsys):
     [
         (["--modes", "auto", "1"], "--modes auto 1: neither auto nor numbers"),
         (["--time-ns", "0"], "--time-ns must be positive"),
-        (["--temper", "2"], "temper"),
+        (["--flatten", "2"], "flatten"),
         (["--steps", "0"], "--steps must be at least 1"),
         (["--atoms", "name QQ"], "0 atoms"),
         (["--modes", "0", "99"], "--modes 99"),

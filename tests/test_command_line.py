@@ -35,7 +35,7 @@ OPTIONS = {
     "metadynamics": "system output top modes time-ns bias-factor height width pace range opes "
     "barrier walkers scheduler timestep-fs checkpoint-ps pdb forcefield solvent backend own-grid "
     "platform temperature seed resume",
-    "adapt": "system output top atoms rounds time-ns final-ns start-ns modes temper growth steps "
+    "adapt": "system output top atoms rounds time-ns final-ns start-ns modes flatten growth steps "
     "batch layers hidden bias-factor height width pace range timestep-fs backend platform "
     "temperature seed device resume",
     "reweight": "output top torsions distances regions method bins skip-ps atoms seed",

@@ -71,12 +71,13 @@ print(f"{data.n_frames} frames; part with φ > 0: {(phi.values > 0).mean():.3f}"
 # ## 2. The loop
 #
 # Each round writes `round-1/model`, `round-1/metadynamics` and so on. The model learns from all
-# frames so far, every source with the same weight and biased frames *as they are*: that flattened
-# distribution is itself canonical for V + bias, so the theory holds, and the rare states count.
-# With their exact weights the model would forget what the bias has just found.
+# frames so far, biased frames *as they are*: that flattened distribution is itself canonical for
+# V + bias, so the theory holds, and the rare states count. With their exact weights the model would
+# forget what the bias has just found. Frames count more where they are few (`--flatten`): it is the
+# transition states, where a bias has to push, that the next model must know.
 #
 # A round biases the modes below the widest gap in frequency, two or three of them. Its hills end
-# when c(t) reaches 60 kJ/mol: enough for φ, too little to turn a peptide bond to *cis*.
+# when c(t) reaches 50 kJ/mol: enough for φ, too little to turn a peptide bond to *cis*.
 #
 # After each round the newest model looks at all frames. Its metastable states are basins of the
 # reweighted free energy along its slowest modes; crossings between their cores are counted for

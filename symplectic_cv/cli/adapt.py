@@ -20,10 +20,10 @@ from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
 from symplectic_cv import adaptation
 from symplectic_cv.adaptation import Progress
 from symplectic_cv.analysis.adaptation_report import RoundModel, write_report, write_rounds
+from symplectic_cv.analysis.latent import latent_frames
 from symplectic_cv.analysis.reweighting import write_reweighted
 from symplectic_cv.analysis.rounds import SUMMARY, Known, Loop
 from symplectic_cv.bias.combine import Weighting
-from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import console, note, progress_bar
 from symplectic_cv.cli.metadynamics import Backend, metadynamics
@@ -33,7 +33,7 @@ from symplectic_cv.errors import OptionError, OutputError
 from symplectic_cv.molecule import select_atoms
 from symplectic_cv.output import require_free, start_run
 from symplectic_cv.states import States
-from symplectic_cv.storage import CONFIG, read_config, write_atomically
+from symplectic_cv.storage import CONFIG, load_model, read_config, write_atomically
 from symplectic_cv.training.likelihood import TrainingOptions
 from symplectic_cv.units import thermal_energy
 
@@ -80,14 +80,15 @@ def adapt(
             "or three.",
         ),
     ] = None,
-    temper: Annotated[
+    flatten: Annotated[
         float,
         typer.Option(
             min=0.0,
             max=1.0,
-            help="Power of the exact weights in training; 0: the flattened distribution.",
+            help="Frames weigh density^(−flatten) in training, by their density along the slow "
+            "modes known so far; 0: all the same.",
         ),
-    ] = 0.0,
+    ] = adaptation.FLATTEN,
     growth: Annotated[
         float,
         typer.Option(help="Stop when crossings per ns grow by less than this part."),
@@ -103,10 +104,10 @@ def adapt(
         typer.Option(
             metavar="KJ",
             help="Hills of a round end when c(t) reaches so many kJ/mol: enough for barriers of "
-            "this height, and too little for what should stay as it is (cis peptide bonds: some "
+            "this height, and too little for what should stay as it is (cis peptide bonds: 60 to "
             "80 kJ/mol).",
         ),
-    ] = 60.0,
+    ] = 50.0,
     width: Annotated[
         list[str],
         typer.Option(metavar="auto|W [W...]", help="Width of a hill, as for metadynamics."),
@@ -131,8 +132,8 @@ def adapt(
 ) -> None:
     """Rounds of training, biasing the slowest modes, and training again.
 
-    A model of one basin cannot know another: each round learns from all that was seen so far,
-    biased frames as they are. Stops when the crossings between the metastable states of the modes
+    A model of one basin cannot know another: each round learns from all that was seen so far, most
+    from where frames are few. Stops when the crossings between the metastable states of the modes
     no longer grow; then combines all rounds into free energies by exact weights. Writes round-1,
     round-2, … each with model/ and metadynamics/, rounds.csv, free_energy/ and report.html.
 
@@ -169,7 +170,7 @@ def adapt(
         "time_ns": time_ns,
         "start_ns": start_ns,
         "modes": chosen,
-        "temper": temper,
+        "flatten": flatten,
         "steps": steps,
         "batch": batch,
         "layers": layers,
@@ -225,7 +226,7 @@ def adapt(
         else:
             (output / REPORT).unlink(missing_ok=True)  # it comes last, and is of all rounds
             console.rule(f"round {number}", align="left")
-            _train_round(loop, number, atoms, temperature, temper, training, device, threads)
+            _train_round(loop, number, atoms, temperature, flatten, training, device, threads)
             biased = _biased_modes(folder / "model", chosen)
             bias_round(number, biased, time_ns)
             models.append(_round_model(folder / "model", biased))
@@ -321,7 +322,7 @@ def _train_round(
     number: int,
     atoms: str | None,
     temperature: float,
-    temper: float,
+    flatten: float,
     options: TrainingOptions,
     device: o.Device,
     threads: int,
@@ -332,17 +333,15 @@ def _train_round(
         return
     folder.mkdir(exist_ok=True)
     sources = loop.trajectories(number - 1)
-    data = read_trajectories(sources, loop.top, atoms)
-    n = len(loop.start)
-    runs = [BiasedRun.read(loop.bias(k)) for k in range(1, number)]
-    weights = adaptation.training_weights(
-        [data.lengths[:n], *([length] for length in data.lengths[n:])],
-        [run.colvar.weight for run in runs],
-        temper,
-    )
-    buffer = io.BytesIO()
-    np.save(buffer, weights)
-    write_atomically(folder / "weights.npy", buffer.getvalue())
+    weights = None
+    if number > 1:
+        data = read_trajectories(sources, loop.top, atoms)
+        newest = load_model(loop.round(number - 1) / "model")
+        weights = folder / "weights.npy"
+        buffer = io.BytesIO()
+        slow = latent_frames(newest, data).modes[:, : adaptation.MOST_MODES]
+        np.save(buffer, adaptation.flattening_weights(slow, flatten))
+        write_atomically(weights, buffer.getvalue())
     train(
         [str(source) for source in sources],
         folder / "model",
@@ -353,7 +352,7 @@ def _train_round(
         batch=options.batch,
         layers=options.layers,
         hidden=options.hidden,
-        weights=folder / "weights.npy",
+        weights=weights,
         seed=options.seed + number - 1,
         device=device,
         threads=threads,

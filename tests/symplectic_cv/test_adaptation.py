@@ -6,10 +6,10 @@ import pytest
 from symplectic_cv.adaptation import (
     Progress,
     best_round,
+    flattening_weights,
     judge,
     modes_to_bias,
     still_growing,
-    training_weights,
 )
 from symplectic_cv.errors import OptionError
 
@@ -23,31 +23,28 @@ def rounds(*per_ns, states=2):
     ]
 
 
-def test_every_source_weighs_the_same_and_old_frames_are_kept():
-    exact = [np.array([1.0, 9.0, 2.0]), np.array([4.0, 1.0])]
-    weights = training_weights([[5, 5], [3], [2]], exact)
-    assert weights.shape == (15,)
-    assert (weights > 0).all()
-    sums = [weights[:10].sum(), weights[10:13].sum(), weights[13:].sum()]
-    assert sums == pytest.approx([1.0, 1.0, 1.0])
-    assert training_weights([[4]], []).tolist() == [0.25] * 4
-    # the biased frames are flattened: they count as they are
-    assert np.ptp(weights[10:13]) == 0.0
+@pytest.mark.parametrize(("flatten", "share"), [(0.0, 0.1), (0.5, 0.25), (1.0, 0.5)])
+def test_flattening_goes_from_all_frames_alike_to_all_places_alike(flatten, share):
+    """Two stretches of equal length, nine frames in the one for each in the other."""
+    cloud = np.linspace(-8.0, -1.0, 45_000)[:, None]
+    few = np.linspace(1.0, 8.0, 5_000)[:, None]
+    weights = flattening_weights(np.concatenate([cloud, few]), flatten)
+    assert weights.mean() == pytest.approx(1.0)
+    assert weights[len(cloud) :].sum() / weights.sum() == pytest.approx(share, abs=0.015)
 
 
-def test_tempering_goes_from_flattened_to_exact():
-    exact = [np.array([1.0, 9.0])]
-    half = training_weights([[2], [2]], exact, temper=0.5)[2:]
-    full = training_weights([[2], [2]], exact, temper=1.0)[2:]
-    assert half == pytest.approx([0.25, 0.75])
-    assert full == pytest.approx([0.1, 0.9])
+def test_no_single_frame_far_outside_rules_the_next_model():
+    rng = np.random.default_rng(2)
+    slow = np.concatenate([rng.normal(size=(10_000, 2)), [[60.0, -1e4], [7.0, 8.0]]])
+    weights = flattening_weights(slow, 1.0)
+    assert np.isfinite(weights).all()
+    assert weights[-2:].max() <= np.quantile(weights, 0.95) * 1.001
+    assert flattening_weights(slow, 0.0).tolist() == [1.0] * len(slow)
 
 
-def test_weights_of_another_run_are_told():
-    with pytest.raises(OptionError, match="round 1 has 3 frames and 2 weights"):
-        training_weights([[5], [3]], [np.ones(2)])
-    with pytest.raises(OptionError, match="--temper must lie between 0 and 1"):
-        training_weights([[5]], [], temper=1.5)
+def test_a_power_that_does_not_flatten_is_refused():
+    with pytest.raises(OptionError, match="--flatten must lie between 0 and 1"):
+        flattening_weights(np.zeros((5, 1)), 1.5)
 
 
 @pytest.mark.parametrize(
