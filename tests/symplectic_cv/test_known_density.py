@@ -1,6 +1,8 @@
 """Models in internal coordinates of a chain of four atoms whose density is known."""
 
+import copy
 import itertools
+import math
 
 import mdtraj as md
 import numpy as np
@@ -10,13 +12,17 @@ from torch.distributions import Normal, VonMises
 
 from symplectic_cv.charts.internal import InternalCoordinates
 from symplectic_cv.charts.zmatrix import molecule_z_matrix
+from symplectic_cv.errors import SamplingError
 from symplectic_cv.flows.build import Chart, Coupling
 from symplectic_cv.frame import EckartFrame
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.molecule import Molecule
+from symplectic_cv.sampling.conditional import conditional_latent
 from symplectic_cv.sampling.statistics import effective_share
 from symplectic_cv.sampling.target import LatentTarget
+from symplectic_cv.storage import save_model
+from symplectic_cv.thermodynamics import estimate
 from symplectic_cv.training.internal import prepare_internal, train_internal
 from symplectic_cv.training.likelihood import TrainingOptions
 
@@ -47,10 +53,18 @@ class Chain(Hamiltonian):
     def log_volume(self, q):
         return self.frame.log_volume(q)
 
+    def exact_free_energy(self, beta):
+        """∫ |det A| exp(−βU) dq = exp(−constant), for |det A| dq = exp(−constant) r² sin θ dξ."""
+        return float(self.chart.constant) - 0.5 * self.dimension * math.log(2.0 * math.pi)
+
 
 def two_wells(phi):
     parts = VonMises(WELLS, torch.tensor(KAPPA).double()).log_prob(phi.unsqueeze(-1))
     return torch.logsumexp(parts + POPULATIONS.log(), -1)
+
+
+def uniform(phi):
+    return torch.full_like(phi, -math.log(2.0 * math.pi))
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +98,56 @@ def prepared(chain, positions, log_torsion, **options):
         chosen,
         hamiltonian=lambda frame: ReducedHamiltonian(Chain(chain, frame, log_torsion)),
     )
+
+
+@pytest.fixture(scope="module")
+def cut(chain):
+    """A model that believes its torsion normal, 7 % of it beyond the cut, and the torsions (F,)."""
+    rng = np.random.default_rng(0)
+    torsions = np.where(np.arange(4000) % 2, 1.8, -1.8)
+    torsions[::8] = rng.uniform(-1.8, 1.8, size=500)
+    rng.shuffle(torsions)
+    return prepared(chain, frames(chain, torsions, 1), uniform).model, torsions
+
+
+def test_latent_points_of_no_structure_are_left_out_of_thermodynamics(chain, cut):
+    model, torsions = cut
+    reduced = ReducedHamiltonian(Chain(chain, model.frame, uniform))
+    exact = reduced.hamiltonian.exact_free_energy(1.0)
+    found = estimate(model, reduced, 20_000)
+    assert abs(found.ln_z + exact) < 4.0 * found.ln_z_standard_error < 0.05
+    # KL of the normal law within ±π from the uniform one; the stiff coordinates add next to none
+    wide = Normal(0.0, torsions.std())
+    phi = torch.linspace(-math.pi, math.pi, 20_001, dtype=torch.float64)
+    density = wide.log_prob(phi).exp()
+    beyond = 1.0 - float(torch.trapezoid(density, phi))
+    density = density / (1.0 - beyond)
+    kl = float(torch.trapezoid(density * (2.0 * math.pi * density).log(), phi))
+    assert 0.05 < beyond < 0.1
+    assert found.free_energy_bound - exact == pytest.approx(kl, abs=0.02)
+
+
+def test_latent_points_of_no_structure_are_told(cut):
+    """Held beyond the cut a mode has no structure; left free it is drawn again."""
+    model = copy.deepcopy(cut[0]).double()
+    u = conditional_latent(model, {}, 500, 0)
+    with torch.no_grad():
+        assert torch.isfinite(model.flow.inverse(u / model.omega)[1]).all()
+    torsion = model.flow.layers[1].colouring[:, -1]
+    far = dict(enumerate((8.0 * torsion / torsion.norm()).tolist()))
+    with pytest.raises(SamplingError, match="only 0 of 200 latent points"):
+        conditional_latent(model, far, 10, 0)
+
+
+def test_a_path_ends_where_there_is_no_structure(cut, tmp_path, refused):
+    """A scan of the mode that turns the torsion most, far beyond the cut."""
+    model = cut[0]
+    save_model(tmp_path / "model", model)
+    mode = int(model.flow.layers[1].colouring[:, -1].abs().argmax())
+    scan = ["--scan", mode, "--reach", "19", "--points", "3", "-o", tmp_path / "out"]
+    line = refused("path", tmp_path / "model", *scan)
+    assert "point 0 of the path is no structure" in line
+    assert not (tmp_path / "out").exists()
 
 
 def test_energies_mend_what_frames_tell_wrong(chain):
