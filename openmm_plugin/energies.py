@@ -318,8 +318,9 @@ class MolecularHamiltonian(Hamiltonian):
         n_atoms = len(self.molecule.masses)
         if frame.n_atoms != n_atoms:
             raise HamiltonianError(
-                f"{self.name}: has {n_atoms} atoms, the model {frame.n_atoms} of them: an energy "
-                "needs all atoms; use a model of `variational --system`, or of `train --atoms all`"
+                f"{self.name}: has {n_atoms} atoms, the model {frame.n_atoms}: not the model's "
+                "molecule, or a model of part of it, and an energy needs all atoms: give the "
+                "model's own system.xml, or a model of `train --atoms all`"
             )
         other = np.flatnonzero(np.abs(frame.masses.cpu().numpy() - self.molecule.masses) > 0.01)
         if len(other):

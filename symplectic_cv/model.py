@@ -72,18 +72,22 @@ class NeuralCanonicalTransformation(PhaseSpaceModel):
         q = self.frame.coordinates(positions).to(self.dtype)
         return self.log_likelihood_coordinates(q)
 
-    def check_modes(self, modes: Sequence[int]) -> list[int]:
-        """The modes as a list of ints; raises OptionError for one that does not exist."""
+    def check_modes(self, modes: Sequence[int], option: str = "--modes") -> list[int]:
+        """The modes as a list of ints.
+
+        Raises:
+            OptionError: one that does not exist or is named twice, or none; it names `option`.
+        """
         if len(modes) == 0:
-            raise OptionError("--modes is empty: name at least one mode, for example --modes 0")
+            raise OptionError(f"{option} is empty: name at least one mode, for example {option} 0")
         for mode in modes:
             if not 0 <= mode < self.dimension:
                 raise OptionError(
-                    f"--modes {mode}: the model has {self.dimension} modes, "
+                    f"{option} {mode}: the model has {self.dimension} modes, "
                     f"numbered 0 (slowest) to {self.dimension - 1}"
                 )
         if len(set(modes)) != len(modes):
-            raise OptionError(f"--modes names a mode twice: {' '.join(map(str, modes))}")
+            raise OptionError(f"{option} names a mode twice: {' '.join(map(str, modes))}")
         return [int(mode) for mode in modes]
 
     def require_smooth(self) -> None:

@@ -24,7 +24,7 @@ def require_free(folder: Path) -> Path:
     if _holds_files(folder):
         raise OutputError(
             f"{folder}: already holds another run: name a new folder with -o/--output "
-            "(simulations, trainings and biased runs go on with --resume)"
+            "(simulations, trainings, samplings and biased runs go on with --resume)"
         )
     return folder
 

@@ -49,6 +49,15 @@ def write_atomically(path: Path, content: bytes) -> None:
         aside.unlink(missing_ok=True)
 
 
+def file_digest(path: Path | None) -> str | None:
+    """SHA-256 of a file, by which a resumed run knows it again; None for none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def save_model(
     folder: str | Path,
     model: PhaseSpaceModel,

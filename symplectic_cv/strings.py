@@ -64,7 +64,7 @@ def scan_mode(
     Raises:
         OptionError: a mode that does not exist, a reach or number of points too small.
     """
-    model.check_modes([mode])
+    model.check_modes([mode], "--scan")
     if n_points < 2:
         raise OptionError(f"--points must be at least 2, the two ends; got {n_points}")
     if not 0.0 < reach < 20.0:

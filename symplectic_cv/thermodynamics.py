@@ -268,16 +268,23 @@ def _bound(
         shares.append(weights)
         if progress is not None:
             progress(count)
-    w = torch.cat(shares).to(torch.float64)
-    mean, error = weighted_mean(torch.cat(terms), w)
-    capped = float((w * torch.cat(over)).sum() / w.sum())
-    return mean - reduced.log_volume_of_units, error, capped
+    all_terms, w = torch.cat(terms), torch.cat(shares).to(torch.float64)
+    # latent points of no structure are not of ρ, which is a density without their share
+    real = all_terms != -math.inf
+    kept = torch.where(real, w, 0.0)
+    share = float(kept.sum() / w.sum())
+    mean, error = weighted_mean(torch.where(real, all_terms, 0.0), kept)
+    capped = float((kept * torch.cat(over)).sum() / kept.sum())
+    return mean - math.log(share) - reduced.log_volume_of_units, error, capped
 
 
 def _configuration_terms(
     model: PhaseSpaceModel, reduced: ReducedHamiltonian, latent: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """ln ρ(q) + βV − ln ∫ dp exp(−β½|p|²) of latent coordinates (B, n), and βV, (B,) each."""
+    """ln ρ(q) + βV − ln ∫ dp exp(−β½|p|²) of latent coordinates (B, n), and βV, (B,) each.
+
+    The first is −∞ where there is no structure.
+    """
     q, log_det = model.flow.inverse(latent)  # type: ignore[operator]
     energy = reduced.configuration(q)
     log_density = model.prior.log_prob_coordinates(latent) - log_det
@@ -292,35 +299,41 @@ class _Proposal:
     ) -> None:
         self.model, self.scale, self.by_hand = model, scale, by_hand
         self.generator = generator
-        x = self._from_flow(PILOT)
+        x, real = self._from_flow(PILOT)
+        x = x[real]
         self.centre = x.mean(0)
         spread = torch.cov((x - self.centre).T).reshape(x.shape[1], x.shape[1])
         spread = BROAD**2 * spread + 1e-12 * spread.trace() * torch.eye(len(spread)).to(spread)
         self.root = torch.linalg.cholesky(spread)
 
     def draw(self, n_samples: int) -> tuple[Tensor, Tensor]:
-        """Samples x and the ln of the density that they come from."""
+        """Samples x and the ln of the density that they come from; +∞ for what is no structure."""
         n_broad = round(BROAD_SHARE * n_samples)
         noise = torch.randn(
             n_broad, len(self.centre), generator=self.generator, dtype=torch.float64
         )
-        x = torch.cat([self._from_flow(n_samples - n_broad), self.centre + noise @ self.root.T])
+        of_flow, real = self._from_flow(n_samples - n_broad)
+        x = torch.cat([of_flow, self.centre + noise @ self.root.T])
         share = n_broad / n_samples
         parts = [
             self._log_density_of_flow(x) + math.log(1.0 - share),
             self._log_density_of_gaussian(x) + math.log(max(share, 1e-300)),
         ]
-        return x, torch.logaddexp(*parts)
+        log_density = torch.logaddexp(*parts)
+        log_density[: len(real)][~real] = math.inf
+        return x, log_density
 
-    def _from_flow(self, n_samples: int) -> Tensor:
+    def _from_flow(self, n_samples: int) -> tuple[Tensor, Tensor]:
+        """Samples of the flow, and which are structures: of internal coordinates not all are."""
         n = self.model.dimension
         z = self.scale * torch.randn(
             n_samples, 2 * n, generator=self.generator, dtype=torch.float64
         )
         latent = z[:, n:] / self.model.omega
         if self.by_hand:
-            return self.model.flow.inverse(latent)[0]  # type: ignore[operator]
-        return torch.cat(self.model.flow.pull(z[:, :n], latent), -1)
+            x, log_det = self.model.flow.inverse(latent)  # type: ignore[operator]
+            return x, log_det < math.inf
+        return torch.cat(self.model.flow.pull(z[:, :n], latent), -1), torch.ones(n_samples).bool()
 
     def _log_density_of_flow(self, x: Tensor) -> Tensor:
         n, omega = self.model.dimension, self.model.omega

@@ -101,9 +101,10 @@ def test_the_command_scans(folder):
     ("options", "message"),
     [
         ([], "needs --start and --end"),
-        (["--scan", "99"], "99"),
+        (["--scan", "99"], "--scan 99: the model has 24 modes"),
         (["--scan", "0", "--end", "run.xtc:0"], "takes --start"),
         (["--scan", "0", "--reach", "0"], "--reach must be positive"),
+        (["--scan", "0", "--modes", "1"], "--modes is for a path between two ends"),
         (["--scan", "0", "--points", "1"], "--points must be at least 2"),
         (["--scan", "0", "--forcefield", "none.xml"], "--forcefield is for --all-atom"),
         (["--scan", "0", "--all-atom", "--forcefield", "none.xml"], "--forcefield none.xml"),
@@ -148,13 +149,24 @@ def test_structures_at_a_value_of_a_mode(folder, network):
     }
 
 
+def test_structures_at_a_value_of_a_mode_are_drawn_at_once(folder, refused):
+    """Else --resume would write among the files of another run."""
+    (folder / "out").mkdir()
+    (folder / "out" / "notes.txt").write_text("of another run")
+    line = refused(
+        "sample", folder / "model", "--fix", "mode 0 = 1", "--resume", "-o", folder / "out"
+    )
+    assert "leave --resume out" in line
+    assert [path.name for path in (folder / "out").iterdir()] == ["notes.txt"]
+
+
 @pytest.mark.parametrize(
     ("fix", "message"),
     [
         ("mode 0", "not of the form"),
         ("phi = 60", "not of the form"),
         ("mode 0 = 1.2.3", "not of the form"),
-        ("mode 99 = 1", "99"),
+        ("mode 99 = 1", "--fix 99: the model has 24 modes"),
         ("mode 0 = 30", "nothing beyond"),
     ],
 )

@@ -11,6 +11,9 @@ from commands import run
 
 from openmm_plugin.simulation import write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb
+from symplectic_cv.cli.main import main
+from symplectic_cv.errors import HamiltonianError
+from symplectic_cv.sampling import chains
 
 SMALL = ["--steps", "30", "--batch", "32", "--layers", "2", "--hidden", "8", "--samples", "200"]
 KEYS = {
@@ -109,6 +112,82 @@ def test_a_run_that_cannot_work_leaves_nothing_behind(molecule, tmp_path, refuse
         *("-o", tmp_path / "out", "--samples", "8", "--chains", "2", "--warmup", "0"),
     )
     assert "proposals was accepted: try --method pcn or hmc" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def killed(well, tmp_path, monkeypatch):
+    """A run of four blocks that was killed after the second; its folder and how to resume it."""
+    write_state, written = chains._Keeper.write_state, []
+
+    def kill(self, *arguments, **numbers):
+        write_state(self, *arguments, **numbers)
+        written.append(numbers["steps"])
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    again = ["sample", well, "-o", tmp_path / "out", "--samples", "256", "--chains", "8"]
+    again += ["--warmup", "5"]
+    with monkeypatch.context() as patched:
+        patched.setattr(chains._Keeper, "write_state", kill)
+        patched.setattr(chains, "BLOCK", 64)
+        with pytest.raises(SystemExit) as info:
+            main([str(word) for word in again])
+    assert info.value.code == 130
+    assert written == [8, 16]
+    return tmp_path / "out", [*again, "--resume"]
+
+
+def lose_an_array(file):
+    with np.load(file) as archive:
+        arrays = dict(archive)
+    arrays.pop("u" if "u" in arrays else "log_weight")
+    np.savez(file, **arrays)
+
+
+def truncate(file):
+    file.write_bytes(file.read_bytes()[:100])
+
+
+@pytest.mark.parametrize("damage", [truncate, lose_an_array], ids=["truncated", "without an array"])
+@pytest.mark.parametrize("name", ["state", "pilot", "block-000000000"])
+def test_a_damaged_checkpoint_is_told_and_left(killed, refused, name, damage):
+    folder, again = killed
+    damage(folder / "checkpoint" / f"{name}.npz")
+    assert f"{name}.npz: damaged" in refused(*again)
+    assert {path.name for path in folder.iterdir()} == {"run.json", "checkpoint"}
+
+
+def test_a_lost_block_is_told(killed, refused):
+    folder, again = killed
+    (folder / "checkpoint" / "block-000000000.npz").unlink()
+    assert "a block of samples is missing" in refused(*again)
+    assert not (folder / "samples.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--samples", "512"], "samples was 256 and is now 512"),
+        (["--method", "pcn"], "method was 'independence' and is now 'pcn'"),
+        (["--chains", "16"], "chains was 8 and is now 16"),
+        (["--seed", "1"], "seed was 0 and is now 1"),
+    ],
+)
+def test_other_options_cannot_resume(killed, refused, options, message):
+    folder, again = killed
+    assert message in refused(*again, *options)
+    assert (folder / "checkpoint" / "state.npz").is_file()
+
+
+def test_an_energy_that_fails_on_the_way_leaves_nothing_behind(
+    well, tmp_path, refused, monkeypatch
+):
+    def fail(*_):
+        raise HamiltonianError("double-well: the energy of 1 of 8 phase-space points is NaN")
+
+    monkeypatch.setattr("symplectic_cv.cli.sample.sample_target", fail)
+    assert "points is NaN" in refused("sample", well, "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

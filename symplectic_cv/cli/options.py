@@ -44,7 +44,7 @@ MdshareCatalogue = Annotated[
 ]
 FlexibleSystem = Annotated[
     Optional[Path],
-    typer.Option("--system", help="system.xml of a molecule's model, without constraints."),
+    typer.Option("--system", help="system.xml of the model's molecule, without constraints."),
 ]
 SystemTop = Annotated[
     Optional[Path],

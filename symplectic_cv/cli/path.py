@@ -36,7 +36,7 @@ def path(
     end: Annotated[
         Optional[str], typer.Option(metavar="E", help="PDB file, or TRAJ:FRAME counted from 0.")
     ] = None,
-    points: Annotated[int, typer.Option(help="Structures on the path, both ends included.")] = 50,
+    points: Annotated[int, typer.Option(help="Structures, both ends included.")] = 50,
     modes: Annotated[
         Optional[list[int]],
         typer.Option(
@@ -50,7 +50,9 @@ def path(
     scan: Annotated[
         Optional[int],
         typer.Option(
-            metavar="K", help="Instead of a path: mode K from one side to the other, from --start."
+            metavar="K",
+            help="Instead of a path: mode K from one side to the other, the other modes as in "
+            "--start (default: at 0).",
         ),
     ] = None,
     reach: Annotated[
@@ -71,10 +73,10 @@ def path(
     """Draw a latent path between two conformations, or along one mode.
 
     Interpolates the scaled modes spherically: along the shell where their probability is, not
-    through its unlikely inside. Writes path.pdb (a model per point, superposed), path.csv
-    (log-likelihood in nats, scaled modes, torsions in degrees) and path.png, which compares the
-    path with the straight lines in space and in the latent space. With --all-atom also
-    path-all-atom.pdb.
+    through its unlikely inside. With --scan one mode moves alone. Writes path.pdb (a model per
+    point, superposed), path.csv (log-likelihood in nats, scaled modes, torsions in degrees) and
+    path.png, which compares the path with the straight lines in space and in the latent space.
+    With --all-atom also path-all-atom.pdb.
 
     Example: symplectic-cv path model --start md/trajectory.xtc:0 --end folded.pdb -o path
     """
@@ -84,6 +86,8 @@ def path(
         raise OptionError("a path needs --start and --end (or --scan K, along mode K)")
     if scan is not None and (end is not None or refine):
         raise OptionError("--scan goes along one mode: it takes --start, but no --end or --refine")
+    if scan is not None and modes:
+        raise OptionError("--modes is for a path between two ends; --scan names its own mode")
     if forcefield and not all_atom:
         raise OptionError("--forcefield is for --all-atom")
     trained = load_model(model)
@@ -109,6 +113,7 @@ def path(
             with progress_bar("refining", None, ""):
                 latent = refine_path(trained, latent)
     torsions = find_torsions(trained.molecule)
+    _require_structures(latent)
     _require_defined(latent, torsions)
     names = [torsion.name for torsion in torsions]
     angles = compute_torsions(latent.positions, torsions, trained.molecule)
@@ -167,6 +172,17 @@ def _end(model: NeuralCanonicalTransformation, spec: str, top: Path | None) -> n
     positions = read_structure(spec, model.molecule, top)
     require_same_handedness(positions, model, spec)
     return positions
+
+
+def _require_structures(way: LatentPath) -> None:
+    """Raises FrameError where a latent point of the path is no structure."""
+    lost = np.flatnonzero(~np.isfinite(way.log_likelihood))
+    if len(lost):
+        raise FrameError(
+            f"point {lost[0]} of the path is no structure: a bond, an angle or a torsion goes "
+            "beyond what the model knows; take ends nearer to one another, a smaller --reach, or a "
+            "model with --chart cartesian"
+        )
 
 
 def _require_defined(way: LatentPath, torsions: list[Torsion]) -> None:

@@ -22,14 +22,14 @@ from symplectic_cv.analysis.sampling_report import (
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.thermodynamics import Given, own_hamiltonian
-from symplectic_cv.errors import OptionError, SamplingError
+from symplectic_cv.errors import OptionError, OutputError, UserError
 from symplectic_cv.output import RUN, make_folder, require_free, start_run
 from symplectic_cv.sampling.chains import SamplingOptions, sample_target
 from symplectic_cv.sampling.conditional import conditional_latent, parse_fixed
 from symplectic_cv.sampling.moves import MOVES, Method
 from symplectic_cv.sampling.statistics import effective_share
 from symplectic_cv.sampling.target import LatentTarget
-from symplectic_cv.storage import load_model, load_phase_space_model, read_config
+from symplectic_cv.storage import file_digest, load_model, load_phase_space_model, read_config
 
 DEFAULT = SamplingOptions()
 
@@ -85,11 +85,15 @@ def sample(
     (log-likelihood in nats, energy in kJ/mol, weight in averages), summary.json (acceptance,
     effective sizes, autocorrelation, R̂) and samples.png.
 
-    With --fix: structures at a value of a mode, to start umbrella windows from.
+    With --fix: structures at a value of a mode, to start umbrella windows from, and no figure.
 
     Example: symplectic-cv sample model --system md/system.xml --samples 20000
     """
     torch.set_num_threads(threads)
+    if fix and resume:
+        raise OptionError(
+            "--fix draws its structures at once and keeps no checkpoint: leave --resume out"
+        )
     if not resume:
         require_free(output)
     elif (output / SUMMARY).is_file():
@@ -106,7 +110,7 @@ def sample(
     settings = {
         "command": "sample",
         "model_sha256": read_config(model)["weights_sha256"],
-        "system": None if system is None else str(system),
+        "system_sha256": file_digest(system),
         "samples": samples,
         "method": method.value,
         "chains": chains,
@@ -122,7 +126,9 @@ def sample(
     try:
         with progress_bar("sampling", samples, "samples") as bar:
             found = sample_target(target, options, checkpoint, bar.advance)
-    except SamplingError:
+    except OutputError:
+        raise  # a damaged checkpoint is the user's to look at
+    except UserError:
         # nothing half-written stays behind a run that cannot work
         shutil.rmtree(checkpoint, ignore_errors=True)
         (output / RUN).unlink(missing_ok=True)
@@ -170,7 +176,7 @@ def _sample_fixed(
     target = None
     if system is not None:
         target = LatentTarget(network, own_hamiltonian(network, folder, Given(system, top)))
-    u = conditional_latent(network.dimension, fixed, samples, seed)
+    u = conditional_latent(network, fixed, samples, seed)
     make_folder(output)
     log_weight = write_conditional(output, network, u, target)
     share = None if log_weight is None else effective_share(log_weight)

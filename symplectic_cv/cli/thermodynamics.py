@@ -80,7 +80,8 @@ def thermodynamics(
     """Free energy, entropy, energy and spectrum of a learned model, with their errors.
 
     Writes result.json (the bound on −ln Z, importance estimates, differences; in nats),
-    spectrum.csv, spectrum.png and report.html.
+    spectrum.csv, spectrum.png and report.html. A model in internal coordinates has a bound of its
+    configurations, with momenta integrated by hand, and a spectrum only with --observable.
 
     Example: symplectic-cv thermodynamics ringworld --to-beta 0.8
     """
@@ -91,7 +92,7 @@ def thermodynamics(
     reduced = own_hamiltonian(network, model, given)
     others = other_hamiltonians(network, reduced, given)
     rows = None if observable is None else read_observable(observable, network)
-    n_samples = samples or default_samples(network)
+    n_samples = default_samples(network) if samples is None else samples
     note(f"{reduced.hamiltonian.name}: {reduced.dimension} coordinates, {n_samples} samples")
     with progress_bar("sampling", (2 + len(others)) * n_samples, "samples") as bar:
         found = estimate(network, reduced, n_samples, seed, bar.advance)
@@ -165,7 +166,8 @@ def own_hamiltonian(network: PhaseSpaceModel, folder: Path, given: Given) -> Red
     known = read_config(folder).get("hamiltonian", {})
     floor = float(known.get("energy_floor_nats", -math.inf))
     if not isinstance(network, NeuralCanonicalTransformation):
-        if given.system or given.to_system or given.to_temperature:
+        of_molecules = (given.system, given.to_system, given.to_temperature)
+        if any(value is not None for value in of_molecules):
             raise OptionError(
                 f"{folder}: is a model of {known.get('system')}, not of a molecule: --system, "
                 "--to-system and --to-temperature are for molecules; here --to and --to-beta"
@@ -174,7 +176,7 @@ def own_hamiltonian(network: PhaseSpaceModel, folder: Path, given: Given) -> Red
             raise ModelError(f"{folder}: does not say which Hamiltonian it was learned from")
         hamiltonian = find_hamiltonian(known["system"], known.get("size"))
         return ReducedHamiltonian(hamiltonian, float(known["beta"]), floor=floor)
-    if given.to or given.to_beta:
+    if given.to is not None or given.to_beta is not None:
         raise OptionError(
             "--to and --to-beta are for analytic Hamiltonians; here --to-system, --to-temperature"
         )

@@ -21,7 +21,7 @@ from symplectic_cv.frame import EckartFrame
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.momenta import Momenta
 from symplectic_cv.output import RUN, require_free, start_run
-from symplectic_cv.storage import CONFIG, save_model
+from symplectic_cv.storage import CONFIG, file_digest, save_model
 from symplectic_cv.training.internal import (
     InternalRow,
     PreparedInternal,
@@ -174,7 +174,7 @@ def train(
         "command": "train",
         "temperature_k": temperature,
         **training_options.to_json(),
-        "system": None if system is None else str(system),
+        "system_sha256": file_digest(system),
         "data_sha256": _fingerprint(data, frame_weights),
     }
     # everything that bad data can break comes before the folder is made

@@ -184,6 +184,8 @@ def _resolve(
             files += found
         else:
             path = Path(source)
+            if path.is_dir():
+                raise TrajectoryError(f"{path}: is a folder; name the trajectory files in it")
             if not path.is_file():
                 raise TrajectoryError(f"{path}: no such trajectory file")
             files.append(path)

@@ -31,7 +31,8 @@ BLOCK = 2048
 """Points of all chains between two writes to disk, about."""
 ADAPTING = 0.75
 """Part of the warm-up in which step sizes adapt; in the rest the chains settle."""
-STATE = "state.npz"
+STATE, PILOT_FILE = "state", "pilot"
+"""Files of a checkpoint, beside the blocks."""
 
 Progress = Callable[[int], None]
 """Called with the number of samples made since the last call."""
@@ -138,7 +139,7 @@ def _run_chains(
             points = step.points
             if place < ADAPTING * options.warmup:
                 move.adapt(step.chance, place)
-        keeper.write("pilot", {"log_weight": pilot})
+        keeper.write(PILOT_FILE, {"log_weight": pilot})
         done = 0
     else:
         points = Points(**{name: torch.from_numpy(state[name]) for name in Points.__annotations__})
@@ -172,7 +173,13 @@ def _run_chains(
         keeper.write_state(points, size=size, steps=done)
         if progress is not None:
             progress(count * options.chains)
-    blocks = keeper.blocks()
+    blocks = keeper.blocks("accepted", "proposed")
+    there = sum(len(block["u"]) for block in blocks)
+    if there != options.steps:
+        raise OutputError(
+            f"{folder}: holds {there} of {options.steps} steps, so that a block of samples is "
+            "missing: start anew in another folder"
+        )
     proposals = options.steps * options.chains * options.thin
     acceptance = sum(int(block["accepted"]) for block in blocks) / proposals
     if acceptance == 0.0:
@@ -182,7 +189,10 @@ def _run_chains(
         acceptance=acceptance,
         proposals=proposals,
         proposed_log_weights=np.concatenate(
-            [keeper.read("pilot")["log_weight"], *(block["proposed"] for block in blocks)]
+            [
+                keeper.read(PILOT_FILE, "log_weight")["log_weight"],
+                *(block["proposed"] for block in blocks),
+            ]
         ),
         size=move.size,
     )
@@ -207,7 +217,7 @@ def _weighted(
         done += count
         if progress is not None:
             progress(count)
-    blocks = keeper.blocks()
+    blocks = keeper.blocks("dice")
     joined = _join(blocks)
     log_weight = joined["log_weight"][:, 0]
     if not np.isfinite(log_weight).any():
@@ -225,7 +235,7 @@ def _weighted(
 
 FIT = (
     "the model does not fit this Hamiltonian; train it longer (--steps), on more data of the same "
-    "system and temperature, or with --chart internal"
+    "system and temperature, or (a Cartesian one) with --chart internal"
 )
 
 
@@ -277,7 +287,7 @@ class _Keeper:
     def write_state(self, points: Points, **numbers: float) -> None:
         state = {name: value.numpy() for name, value in points.parts().items()}
         if self.folder is not None:
-            self.write("state", state | {name: np.array(v) for name, v in numbers.items()})
+            self.write(STATE, state | {name: np.array(v) for name, v in numbers.items()})
 
     def has(self, name: str) -> bool:
         return name in self.names()
@@ -287,25 +297,30 @@ class _Keeper:
             return sorted(self.memory)
         return sorted(path.stem for path in self.folder.glob("*.npz"))
 
-    def read(self, name: str) -> dict[str, np.ndarray]:
+    def read(self, name: str, *parts: str) -> dict[str, np.ndarray]:
+        """The arrays of a file; raises OutputError where it is damaged or lacks one of `parts`."""
         if self.folder is None:
             return self.memory[name]
         path = self.folder / f"{name}.npz"
         try:
             with np.load(path, allow_pickle=False) as file:
-                return dict(file)
+                arrays = dict(file)
+            for part in parts:
+                arrays[part]  # a KeyError where it is not there
         except Exception as error:  # zipfile, zlib and NumPy each raise their own
             raise OutputError(
                 f"{path}: damaged ({type(error).__name__}): start anew in another folder"
             ) from error
+        return arrays
 
     def state(self) -> dict[str, np.ndarray] | None:
-        if self.folder is None or not (self.folder / STATE).is_file():
+        if self.folder is None or not self.has(STATE):
             return None
-        return self.read("state")
+        return self.read(STATE, *Points.__annotations__, "size", "steps")
 
-    def blocks(self) -> list[dict[str, np.ndarray]]:
-        return [self.read(name) for name in self.names() if name.startswith("block-")]
+    def blocks(self, *more: str) -> list[dict[str, np.ndarray]]:
+        parts = (*Points.__annotations__, *more)
+        return [self.read(name, *parts) for name in self.names() if name.startswith("block-")]
 
 
 def importance_ess(samples: Samples) -> float:

@@ -6,17 +6,21 @@ stay independent standard normal: no search is needed.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from symplectic_cv.errors import OptionError
+from symplectic_cv.errors import OptionError, SamplingError
 from symplectic_cv.model import NeuralCanonicalTransformation
 
 FARTHEST = 8.0
 """No mode is held further out than this, in standard deviations."""
+
+ROUNDS = 20
+"""So many times as many points as are wanted are tried."""
 
 _FIXED = re.compile(r"\s*mode[\s_]*(\d+)\s*=\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
 
@@ -39,7 +43,7 @@ def parse_fixed(given: Sequence[str], model: NeuralCanonicalTransformation) -> d
                 f"--fix {text!r} is not of the form 'mode 0 = 1.2' (a mode and its value, in "
                 "standard deviations)"
             ) from None
-        model.check_modes([mode])
+        model.check_modes([mode], "--fix")
         if mode in fixed:
             raise OptionError(f"--fix names mode {mode} twice")
         if not abs(value) <= FARTHEST:
@@ -51,17 +55,32 @@ def parse_fixed(given: Sequence[str], model: NeuralCanonicalTransformation) -> d
     return fixed
 
 
+@torch.no_grad()
 def conditional_latent(
-    dimension: int, fixed: Mapping[int, float], n_samples: int, seed: int
+    model: NeuralCanonicalTransformation, fixed: Mapping[int, float], n_samples: int, seed: int
 ) -> Tensor:
     """u (n_samples, n) with some modes held and the others N(0, 1).
 
-    Example:
-        >>> conditional_latent(3, {1: 0.5}, 4, 0)[:, 1]
-        tensor([0.5000, 0.5000, 0.5000, 0.5000], dtype=torch.float64)
+    Latent points of no structure (an angle over π, a torsion beyond its cut) are drawn again.
+
+    Raises:
+        SamplingError: next to no point with these values is a structure.
     """
     generator = torch.Generator().manual_seed(seed)
-    u = torch.randn(n_samples, dimension, generator=generator, dtype=torch.float64)
-    for mode, value in fixed.items():
-        u[:, mode] = value
-    return u
+    exact = copy.deepcopy(model).double()
+    kept: list[Tensor] = []
+    left = n_samples
+    for _ in range(ROUNDS):
+        u = torch.randn(n_samples, model.dimension, generator=generator, dtype=torch.float64)
+        for mode, value in fixed.items():
+            u[:, mode] = value
+        real = torch.isfinite(exact.flow.inverse(u / exact.omega)[1])
+        kept.append(u[real][:left])
+        left -= len(kept[-1])
+        if left == 0:
+            return torch.cat(kept)
+    held = ", ".join(f"mode {mode} = {value:g}" for mode, value in fixed.items())
+    raise SamplingError(
+        f"--fix: only {n_samples - left} of {ROUNDS * n_samples} latent points with {held} are "
+        "structures: take values nearer to 0"
+    )

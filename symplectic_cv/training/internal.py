@@ -36,7 +36,7 @@ from symplectic_cv.charts.standard import standardise
 from symplectic_cv.charts.symmetry import exchange, like_hydrogens
 from symplectic_cv.charts.zmatrix import molecule_z_matrix
 from symplectic_cv.data.split import contiguous_split
-from symplectic_cv.errors import HamiltonianError, OptionError
+from symplectic_cv.errors import FrameError, HamiltonianError, OptionError
 from symplectic_cv.flows.parts import ConditionalGaussian
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.frame import EckartFrame, FrameHealth, mean_structure
@@ -173,7 +173,13 @@ def prepare_internal(
         flow = internal_flow(options.flow, chart, standard, scale.float())
     first = flow.layers[FIXED]
     if isinstance(first, ConditionalGaussian):
-        first.fit(z[training], w)
+        try:
+            first.fit(z[training], w)
+        except torch.linalg.LinAlgError as error:
+            raise FrameError(
+                f"{len(training)} frames for training cannot determine {z.shape[1]} internal "
+                "coordinates and how they follow the torsions: give more frames"
+            ) from error
     model = NeuralCanonicalTransformation(
         molecule, temperature, frame, flow, HarmonicPrior(1.0 / scale), options.flow
     ).to(torch.float32)

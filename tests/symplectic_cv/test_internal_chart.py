@@ -279,6 +279,12 @@ def test_coordinates_that_do_not_move_are_told(spinning):
         standardise(spinning[:20].clone(), 10)
 
 
+def test_few_frames_for_what_follows_the_torsions_are_told(molecule, chart, spinning):
+    options = TrainingOptions(coupling=Coupling.SPLINE, layers=1, hidden=8, chart=Chart.INTERNAL)
+    with pytest.raises(FrameError, match="31 frames for training cannot determine 24 internal"):
+        prepare_internal(chart.place(spinning[:35]).numpy(), molecule, 300.0, options)
+
+
 def test_every_two_coordinates_are_told_apart():
     for n in (2, 5, 24):
         apart = torch.zeros(n, n, dtype=torch.bool)
