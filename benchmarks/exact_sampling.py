@@ -33,7 +33,7 @@ import torch
 from openmm import unit
 from scipy.special import rel_entr
 
-from openmm_plugin.energies import load_hamiltonian
+from openmm_plugin.hamiltonian import load_hamiltonian
 from openmm_plugin.simulation import simulate, write_structure
 from openmm_plugin.systems import (
     MolecularSystem,

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from symplectic_cv.spectrum import power_spectrum
     from symplectic_cv.storage import load_model, load_phase_space_model, save_model
     from symplectic_cv.torchscript import export, load_exported
-    from symplectic_cv.training.likelihood import TrainingOptions, TrainingResult, prepare, train
+    from symplectic_cv.training.likelihood import TrainingResult, prepare, train
+    from symplectic_cv.training.options import TrainingOptions
     from symplectic_cv.training.variational import (
         VariationalOptions,
         prepare_variational,
@@ -42,7 +43,7 @@ _MODULES = {
     "Hamiltonian": "hamiltonians.base",
     "Molecule": "molecule",
     "NeuralCanonicalTransformation": "model",
-    "TrainingOptions": "training.likelihood",
+    "TrainingOptions": "training.options",
     "TrainingResult": "training.likelihood",
     "TrajectoryData": "data.trajectories",
     "UserError": "errors",

@@ -10,7 +10,7 @@ import pytest
 import torch
 from commands import run
 
-from openmm_plugin.energies import MolecularHamiltonian
+from openmm_plugin.hamiltonian import MolecularHamiltonian
 from openmm_plugin.simulation import write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb
 from symplectic_cv.storage import load_model

@@ -125,7 +125,7 @@ def test_a_system_keeps_the_frame_of_its_model(molecular, flexible):
     """The energy of a decoded structure does not depend on which frame it is written in."""
     import torch
 
-    from openmm_plugin.energies import load_hamiltonian
+    from openmm_plugin.hamiltonian import load_hamiltonian
 
     model = load_model(molecular)
     own = load_hamiltonian(flexible / "system.xml", None, 300.0)

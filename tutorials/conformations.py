@@ -155,7 +155,7 @@ with plt.rc_context(STYLE):
 # with their energies: the spread of their importance weights is made small.
 
 # %%
-from openmm_plugin.energies import load_hamiltonian
+from openmm_plugin.hamiltonian import load_hamiltonian
 from symplectic_cv.flows.build import Chart, Coupling
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.training.internal import prepare_internal, train_internal

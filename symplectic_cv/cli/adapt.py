@@ -34,7 +34,7 @@ from symplectic_cv.molecule import select_atoms
 from symplectic_cv.output import require_free, start_run
 from symplectic_cv.states import States
 from symplectic_cv.storage import CONFIG, load_model, read_config, write_atomically
-from symplectic_cv.training.likelihood import TrainingOptions
+from symplectic_cv.training.options import TrainingOptions
 from symplectic_cv.units import thermal_energy
 
 TRAINING = TrainingOptions()

@@ -182,7 +182,7 @@ def own_hamiltonian(network: PhaseSpaceModel, folder: Path, given: Given) -> Red
         )
     if given.system is None:
         raise OptionError(f"{folder}: is a model of a molecule: name its --system system.xml")
-    from openmm_plugin.energies import load_hamiltonian
+    from openmm_plugin.hamiltonian import load_hamiltonian
 
     molecule = load_hamiltonian(
         given.system,
@@ -220,7 +220,7 @@ def other_hamiltonians(
         add(f"β = {given.to_beta:g}", reduced.hamiltonian, given.to_beta)
     if isinstance(network, NeuralCanonicalTransformation):
         if given.to_system is not None:
-            from openmm_plugin.energies import load_hamiltonian
+            from openmm_plugin.hamiltonian import load_hamiltonian
 
             top = given.top if given.system == given.to_system else None
             temperature = network.temperature

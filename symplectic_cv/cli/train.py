@@ -31,11 +31,10 @@ from symplectic_cv.training.internal import (
 from symplectic_cv.training.likelihood import (
     HistoryRow,
     PreparedTraining,
-    TrainingOptions,
-    check_weights,
     prepare,
 )
 from symplectic_cv.training.likelihood import train as run_training
+from symplectic_cv.training.options import TrainingOptions, check_weights
 from symplectic_cv.units import thermal_energy
 
 DEFAULT = TrainingOptions()
@@ -242,7 +241,7 @@ def _hamiltonian(
     """Makes the Hamiltonian of --system in the frame of a model."""
     if system is None:
         return None
-    from openmm_plugin.energies import load_hamiltonian
+    from openmm_plugin.hamiltonian import load_hamiltonian
 
     pdb = top if top is not None and top.suffix == ".pdb" else None
     return lambda frame: ReducedHamiltonian(load_hamiltonian(system, pdb, temperature, frame))

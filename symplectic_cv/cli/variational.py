@@ -128,7 +128,7 @@ def variational(
     if molecule is not None:
         if size is not None or beta != 1.0:
             raise OptionError("--size and --beta are for analytic Hamiltonians; --temperature here")
-        from openmm_plugin.energies import load_hamiltonian
+        from openmm_plugin.hamiltonian import load_hamiltonian
 
         hamiltonian = load_hamiltonian(molecule, top, temperature)
     else:

@@ -46,14 +46,15 @@ from symplectic_cv.molecule import Molecule
 from symplectic_cv.prior import LOG_2PI, HarmonicPrior
 from symplectic_cv.training.average import WeightAverage
 from symplectic_cv.training.importance import effective_share_of_target, log_variance
-from symplectic_cv.training.likelihood import (
+from symplectic_cv.training.likelihood import TrainingResult
+from symplectic_cv.training.loop import (
     PATIENCE,
-    TrainingOptions,
-    TrainingResult,
-    check_weights,
-    data_warnings,
+    WARMUP_STEPS,
+    TrainingModule,
+    reached_step,
+    run_loop,
 )
-from symplectic_cv.training.loop import WARMUP_STEPS, TrainingModule, reached_step, run_loop
+from symplectic_cv.training.options import TrainingOptions, check_weights, data_warnings
 
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-4

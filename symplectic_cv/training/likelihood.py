@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,22 @@ from torch.utils.data import IterableDataset
 
 from symplectic_cv.data.split import contiguous_split
 from symplectic_cv.errors import OptionError
-from symplectic_cv.flows.build import Chart, Coupling, FlowOptions, build_flow
-from symplectic_cv.flows.coupling import Coupling as CouplingLayer
+from symplectic_cv.flows.build import FlowOptions, build_flow
+from symplectic_cv.flows.coupling import Coupling
 from symplectic_cv.flows.point import PointTransformation, quasi_harmonic_start
 from symplectic_cv.frame import EckartFrame, FrameHealth, mean_structure
 from symplectic_cv.model import NeuralCanonicalTransformation
 from symplectic_cv.molecule import Molecule
 from symplectic_cv.momenta import Momenta
 from symplectic_cv.prior import LOG_2PI, HarmonicPrior
-from symplectic_cv.training.loop import WARMUP_STEPS, TrainingModule, reached_step, run_loop
+from symplectic_cv.training.loop import (
+    PATIENCE,
+    WARMUP_STEPS,
+    TrainingModule,
+    reached_step,
+    run_loop,
+)
+from symplectic_cv.training.options import TrainingOptions, check_weights, data_warnings
 
 LEARNING_RATE = 2e-3
 HEAD_START = 0.15
@@ -43,82 +50,8 @@ slowest, before any coupling can bend the slowest by the faster. A slow torsion 
 modes; with all couplings at once many runs tore it into two modes (alanine dipeptide's ψ)."""
 JOINED = 0.25
 """Part of a training after which all couplings learn; the others join one after the other."""
-PATIENCE = 12
-"""Validations without an improvement before a run stops early."""
-FEW_FRAMES_PER_DIMENSION = 200
 
 _VALIDATION_SEED = 20200428
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What a user may choose about a training.
-
-    Attributes:
-        steps: optimizer steps at most.
-        batch: frames per step.
-        coupling: affine, or monotone rational-quadratic splines: stronger and slower.
-        layers: couplings.
-        hidden: width of the two hidden layers of each coupling's network.
-        bins: of each spline.
-        momenta: how momenta are drawn.
-        momentum_weight: weight of the momentum part of the loss; 1 is the paper's NLL,
-            0 the likelihood of configurations alone.
-        seed: of the initial weights, batches and momenta.
-        device: `auto`, `cpu` or `cuda`.
-        chart: Cartesian, or internal coordinates (`symplectic_cv.training.internal`).
-        energy_weight: weight of half the variance of ln w over the frames, by their energies;
-            internal coordinates only.
-    """
-
-    steps: int = 5000
-    batch: int = 512
-    coupling: Coupling = Coupling.AFFINE
-    layers: int = 8
-    hidden: int = 64
-    bins: int = 8
-    momenta: Momenta = Momenta.RADEMACHER
-    momentum_weight: float = 1.0
-    seed: int = 0
-    device: str = "auto"
-    chart: Chart = Chart.CARTESIAN
-    energy_weight: float = 0.0
-
-    @property
-    def flow(self) -> FlowOptions:
-        return FlowOptions(
-            coupling=self.coupling,
-            layers=self.layers,
-            hidden=self.hidden,
-            bins=self.bins,
-            chart=self.chart,
-        )
-
-    def __post_init__(self) -> None:
-        _ = self.flow  # checks what it is made of
-        for name in ("steps", "batch"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"--{name} must be at least 1; got {getattr(self, name)}")
-        if not 0.0 <= self.momentum_weight < math.inf:
-            raise OptionError(f"--momentum-weight must not be negative; got {self.momentum_weight}")
-        if not 0.0 <= self.energy_weight < math.inf:
-            raise OptionError(f"--energy-weight must not be negative; got {self.energy_weight}")
-        if self.chart is Chart.CARTESIAN and self.energy_weight > 0.0:
-            raise OptionError(
-                "--energy-weight needs --chart internal; a Cartesian model learns from energies "
-                "alone by `variational --system`"
-            )
-        if self.chart is Chart.INTERNAL and self.coupling is Coupling.AFFINE:
-            raise OptionError("--coupling affine has no angles on the circle; use spline")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise OptionError("--device cuda: torch finds no NVIDIA GPU here; use --device cpu")
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {
-            "momenta": self.momenta.value,
-            "coupling": self.coupling.value,
-            "chart": self.chart.value,
-        }
 
 
 @dataclass(frozen=True)
@@ -289,7 +222,7 @@ class _MaximumLikelihood(TrainingModule[HistoryRow]):
     def configure_optimizers(self) -> Any:
         steps = self.options.steps
         warmup = min(WARMUP_STEPS, steps)
-        couplings = [layer for layer in self.model.flow.layers if isinstance(layer, CouplingLayer)]
+        couplings = [layer for layer in self.model.flow.layers if isinstance(layer, Coupling)]
         groups = [{"params": layer.parameters()} for layer in couplings]
         later = np.linspace(HEAD_START, JOINED, max(1, len(couplings) - 1)) * steps
         joins = [0, *(round(step) for step in later[: len(couplings) - 1])]
@@ -433,35 +366,3 @@ class _StopEarly(EarlyStopping):
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         if trainer.global_step > JOINED * (trainer.max_steps or 0):
             super().on_validation_end(trainer, pl_module)
-
-
-def check_weights(weights: np.ndarray, n_frames: int) -> np.ndarray:
-    """Frame weights as float64; raises OptionError where they cannot be."""
-    w = np.asarray(weights)
-    if w.shape != (n_frames,):
-        raise OptionError(
-            f"--weights has shape {w.shape}, the trajectories have {n_frames} frames: "
-            "give one weight per frame"
-        )
-    w = w.astype(np.float64)
-    if not np.isfinite(w).all() or (w < 0).any():
-        raise OptionError("--weights holds a negative, infinite or NaN weight")
-    return w
-
-
-def data_warnings(n_frames: int, dimension: int, health: FrameHealth) -> list[str]:
-    """What a user should know about the data before trusting a model of them."""
-    notes = []
-    if n_frames < FEW_FRAMES_PER_DIMENSION * dimension:
-        notes.append(
-            f"the data are few: {n_frames} frames for {dimension} dimensions (from "
-            f"{FEW_FRAMES_PER_DIMENSION * dimension} on the default settings are safe); expect an "
-            "early stop; a narrower network (--hidden 16) may fit better"
-        )
-    if health.near_limit:
-        notes.append(
-            f"the molecule folds until the frame nears its limit: smallest det A is "
-            f"{health.smallest:.3f} of the median (frame {health.frame}); modes may bend sharply "
-            "there. Fewer or stiffer atoms (--atoms) give a safer frame"
-        )
-    return notes

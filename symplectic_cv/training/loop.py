@@ -27,6 +27,8 @@ GRADIENT_CLIP = 10.0
 WARMUP_STEPS = 50
 EVALUATIONS = 40
 """Validations in a full-length run, evenly spaced."""
+PATIENCE = 12
+"""Validations without an improvement before a run stops early."""
 CHECKPOINT = "last.ckpt"
 
 Progress = Callable[[int, Any], None]

@@ -11,7 +11,8 @@ from openmm import app, unit
 from scipy.integrate import quad
 from scipy.spatial.transform import Rotation
 
-from openmm_plugin.energies import SOFTEST, MolecularEnergy, MolecularHamiltonian
+from openmm_plugin.energies import MolecularEnergy
+from openmm_plugin.hamiltonian import SOFTEST, MolecularHamiltonian
 from openmm_plugin.systems import (
     MolecularSystem,
     Solvent,

@@ -11,7 +11,7 @@ from openmm import app, unit
 from scipy.integrate import quad
 
 from openmm_plugin.dynamics import MolecularDynamics
-from openmm_plugin.energies import MolecularHamiltonian
+from openmm_plugin.hamiltonian import MolecularHamiltonian
 from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.charts.internal import InternalCoordinates
 from symplectic_cv.charts.zmatrix import molecule_z_matrix
@@ -26,7 +26,7 @@ from symplectic_cv.sampling.moves import Method
 from symplectic_cv.sampling.statistics import standard_error
 from symplectic_cv.sampling.target import LatentTarget
 from symplectic_cv.training.internal import prepare_internal
-from symplectic_cv.training.likelihood import TrainingOptions
+from symplectic_cv.training.options import TrainingOptions
 from symplectic_cv.units import thermal_energy
 
 KT = thermal_energy(300.0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from openmm_plugin.energies import MolecularHamiltonian
+from openmm_plugin.hamiltonian import MolecularHamiltonian
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb
 from symplectic_cv.charts.symmetry import exchange, like_hydrogens
 from symplectic_cv.training.average import WeightAverage

@@ -23,7 +23,7 @@ from symplectic_cv.frame import EckartFrame
 from symplectic_cv.storage import load_model, save_model
 from symplectic_cv.torchscript import export
 from symplectic_cv.training.internal import prepare_internal, train_internal
-from symplectic_cv.training.likelihood import TrainingOptions
+from symplectic_cv.training.options import TrainingOptions
 
 OPTIONS = FlowOptions(coupling=Coupling.SPLINE, layers=2, hidden=8, bins=4, chart=Chart.INTERNAL)
 

@@ -24,7 +24,7 @@ from symplectic_cv.sampling.target import LatentTarget
 from symplectic_cv.storage import save_model
 from symplectic_cv.thermodynamics import estimate
 from symplectic_cv.training.internal import prepare_internal, train_internal
-from symplectic_cv.training.likelihood import TrainingOptions
+from symplectic_cv.training.options import TrainingOptions
 
 MEAN = torch.tensor([0.153, 0.153, 0.153, 1.95, 1.95], dtype=torch.float64)
 SPREAD = torch.tensor([0.004, 0.004, 0.004, 0.06, 0.06], dtype=torch.float64)

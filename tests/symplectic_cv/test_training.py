@@ -19,15 +19,13 @@ from symplectic_cv.molecule import select_atoms
 from symplectic_cv.momenta import Momenta
 from symplectic_cv.prior import LOG_2PI
 from symplectic_cv.training.likelihood import (
-    TrainingOptions,
-    check_weights,
-    data_warnings,
     initial_model,
     negative_log_likelihood,
     prepare,
     train,
     validation_nll,
 )
+from symplectic_cv.training.options import TrainingOptions, check_weights, data_warnings
 
 SMALL = {"batch": 32, "layers": 2, "hidden": 8}
 
