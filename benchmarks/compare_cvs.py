@@ -53,7 +53,7 @@ from symplectic_cv.units import thermal_energy
 
 TEMPERATURE, TIME_NS, PACE_PS = 300.0, 5.0, 0.2
 KT = thermal_energy(TEMPERATURE)
-FACTOR, HEIGHT, FILL = 15.0, 1.0, 50.0
+FACTOR, HEIGHT, FILL = 15.0, 1.0, 40.0
 """Those of `adapt` by default, as the pace is."""
 RANGE = (-9.0, 9.0)
 TORSION_WIDTH = 0.3

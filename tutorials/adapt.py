@@ -77,7 +77,7 @@ print(f"{data.n_frames} frames; part with φ > 0: {(phi.values > 0).mean():.3f}"
 # transition states, where a bias has to push, that the next model must know.
 #
 # A round biases the modes below the widest gap in frequency, two or three of them. Its hills end
-# when c(t) reaches 50 kJ/mol: enough for φ, too little to turn a peptide bond to *cis*.
+# when c(t) reaches 40 kJ/mol: enough for φ, too little to turn a peptide bond to *cis*.
 #
 # After each round the newest model looks at all frames. Its metastable states are basins of the
 # reweighted free energy along its slowest modes; crossings between their cores are counted for

@@ -104,10 +104,10 @@ def adapt(
         typer.Option(
             metavar="KJ",
             help="Hills of a round end when c(t) reaches so many kJ/mol: enough for barriers of "
-            "this height, and too little for what should stay as it is (cis peptide bonds: 60 to "
-            "80 kJ/mol).",
+            "this height, and too little for what should stay as it is (peptide bonds turn to cis "
+            "from some 50 kJ/mol on).",
         ),
-    ] = 50.0,
+    ] = 40.0,
     width: Annotated[
         list[str],
         typer.Option(metavar="auto|W [W...]", help="Width of a hill, as for metadynamics."),
