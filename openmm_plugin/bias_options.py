@@ -23,6 +23,9 @@ COARSEST, COARSEST_OWN = 32, 64
 """Three modes: widths chosen from the data are at least the range over this (41 points an axis); a
 grid that native forces hold themselves can be finer (81 points)."""
 
+MOST_REFITTED = 300_000
+"""Points of a grid whose spline OpenMM fits anew at each hill; above this it needs seconds."""
+
 HILL_SHARE = 0.7
 """Width of a hill in units of a mode's fluctuation within a basin. Alanine dipeptide in vacuum, two
 trainings on the same frames, 5 ns: with hills of half the fluctuation 28 crossings between C7eq and
@@ -73,10 +76,16 @@ class BiasOptions:
         kt = thermal_energy(self.temperature)
         if not 1.0 < self.bias_factor < float("inf"):
             raise OptionError(f"--bias-factor must be above 1; got {self.bias_factor}")
-        for name in ("time_ns", "height", "pace_ps", "wall", "timestep_fs"):
-            value = getattr(self, name)
+        for option, value in (
+            ("--time-ns", self.time_ns),
+            ("--height", self.height),
+            ("--pace", self.pace_ps),
+            ("wall", self.wall),
+            ("--timestep-fs", self.timestep_fs),
+        ):
             if not 0.0 < value < float("inf"):
-                raise OptionError(f"--{name.replace('_', '-')} must be positive; got {value}")
+                raise OptionError(f"{option} must be positive; got {value}")
+        self._check_pace()
         if self.fill is not None and not kt < self.fill < float("inf"):
             raise OptionError(
                 f"--fill must be above kT ({kt:.2f} kJ/mol); got {self.fill:g} kJ/mol"
@@ -86,7 +95,9 @@ class BiasOptions:
                 f"--barrier must be above kT ({kt:.2f} kJ/mol); got {self.barrier:g} kJ/mol"
             )
         if not 0.0 < self.high - self.low < float("inf"):
-            raise OptionError(f"--range {self.low} {self.high} must be finite and not empty")
+            raise OptionError(
+                f"--range {self.low:g} {self.high:g}: LOW must be below HIGH, and both finite"
+            )
         for width in self._given_widths:
             if not 0.0 < width < float("inf"):
                 raise OptionError(f"--width must be positive; got {width:g}")
@@ -95,6 +106,18 @@ class BiasOptions:
                     f"--range {self.low:g} {self.high:g} must hold more than four hill widths "
                     f"({width:g})"
                 )
+
+    def _check_pace(self) -> None:
+        """Raises OptionError for a pace that no number of time steps makes up."""
+        step = 1e-3 * self.timestep_fs
+        count = self.pace_ps / step
+        if abs(count - round(count)) > 1e-6 * count:
+            near = [f"{whole * step:g}" for whole in (int(count), int(count) + 1) if whole > 0]
+            raise OptionError(
+                f"--pace {self.pace_ps:g} ps is not a whole number of time steps of "
+                f"{self.timestep_fs:g} fs: give --pace {' or '.join(near)}, or another "
+                "--timestep-fs"
+            )
 
     @property
     def _given_widths(self) -> tuple[float, ...]:
@@ -127,6 +150,20 @@ class BiasOptions:
     def grid(self, n_modes: int) -> BiasGrid:
         """The grid of the bias, as fine as the widths need it."""
         return BiasGrid.for_widths(self.low, self.high, self.widths(n_modes))
+
+    def check_grid(self, n_modes: int, own: bool) -> None:
+        """Raises OptionError for a grid that is too large, or that OpenMM cannot fit anew in time.
+
+        Args:
+            n_modes: how many modes are biased, with widths for them.
+            own: whether native forces hold the grid.
+        """
+        points = int(np.prod(self.grid(n_modes).shape))
+        if not own and not self.opes and points > MOST_REFITTED:
+            raise OptionError(
+                f"a grid of {points:,} points takes OpenMM seconds to fit anew at each hill: give "
+                "a larger --width, a smaller --range, fewer --modes, or --backend native"
+            )
 
     def with_fluctuation(self, fluctuation: Sequence[float], own: bool = False) -> BiasOptions:
         """The options with widths for modes that fluctuate so within a basin.

@@ -16,6 +16,29 @@ from symplectic_cv.phase_space import PhaseSpaceModel
 from symplectic_cv.prior import HarmonicPrior
 
 
+def check_modes(modes: Sequence[int], dimension: int) -> list[int]:
+    """The modes as a list of ints.
+
+    Args:
+        modes: as a user names them, 0 is the slowest.
+        dimension: how many modes the model has, or will have.
+
+    Raises:
+        OptionError: none, one that does not exist, or one that is named twice.
+    """
+    if len(modes) == 0:
+        raise OptionError("--modes is empty: name at least one mode, for example --modes 0")
+    for mode in modes:
+        if not 0 <= mode < dimension:
+            raise OptionError(
+                f"--modes {mode}: the model has {dimension} modes, "
+                f"numbered 0 (slowest) to {dimension - 1}"
+            )
+    if len(set(modes)) != len(modes):
+        raise OptionError(f"--modes names a mode twice: {' '.join(map(str, modes))}")
+    return [int(mode) for mode in modes]
+
+
 class NeuralCanonicalTransformation(PhaseSpaceModel):
     """Maps molecular phase space to independent harmonic oscillators.
 
@@ -74,17 +97,7 @@ class NeuralCanonicalTransformation(PhaseSpaceModel):
 
     def check_modes(self, modes: Sequence[int]) -> list[int]:
         """The modes as a list of ints; raises OptionError for one that does not exist."""
-        if len(modes) == 0:
-            raise OptionError("--modes is empty: name at least one mode, for example --modes 0")
-        for mode in modes:
-            if not 0 <= mode < self.dimension:
-                raise OptionError(
-                    f"--modes {mode}: the model has {self.dimension} modes, "
-                    f"numbered 0 (slowest) to {self.dimension - 1}"
-                )
-        if len(set(modes)) != len(modes):
-            raise OptionError(f"--modes names a mode twice: {' '.join(map(str, modes))}")
-        return [int(mode) for mode in modes]
+        return check_modes(modes, self.dimension)
 
     def require_smooth(self) -> None:
         """Raises ModelError where the modes cannot be biased because they jump."""

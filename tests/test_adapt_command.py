@@ -193,14 +193,42 @@ def test_a_folder_in_use_is_left_alone(adapted, system, capsys):
         (["--steps", "0"], "--steps must be at least 1"),
         (["--atoms", "name QQ"], "0 atoms"),
         (["--modes", "0", "99"], "--modes 99"),
+        (["--modes", "0", "0"], "--modes names a mode twice: 0 0"),
+        (["--modes", "0", "-1"], "--modes -1: the model has 24 modes"),
+        (["--modes", "0", "1", "2", "3"], "--modes names 4 modes; metadynamics takes 1 to 3"),
+        (["--range", "5", "6"], "--range 5 6 must hold -3 to 3"),
+        (["--range", "9", "-9"], "--range 9 -9: LOW must be below HIGH"),
+        (["--range", "-9", "nan"], "--range -9 nan: LOW must be below HIGH"),
+        (["--fill", "-3"], "--fill must be above kT (2.49 kJ/mol); got -3 kJ/mol"),
+        (["--fill", "0"], "--fill must be above kT"),
+        (["--height", "0"], "--height must be positive"),
+        (["--width", "wide"], "--width wide: neither auto nor numbers"),
+        (["--width", "-0.2"], "--width must be positive; got -0.2"),
+        (["--width", "0.2", "0.3"], "--width 0.2 0.3: without --modes there may be two"),
+        (["--width", "0.2", "0.3", "--modes", "0"], "--width has 2 numbers for 1 modes"),
+        (["--width", "5"], "must hold more than four hill widths (5)"),
+        (["--width", "0.1"], "is too large: give a larger --width"),
+        (["--width", "0.03", "--modes", "0", "1"], "is too large: give a larger --width"),
+        (["--width", "0.05", "--modes", "0", "1", "--backend", "python"], "or --backend native"),
+        (["--bias-factor", "0.5"], "--bias-factor must be above 1"),
+        (["--pace", "0"], "--pace must be positive"),
+        (["--pace", "0.003"], "--pace 0.003 ps is not a whole number of time steps of 2 fs"),
+        (["--timestep-fs", "0"], "--timestep-fs must be positive"),
+        (["--temperature", "0"], "--temperature must be positive"),
+        (["--temper", "nan"], "--temper"),
+        (["--growth", "nan"], "--growth must not be negative or infinite"),
+        (["--final-ns", "inf"], "--final-ns must not be negative or infinite"),
+        (["--start-ns", "-1"], "--start-ns must be positive"),
+        (["--start-ns", "0.004"], "24 modes take at least 28: give 0.006 or more"),
+        (["--platform", "Abacus"], "--platform Abacus is not installed"),
+        (["--backend", "abacus"], "--backend"),
     ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_options_end_before_anything_is_made(system, tmp_path, capsys, arguments, words):
+def test_bad_options_end_before_anything_is_made(system, tmp_path, refused, arguments, words):
     folder = tmp_path / "adapt"
-    status, _, error = command(capsys, "adapt", "--system", system, "-o", folder, *arguments)
-    assert status == 2
-    assert words in error
-    assert not folder.exists()
+    assert words in refused("adapt", "--system", system, "-o", folder, *arguments)
+    assert not list(tmp_path.iterdir())
 
 
 def test_no_system_is_told(tmp_path, capsys):

@@ -19,7 +19,13 @@ from symplectic_cv.bias.results import CONVERGENCE, Convergence, from_bias
 from symplectic_cv.bias.run import OPES, SURFACE, BiasedRun, BiasRecord
 from symplectic_cv.cli import molecules as m
 from symplectic_cv.cli import options as o
-from symplectic_cv.cli.biased import Backend, BackendOption, begin_biased_run
+from symplectic_cv.cli.biased import (
+    AUTO,
+    Backend,
+    BackendOption,
+    begin_biased_run,
+    bias_options,
+)
 from symplectic_cv.cli.console import note, progress_bar
 from symplectic_cv.compiled import core_problem
 from symplectic_cv.errors import OptionError
@@ -28,7 +34,6 @@ from symplectic_cv.storage import load_model
 from symplectic_cv.units import thermal_energy
 
 DEFAULT = meta.BiasOptions()
-AUTO = "auto"
 
 
 def metadynamics(
@@ -65,7 +70,8 @@ def metadynamics(
         ),
     ] = [AUTO],  # noqa: B006
     pace: Annotated[
-        float, typer.Option(help="Time between hills, and between frames, ps.")
+        float,
+        typer.Option(help="Time between hills, and between frames, ps; whole time steps."),
     ] = DEFAULT.pace_ps,
     grid: Annotated[
         tuple[float, float],
@@ -138,15 +144,16 @@ def metadynamics(
     kelvin = network.temperature if temperature is None else temperature
     if bias_factor is None:
         bias_factor = barrier / thermal_energy(kelvin) if opes else DEFAULT.bias_factor
-    options = meta.BiasOptions(
+    options = bias_options(
+        len(modes),
+        chosen_backend,
         time_ns=time_ns,
         bias_factor=bias_factor,
         height=height,
         fill=fill,
-        width=_widths(width, len(modes)),
-        pace_ps=pace,
-        low=grid[0],
-        high=grid[1],
+        width=width,
+        pace=pace,
+        grid=grid,
         timestep_fs=timestep_fs,
         temperature=kelvin,
         seed=seed,
@@ -154,10 +161,7 @@ def metadynamics(
         barrier=barrier,
         own_grid=own_grid,
     )
-    meta.check_count(modes)
     names = [f"mode_{mode}" for mode in modes]
-    if options.width is not None:
-        options.grid(len(modes))
     if checkpoint_ps is None:
         checkpoint_ps = meta.CHECKPOINT_PS if walkers == 1 else several.SHARE_EVERY * pace
     if not 0.0 < checkpoint_ps < float("inf"):
@@ -244,23 +248,6 @@ def draw(folder: Path) -> None:
         convergence_curve(figure, Convergence(*curve.T))
     else:  # one basin: there is no difference to follow
         figure.unlink(missing_ok=True)
-
-
-def _widths(given: list[str], n_modes: int) -> float | tuple[float, ...] | None:
-    """--width as numbers; None for auto."""
-    if given == [AUTO]:
-        return None
-    try:
-        numbers = tuple(float(text) for text in given)
-    except ValueError as error:
-        raise OptionError(
-            f"--width {' '.join(given)}: neither {AUTO} nor numbers, one or one for each mode"
-        ) from error
-    if len(numbers) not in (1, n_modes):
-        raise OptionError(
-            f"--width has {len(numbers)} numbers for {n_modes} modes: give one, or one for each"
-        )
-    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _story(folder: Path, opes: bool) -> str:
