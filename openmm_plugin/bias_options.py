@@ -41,8 +41,8 @@ class BiasOptions:
         time_ns: length of the whole run, ns.
         bias_factor: γ > 1 of the well-tempered target.
         height: of the first hill, kJ/mol (metadynamics).
-        fill: c(t) in kJ/mol at which hills end and the bias stands still (metadynamics); None to
-            go on. It bounds how far up structures are driven: by little more than this.
+        fill: c(t) in kJ/mol at which hills end and the bias stands still (metadynamics only); None
+            to go on. It bounds how far up structures are driven: by little more than this.
         width: of a hill along every mode, or along each; None for 0.7 of the fluctuation of
             each mode within the basin of the start. OPES: of the first kernel; None for all of it.
         pace_ps: time between hills.
@@ -74,6 +74,10 @@ class BiasOptions:
 
     def __post_init__(self) -> None:
         kt = thermal_energy(self.temperature)
+        if not kt < self.barrier < float("inf"):
+            raise OptionError(
+                f"--barrier must be above kT ({kt:.2f} kJ/mol); got {self.barrier:g} kJ/mol"
+            )
         if not 1.0 < self.bias_factor < float("inf"):
             raise OptionError(f"--bias-factor must be above 1; got {self.bias_factor}")
         for option, value in (
@@ -86,13 +90,14 @@ class BiasOptions:
             if not 0.0 < value < float("inf"):
                 raise OptionError(f"{option} must be positive; got {value}")
         self._check_pace()
+        if self.fill is not None and self.opes:
+            raise OptionError(
+                f"--fill {self.fill:g} ends hills, and --opes adds none: its bias is bounded by "
+                "--barrier, in kJ/mol; give that instead"
+            )
         if self.fill is not None and not kt < self.fill < float("inf"):
             raise OptionError(
                 f"--fill must be above kT ({kt:.2f} kJ/mol); got {self.fill:g} kJ/mol"
-            )
-        if not kt < self.barrier < float("inf"):
-            raise OptionError(
-                f"--barrier must be above kT ({kt:.2f} kJ/mol); got {self.barrier:g} kJ/mol"
             )
         if not 0.0 < self.high - self.low < float("inf"):
             raise OptionError(
@@ -186,7 +191,7 @@ class BiasOptions:
         """What `bias.json` says of the run."""
         n_modes = len(mode_names)
         own = {"barrier_kj_per_mol": self.barrier} if self.opes else {"height": self.height}
-        if self.fill is not None and not self.opes:
+        if self.fill is not None:
             own["fill_kj_per_mol"] = self.fill
         return BiasRecord(
             method=OPES if self.opes else METADYNAMICS,

@@ -21,6 +21,7 @@ from symplectic_cv.model import NeuralCanonicalTransformation
 from symplectic_cv.output import start_run
 from symplectic_cv.storage import read_config, write_atomically
 from symplectic_cv.torchscript import export
+from symplectic_cv.units import thermal_energy
 
 CV = "cv.pt"
 AUTO = "auto"
@@ -43,8 +44,8 @@ def bias_options(
     backend: str,
     *,
     time_ns: float,
-    bias_factor: float,
-    height: float,
+    bias_factor: float | None,
+    height: float | None,
     fill: float | None,
     width: Sequence[str],
     pace: float,
@@ -53,10 +54,13 @@ def bias_options(
     temperature: float,
     seed: int,
     opes: bool = False,
-    barrier: float = BiasOptions.barrier,
-    own_grid: bool = True,
+    barrier: float | None = None,
+    own_grid: bool | None = None,
 ) -> BiasOptions:
     """The options of a biased run, checked as far as they can be without a model.
+
+    Where None is taken, it stands for the default of the method; an option that is given and has
+    no effect is refused.
 
     Args:
         n_modes: how many modes are biased; None where a training is to tell, two or three.
@@ -69,10 +73,35 @@ def bias_options(
     """
     if n_modes is not None:
         check_count(range(n_modes))
+    if opes and height is not None:
+        raise OptionError(
+            f"--height {height:g} is of hills, and --opes adds none: how high it fills is set by "
+            "--barrier, in kJ/mol; give that instead"
+        )
+    if opes and own_grid is not None:
+        raise OptionError(
+            f"{'--own-grid' if own_grid else '--openmm-grid'} is for hills: the bias of --opes "
+            "always lies in a table of OpenMM; leave it out"
+        )
+    if not opes and barrier is not None:
+        raise OptionError(
+            f"--barrier {barrier:g} is for --opes; hills of metadynamics end by --fill"
+        )
+    native = backend == Backend.NATIVE.value
+    if own_grid and not native:
+        raise OptionError(
+            f"--own-grid needs the native force, and this run is through {backend}: leave it out, "
+            "or give --backend native"
+        )
+    barrier = BiasOptions.barrier if barrier is None else barrier
+    if bias_factor is None:
+        kt = thermal_energy(temperature)
+        bias_factor = barrier / kt if opes else BiasOptions.bias_factor
+    own_grid = BiasOptions.own_grid if own_grid is None else own_grid
     options = BiasOptions(
         time_ns=time_ns,
         bias_factor=bias_factor,
-        height=height,
+        height=BiasOptions.height if height is None else height,
         fill=fill,
         width=_widths(width, n_modes),
         pace_ps=pace,
@@ -86,7 +115,7 @@ def bias_options(
         own_grid=own_grid,
     )
     if options.width is not None:
-        own = own_grid and backend == Backend.NATIVE.value
+        own = own_grid and native
         for count in range(2, MAX_MODES + 1) if n_modes is None else [n_modes]:
             options.check_grid(count, own)
     return options

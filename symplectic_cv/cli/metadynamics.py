@@ -31,7 +31,6 @@ from symplectic_cv.compiled import core_problem
 from symplectic_cv.errors import OptionError
 from symplectic_cv.output import require_free
 from symplectic_cv.storage import load_model
-from symplectic_cv.units import thermal_energy
 
 DEFAULT = meta.BiasOptions()
 
@@ -50,14 +49,15 @@ def metadynamics(
         typer.Option(help="Bias factor γ (default: 10; with --opes the barrier over kT)."),
     ] = None,
     height: Annotated[
-        float, typer.Option(help="Height of the first hill, kJ/mol.")
-    ] = DEFAULT.height,
+        Optional[float],
+        typer.Option(help="Height of the first hill, kJ/mol (default: 1; not with --opes)."),
+    ] = None,
     fill: Annotated[
         Optional[float],
         typer.Option(
             metavar="KJ",
             help="Hills end when c(t) reaches so many kJ/mol; the bias then stands still, and "
-            "nothing is driven much farther up (default: they go on).",
+            "nothing is driven much farther up (default: they go on; not with --opes).",
         ),
     ] = None,
     width: Annotated[
@@ -81,8 +81,12 @@ def metadynamics(
         bool, typer.Option("--opes", help="OPES in the place of metadynamics.")
     ] = False,
     barrier: Annotated[
-        float, typer.Option(help="Barrier that OPES is to overcome, kJ/mol.")
-    ] = DEFAULT.barrier,
+        Optional[float],
+        typer.Option(
+            help="Barrier that OPES is to overcome, kJ/mol; it bounds its bias (default: 40; only "
+            "with --opes)."
+        ),
+    ] = None,
     walkers: Annotated[
         int, typer.Option(min=1, help="Simulations that share one bias, each a process.")
     ] = 1,
@@ -106,12 +110,13 @@ def metadynamics(
     solvent: m.SolventOption = None,
     backend: BackendOption = Backend.AUTO,
     own_grid: Annotated[
-        bool,
+        Optional[bool],
         typer.Option(
             "--own-grid/--openmm-grid",
-            help="Whether the native force holds the bias grid itself, or OpenMM's table does.",
+            help="Whether the native force holds the bias grid itself (its default), or OpenMM's "
+            "table does (as with every other backend, and with --opes).",
         ),
-    ] = DEFAULT.own_grid,
+    ] = None,
     platform: Annotated[
         Optional[str], typer.Option(help="OpenMM platform (default: the fastest for this size).")
     ] = None,
@@ -142,8 +147,6 @@ def metadynamics(
     network = load_model(model)
     modes = network.check_modes(modes)
     kelvin = network.temperature if temperature is None else temperature
-    if bias_factor is None:
-        bias_factor = barrier / thermal_energy(kelvin) if opes else DEFAULT.bias_factor
     options = bias_options(
         len(modes),
         chosen_backend,
