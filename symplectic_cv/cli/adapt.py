@@ -22,7 +22,12 @@ from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
 from openmm_plugin.versions import choose_backend
 from symplectic_cv import adaptation
 from symplectic_cv.adaptation import Progress
-from symplectic_cv.analysis.adaptation_report import RoundModel, write_report, write_rounds
+from symplectic_cv.analysis.adaptation_report import (
+    NO_STATE,
+    RoundModel,
+    write_report,
+    write_rounds,
+)
 from symplectic_cv.analysis.reweighting import write_reweighted
 from symplectic_cv.analysis.rounds import SUMMARY, Known, Loop
 from symplectic_cv.bias.combine import Weighting
@@ -277,8 +282,13 @@ def adapt(
     final = output / "free_energy"
     shutil.rmtree(final, ignore_errors=True)
     write_reweighted(final, result, Weighting.MBAR)
-    pictures = [(final / "profiles.png", "Along each descriptor; the band is two standard errors.")]
-    pictures += [(path, "Free energy in a plane.") for path in sorted(final.glob("plane_*.png"))]
+    about = (
+        "Along each mode and torsion, with a band of two standard errors to either side; gaps and "
+        "missing bands: too few frames."
+    )
+    pictures = [(final / "profiles.png", about)]
+    plane = "In a plane of two of them; blank where no frame came."
+    pictures += [(path, plane) for path in sorted(final.glob("plane_*.png"))]
     write_report(output, progress, models, best, reason, states, result, pictures)
     for name, found in result.differences.items():
         note(
@@ -449,7 +459,10 @@ def _read_summary(folder: Path) -> tuple[RoundModel, list[Progress]] | None:
 
 def _tell(progress: list[Progress], states: States) -> None:
     """One line for each source of frames."""
-    note(f"{states.count} metastable states along the slowest modes")
+    if states.count == 0:
+        note(NO_STATE)
+    else:
+        note(f"{states.count} metastable state(s) along the slowest modes")
     for row in progress:
         name = f"round {row.round}" if row.round else "the start"
         rate = "" if np.isnan(row.crossings_per_ns) else f" ({row.crossings_per_ns:.1f} per ns)"

@@ -33,6 +33,8 @@ from symplectic_cv.output import require_free
 from symplectic_cv.storage import load_model
 
 DEFAULT = meta.BiasOptions()
+FIGURE = "free_energy.png"
+"""Of one or two modes."""
 
 
 def metadynamics(
@@ -220,7 +222,8 @@ def metadynamics(
                 progress=lambda done: bar.to(round(done * time_ns * 1000 * walkers)),
             )
     draw(output)
-    note(f"free energy: {output / SURFACE}, {output / 'free_energy.png'}")
+    figure = f", {output / FIGURE}" if (output / FIGURE).is_file() else ""
+    note(f"free energy: {output / SURFACE}{figure}")
 
 
 def draw(folder: Path) -> None:
@@ -237,7 +240,7 @@ def draw(folder: Path) -> None:
             if record.method != OPES:
                 known = from_bias(archive["bias"], record.bias_factor)
             free_energy_with_error(
-                folder / "free_energy.png",
+                folder / FIGURE,
                 record.grid.axes,
                 known,
                 archive["reweighted"],

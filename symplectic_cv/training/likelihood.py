@@ -46,6 +46,8 @@ JOINED = 0.25
 PATIENCE = 12
 """Validations without an improvement before a run stops early."""
 FEW_FRAMES_PER_DIMENSION = 200
+NARROW = 16
+"""Width of a network for few data."""
 
 _VALIDATION_SEED = 20200428
 
@@ -381,7 +383,7 @@ def prepare(
         training_weights=None if weights is None else torch.as_tensor(weights[training]),
         validation_weights=None if weights is None else torch.as_tensor(weights[held_out]),
         health=health,
-        warnings=data_warnings(len(positions), model.dimension, health),
+        warnings=data_warnings(len(positions), model.dimension, health, options.hidden),
     )
 
 
@@ -449,14 +451,21 @@ def check_weights(weights: np.ndarray, n_frames: int) -> np.ndarray:
     return w
 
 
-def data_warnings(n_frames: int, dimension: int, health: FrameHealth) -> list[str]:
-    """What a user should know about the data before trusting a model of them."""
+def data_warnings(
+    n_frames: int, dimension: int, health: FrameHealth, hidden: int = TrainingOptions.hidden
+) -> list[str]:
+    """What a user should know about the data before trusting a model of them.
+
+    Args:
+        hidden: width of the networks.
+    """
     notes = []
     if n_frames < FEW_FRAMES_PER_DIMENSION * dimension:
+        narrower = f"; a narrower network (--hidden {NARROW}) may fit better"
         notes.append(
             f"the data are few: {n_frames} frames for {dimension} dimensions (from "
             f"{FEW_FRAMES_PER_DIMENSION * dimension} on the default settings are safe); expect an "
-            "early stop; a narrower network (--hidden 16) may fit better"
+            f"early stop{narrower if hidden > NARROW else ''}"
         )
     if health.near_limit:
         notes.append(
