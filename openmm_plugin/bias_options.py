@@ -23,6 +23,9 @@ COARSEST, COARSEST_OWN = 32, 64
 """Three modes: widths chosen from the data are at least the range over this (41 points an axis); a
 grid that native forces hold themselves can be finer (81 points)."""
 
+MOST_REFITTED = 300_000
+"""Points of a grid whose spline OpenMM fits anew at each hill; above this it needs seconds."""
+
 HILL_SHARE = 0.7
 """Width of a hill in units of a mode's fluctuation within a basin. Alanine dipeptide in vacuum, two
 trainings on the same frames, 5 ns: with hills of half the fluctuation 28 crossings between C7eq and
@@ -38,8 +41,8 @@ class BiasOptions:
         time_ns: length of the whole run, ns.
         bias_factor: γ > 1 of the well-tempered target.
         height: of the first hill, kJ/mol (metadynamics).
-        fill: c(t) in kJ/mol at which hills end and the bias stands still (metadynamics); None to
-            go on. It bounds how far up structures are driven: by little more than this.
+        fill: c(t) in kJ/mol at which hills end and the bias stands still (metadynamics only); None
+            to go on. It bounds how far up structures are driven: by little more than this.
         width: of a hill along every mode, or along each; None for 0.7 of the fluctuation of
             each mode within the basin of the start. OPES: of the first kernel; None for all of it.
         pace_ps: time between hills.
@@ -71,22 +74,35 @@ class BiasOptions:
 
     def __post_init__(self) -> None:
         kt = thermal_energy(self.temperature)
-        if not 1.0 < self.bias_factor < float("inf"):
-            raise OptionError(f"--bias-factor must be above 1; got {self.bias_factor}")
-        for name in ("time_ns", "height", "pace_ps", "wall", "timestep_fs"):
-            value = getattr(self, name)
-            if not 0.0 < value < float("inf"):
-                raise OptionError(f"--{name.replace('_', '-')} must be positive; got {value}")
-        if self.fill is not None and not kt < self.fill < float("inf"):
-            raise OptionError(
-                f"--fill must be above kT ({kt:.2f} kJ/mol); got {self.fill:g} kJ/mol"
-            )
         if not kt < self.barrier < float("inf"):
             raise OptionError(
                 f"--barrier must be above kT ({kt:.2f} kJ/mol); got {self.barrier:g} kJ/mol"
             )
+        if not 1.0 < self.bias_factor < float("inf"):
+            raise OptionError(f"--bias-factor must be above 1; got {self.bias_factor}")
+        for option, value in (
+            ("--time-ns", self.time_ns),
+            ("--height", self.height),
+            ("--pace", self.pace_ps),
+            ("wall", self.wall),
+            ("--timestep-fs", self.timestep_fs),
+        ):
+            if not 0.0 < value < float("inf"):
+                raise OptionError(f"{option} must be positive; got {value}")
+        self._check_pace()
+        if self.fill is not None and self.opes:
+            raise OptionError(
+                f"--fill {self.fill:g} ends hills, and --opes adds none: its bias is bounded by "
+                "--barrier, in kJ/mol; give that instead"
+            )
+        if self.fill is not None and not kt < self.fill < float("inf"):
+            raise OptionError(
+                f"--fill must be above kT ({kt:.2f} kJ/mol); got {self.fill:g} kJ/mol"
+            )
         if not 0.0 < self.high - self.low < float("inf"):
-            raise OptionError(f"--range {self.low} {self.high} must be finite and not empty")
+            raise OptionError(
+                f"--range {self.low:g} {self.high:g}: LOW must be below HIGH, and both finite"
+            )
         for width in self._given_widths:
             if not 0.0 < width < float("inf"):
                 raise OptionError(f"--width must be positive; got {width:g}")
@@ -95,6 +111,18 @@ class BiasOptions:
                     f"--range {self.low:g} {self.high:g} must hold more than four hill widths "
                     f"({width:g})"
                 )
+
+    def _check_pace(self) -> None:
+        """Raises OptionError for a pace that no number of time steps makes up."""
+        step = 1e-3 * self.timestep_fs
+        count = self.pace_ps / step
+        if abs(count - round(count)) > 1e-6 * count:
+            near = [f"{whole * step:g}" for whole in (int(count), int(count) + 1) if whole > 0]
+            raise OptionError(
+                f"--pace {self.pace_ps:g} ps is not a whole number of time steps of "
+                f"{self.timestep_fs:g} fs: give --pace {' or '.join(near)}, or another "
+                "--timestep-fs"
+            )
 
     @property
     def _given_widths(self) -> tuple[float, ...]:
@@ -128,6 +156,20 @@ class BiasOptions:
         """The grid of the bias, as fine as the widths need it."""
         return BiasGrid.for_widths(self.low, self.high, self.widths(n_modes))
 
+    def check_grid(self, n_modes: int, own: bool) -> None:
+        """Raises OptionError for a grid that is too large, or that OpenMM cannot fit anew in time.
+
+        Args:
+            n_modes: how many modes are biased, with widths for them.
+            own: whether native forces hold the grid.
+        """
+        points = int(np.prod(self.grid(n_modes).shape))
+        if not own and not self.opes and points > MOST_REFITTED:
+            raise OptionError(
+                f"a grid of {points:,} points takes OpenMM seconds to fit anew at each hill: give "
+                "a larger --width, a smaller --range, fewer --modes, or --backend native"
+            )
+
     def with_fluctuation(self, fluctuation: Sequence[float], own: bool = False) -> BiasOptions:
         """The options with widths for modes that fluctuate so within a basin.
 
@@ -149,7 +191,7 @@ class BiasOptions:
         """What `bias.json` says of the run."""
         n_modes = len(mode_names)
         own = {"barrier_kj_per_mol": self.barrier} if self.opes else {"height": self.height}
-        if self.fill is not None and not self.opes:
+        if self.fill is not None:
             own["fill_kj_per_mol"] = self.fill
         return BiasRecord(
             method=OPES if self.opes else METADYNAMICS,

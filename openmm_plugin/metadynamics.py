@@ -39,7 +39,7 @@ from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.bias.hills import HILLS, merge, read_hills
 from symplectic_cv.bias.results import summarise
 from symplectic_cv.bias.run import RECORD, BiasRecord
-from symplectic_cv.errors import OptionError, OutputError
+from symplectic_cv.errors import OutputError
 
 __all__ = [
     "BiasOptions",
@@ -53,8 +53,6 @@ __all__ = [
 BIAS_TOLERANCE = 1e-5
 """Between the bias of a checkpoint and the one rebuilt from hills.csv, kJ/mol per kJ/mol; the
 table has 12 digits."""
-MOST_REFITTED = 300_000
-"""Points of a grid whose spline OpenMM fits anew at each hill; above this it needs seconds."""
 CHECKPOINT_PS = 50.0
 
 
@@ -243,12 +241,7 @@ def settle(
     if options.width is None:
         start, fluctuation = equilibrate(molecule, forces, options, platform, folder)
         options = options.with_fluctuation(fluctuation.tolist(), own)
-    points = int(np.prod(options.grid(len(forces)).shape))
-    if not own and not options.opes and points > MOST_REFITTED:
-        raise OptionError(
-            f"a grid of {points:,} points takes OpenMM seconds to fit anew at each hill: give a "
-            "larger --width, a smaller --range, fewer --modes, or --backend native"
-        )
+    options.check_grid(len(forces), own)
     options.record(mode_names).write(folder)
     return options, start
 

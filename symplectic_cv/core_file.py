@@ -69,7 +69,20 @@ def core_bytes(model: NeuralCanonicalTransformation, modes: Sequence[int]) -> by
         "molecule": json.dumps(model.molecule.to_json()),
         "sha256": _NO_DIGEST,
     }
-    return sign(safetensors.numpy.save(core_tensors(model, modes), metadata))
+    return sign(_with_metadata(safetensors.numpy.save(core_tensors(model, modes)), metadata))
+
+
+def _with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
+    """A safetensors file with these metadata, in this order.
+
+    The library writes metadata in an order that changes from call to call; the same model is to
+    give the same file.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = {"__metadata__": metadata, **json.loads(content[8 : 8 + length])}
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]
 
 
 def sign(content: bytes) -> bytes:

@@ -16,6 +16,30 @@ from symplectic_cv.phase_space import PhaseSpaceModel
 from symplectic_cv.prior import HarmonicPrior
 
 
+def check_modes(modes: Sequence[int], dimension: int, option: str = "--modes") -> list[int]:
+    """The modes as a list of ints.
+
+    Args:
+        modes: as a user names them, 0 is the slowest.
+        dimension: how many modes the model has, or will have.
+        option: that named them.
+
+    Raises:
+        OptionError: none, one that does not exist, or one that is named twice.
+    """
+    if len(modes) == 0:
+        raise OptionError(f"{option} is empty: name at least one mode, for example {option} 0")
+    for mode in modes:
+        if not 0 <= mode < dimension:
+            raise OptionError(
+                f"{option} {mode}: the model has {dimension} modes, "
+                f"numbered 0 (slowest) to {dimension - 1}"
+            )
+    if len(set(modes)) != len(modes):
+        raise OptionError(f"{option} names a mode twice: {' '.join(map(str, modes))}")
+    return [int(mode) for mode in modes]
+
+
 class NeuralCanonicalTransformation(PhaseSpaceModel):
     """Maps molecular phase space to independent harmonic oscillators.
 
@@ -73,22 +97,8 @@ class NeuralCanonicalTransformation(PhaseSpaceModel):
         return self.log_likelihood_coordinates(q)
 
     def check_modes(self, modes: Sequence[int], option: str = "--modes") -> list[int]:
-        """The modes as a list of ints.
-
-        Raises:
-            OptionError: one that does not exist or is named twice, or none; it names `option`.
-        """
-        if len(modes) == 0:
-            raise OptionError(f"{option} is empty: name at least one mode, for example {option} 0")
-        for mode in modes:
-            if not 0 <= mode < self.dimension:
-                raise OptionError(
-                    f"{option} {mode}: the model has {self.dimension} modes, "
-                    f"numbered 0 (slowest) to {self.dimension - 1}"
-                )
-        if len(set(modes)) != len(modes):
-            raise OptionError(f"{option} names a mode twice: {' '.join(map(str, modes))}")
-        return [int(mode) for mode in modes]
+        """The modes as a list of ints; raises OptionError for one that does not exist."""
+        return check_modes(modes, self.dimension, option)
 
     def require_smooth(self) -> None:
         """Raises ModelError where the modes cannot be biased because they jump."""

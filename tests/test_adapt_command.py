@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import mdtraj as md
 import numpy as np
 import pytest
+from commands import begin, kill, run, wait_for
 
 from openmm_plugin.simulation import write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb
 from symplectic_cv.adaptation import modes_to_bias
 from symplectic_cv.bias.run import BiasedRun
-from symplectic_cv.cli.main import main
 
 TINY = [
     "--rounds", "2", "--time-ns", "0.006", "--pace", "0.05", "--start-ns", "0.02", "--steps", "24",
     "--hidden", "8", "--layers", "2", "--seed", "3", "--growth", "0",
 ]  # fmt: skip
 FRAMES = 120
-
-
-def command(capsys, *arguments):
-    """Exit status, stdout and stderr of a command."""
-    with pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return end.value.code, printed.out, printed.err
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +34,7 @@ def system(tmp_path_factory):
 def adapted(system, tmp_path_factory):
     """A whole loop that began with nothing but the system."""
     folder = tmp_path_factory.mktemp("adapt") / "adapt"
-    with pytest.raises(SystemExit) as end:
-        main(["adapt", "--system", str(system), "-o", str(folder), *TINY])
-    assert end.value.code == 0
+    run("adapt", "--system", system, "-o", folder, *TINY)
     return folder
 
 
@@ -67,9 +52,9 @@ def test_each_round_leaves_its_model_and_its_run(adapted):
     for number in (1, 2):
         folder = adapted / f"round-{number}"
         assert (folder / "model" / "config.json").is_file()
-        run = BiasedRun.read(folder / "metadynamics")
-        assert len(run.colvar) == FRAMES
-        assert run.record.modes == [f"mode_{mode}" for mode in biased_modes(folder)]
+        biased = BiasedRun.read(folder / "metadynamics")
+        assert len(biased.colvar) == FRAMES
+        assert biased.record.modes == [f"mode_{mode}" for mode in biased_modes(folder)]
     assert not (adapted / "round-3").exists()
 
 
@@ -110,14 +95,13 @@ def test_free_energies_take_the_exact_weights_of_all_rounds(adapted):
     assert page.count("<figure>") == 4
 
 
-def test_a_finished_loop_resumes_to_the_same_result(adapted, system, capsys):
+def test_a_finished_loop_resumes_to_the_same_result(adapted, system):
     kept = (
         (adapted / "rounds.csv").read_bytes(),
         (adapted / "free_energy" / "frames.csv").read_bytes(),
     )
     before = (adapted / "round-2" / "model" / "model.safetensors").stat().st_mtime_ns
-    status, _, _ = command(capsys, "adapt", "--system", system, "-o", adapted, *TINY, "--resume")
-    assert status == 0
+    run("adapt", "--system", system, "-o", adapted, *TINY, "--resume")
     assert kept == (
         (adapted / "rounds.csv").read_bytes(),
         (adapted / "free_energy" / "frames.csv").read_bytes(),
@@ -128,59 +112,40 @@ def test_a_finished_loop_resumes_to_the_same_result(adapted, system, capsys):
 def test_killed_at_any_moment_it_resumes(adapted, system, tmp_path):
     """kill -9 in a training, in a biased run, and between rounds; no frame or hill is lost."""
     folder = tmp_path / "adapt"
-    arguments = ["adapt", "--system", str(system), "-o", str(folder), *TINY, "--resume"]
+    arguments = ["adapt", "--system", system, "-o", folder, *TINY, "--resume"]
     moments = [
         folder / "round-1" / "model" / "checkpoint" / "last.ckpt",
         folder / "round-1" / "metadynamics" / "colvar.csv",
         folder / "round-2" / "weights.npy",
     ]
     for moment in moments:
-        process = start(arguments)
-        deadline = time.monotonic() + 120
-        while not moment.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert process.poll() is None, process.stderr.read()
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stderr.close()
+        process = begin(*arguments)
+        wait_for(moment.exists, process)
+        assert kill(process)
         assert not (folder / "report.html").exists()
-    process = start(arguments)
-    _, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
+    run(*arguments)
     # the first model is the same, bit for bit, as without a kill
     model = "round-1/model/model.safetensors"
     assert (folder / model).read_bytes() == (adapted / model).read_bytes()
     for number in (1, 2):
-        run = BiasedRun.read(folder / f"round-{number}" / "metadynamics")
-        assert run.colvar.time_ps == pytest.approx(0.05 * np.arange(1, FRAMES + 1))
-        assert run.hills.time_ps == pytest.approx(run.colvar.time_ps)
-        with md.open(str(run.folder / "trajectory.xtc")) as trajectory:
+        biased = BiasedRun.read(folder / f"round-{number}" / "metadynamics")
+        assert biased.colvar.time_ps == pytest.approx(0.05 * np.arange(1, FRAMES + 1))
+        assert biased.hills.time_ps == pytest.approx(biased.colvar.time_ps)
+        with md.open(str(biased.folder / "trajectory.xtc")) as trajectory:
             assert len(trajectory) == FRAMES
     assert [row["frames"] for row in rows_of(folder)] == ["100", str(FRAMES), str(FRAMES)]
     assert (folder / "report.html").is_file()
 
 
-def start(arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "symplectic_cv", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_other_options_on_resumption_are_told(adapted, system, refused):
+    line = refused("adapt", "--system", system, "-o", adapted, *TINY, "--resume", "--height", 2)
+    assert "height was 1.0 and is now 2.0" in line
 
 
-def test_other_options_on_resumption_are_told(adapted, system, capsys):
-    arguments = [*TINY, "--resume", "--height", "2"]
-    status, _, error = command(capsys, "adapt", "--system", system, "-o", adapted, *arguments)
-    assert status == 2
-    assert "height was 1.0 and is now 2.0" in error
-
-
-def test_a_folder_in_use_is_left_alone(adapted, system, capsys):
+def test_a_folder_in_use_is_left_alone(adapted, system, refused):
     before = (adapted / "rounds.csv").read_bytes()
-    status, _, error = command(capsys, "adapt", "--system", system, "-o", adapted, *TINY)
-    assert status == 2
-    assert "already holds another run" in error
+    line = refused("adapt", "--system", system, "-o", adapted, *TINY)
+    assert "already holds another run" in line
     assert (adapted / "rounds.csv").read_bytes() == before
 
 
@@ -193,27 +158,52 @@ def test_a_folder_in_use_is_left_alone(adapted, system, capsys):
         (["--steps", "0"], "--steps must be at least 1"),
         (["--atoms", "name QQ"], "0 atoms"),
         (["--modes", "0", "99"], "--modes 99"),
+        (["--modes", "0", "0"], "--modes names a mode twice: 0 0"),
+        (["--modes", "0", "-1"], "--modes -1: the model has 24 modes"),
+        (["--modes", "0", "1", "2", "3"], "--modes names 4 modes; metadynamics takes 1 to 3"),
+        (["--range", "5", "6"], "--range 5 6 must hold -3 to 3"),
+        (["--range", "9", "-9"], "--range 9 -9: LOW must be below HIGH"),
+        (["--range", "-9", "nan"], "--range -9 nan: LOW must be below HIGH"),
+        (["--fill", "-3"], "--fill must be above kT (2.49 kJ/mol); got -3 kJ/mol"),
+        (["--fill", "0"], "--fill must be above kT"),
+        (["--height", "0"], "--height must be positive"),
+        (["--width", "wide"], "--width wide: neither auto nor numbers"),
+        (["--width", "-0.2"], "--width must be positive; got -0.2"),
+        (["--width", "0.2", "0.3"], "--width 0.2 0.3: without --modes there may be two"),
+        (["--width", "0.2", "0.3", "--modes", "0"], "--width has 2 numbers for 1 modes"),
+        (["--width", "5"], "must hold more than four hill widths (5)"),
+        (["--width", "0.1"], "is too large: give a larger --width"),
+        (["--width", "0.03", "--modes", "0", "1"], "is too large: give a larger --width"),
+        (["--width", "0.05", "--modes", "0", "1", "--backend", "python"], "or --backend native"),
+        (["--bias-factor", "0.5"], "--bias-factor must be above 1"),
+        (["--pace", "0"], "--pace must be positive"),
+        (["--pace", "0.003"], "--pace 0.003 ps is not a whole number of time steps of 2 fs"),
+        (["--timestep-fs", "0"], "--timestep-fs must be positive"),
+        (["--temperature", "0"], "--temperature must be positive"),
+        (["--temper", "nan"], "--temper"),
+        (["--growth", "nan"], "--growth must not be negative or infinite"),
+        (["--final-ns", "inf"], "--final-ns must not be negative or infinite"),
+        (["--start-ns", "-1"], "--start-ns must be positive"),
+        (["--start-ns", "0.004"], "24 modes take at least 28: give 0.006 or more"),
+        (["--platform", "Abacus"], "--platform Abacus is not installed"),
+        (["--backend", "abacus"], "--backend"),
     ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_options_end_before_anything_is_made(system, tmp_path, capsys, arguments, words):
+def test_bad_options_end_before_anything_is_made(system, tmp_path, refused, arguments, words):
     folder = tmp_path / "adapt"
-    status, _, error = command(capsys, "adapt", "--system", system, "-o", folder, *arguments)
-    assert status == 2
-    assert words in error
-    assert not folder.exists()
+    assert words in refused("adapt", "--system", system, "-o", folder, *arguments)
+    assert not list(tmp_path.iterdir())
 
 
-def test_no_system_is_told(tmp_path, capsys):
-    status, _, error = command(capsys, "adapt", "-o", tmp_path / "adapt")
-    assert status == 2
-    assert "--system system.xml" in error
+def test_no_system_is_told(tmp_path, refused):
+    assert "--system system.xml" in refused("adapt", "-o", tmp_path / "adapt")
 
 
-def test_a_trajectory_of_another_molecule_is_told(system, tmp_path, capsys, wobble, topology):
+def test_a_trajectory_of_another_molecule_is_told(system, tmp_path, refused, wobble, topology):
     other = tmp_path / "other.xtc"
     md.Trajectory(wobble(20).astype(np.float32), topology).save_xtc(other)
     folder = tmp_path / "adapt"
-    status, _, error = command(capsys, "adapt", other, "--system", system, "-o", folder)
-    assert status == 2
-    assert "has 10 atoms, its topology has 22" in error
+    line = refused("adapt", other, "--system", system, "-o", folder)
+    assert "has 10 atoms, its topology has 22" in line
     assert not folder.exists()

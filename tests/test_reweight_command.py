@@ -9,12 +9,12 @@ import mdtraj as md
 import numpy as np
 import pytest
 import torch
+from commands import run
 
 import symplectic_cv as sc
 from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.bias.hills import HILLS, hills_header
 from symplectic_cv.bias.run import COLVAR, METADYNAMICS, BiasRecord, colvar_header
-from symplectic_cv.cli.main import main
 from symplectic_cv.units import thermal_energy
 
 T = 300.0
@@ -22,14 +22,6 @@ KT = thermal_energy(T)
 FRAMES = 240
 PHI = -137
 """Near the middle of the made-up frames, degrees."""
-
-
-def command(capsys, *arguments):
-    """Exit status, stdout and stderr of a command."""
-    with pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    printed = capsys.readouterr()
-    return end.value.code, printed.out, printed.err
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +63,12 @@ def make_run(make_model, topology, wobble):
 def test_weights_of_a_bias_that_stands_still_are_exact(tmp_path, capsys, make_run):
     values = make_run(tmp_path / "run")
     out = tmp_path / "out"
-    status, printed, _ = command(
-        capsys, "reweight", tmp_path / "run", "-o", out, "--skip-ps", 0, "--torsions", "phi", "psi",
+    run(
+        "reweight", tmp_path / "run", "-o", out, "--skip-ps", 0, "--torsions", "phi", "psi",
         "--distances", "ends=1,10", "--regions", f"low=phi:-180:{PHI}",
         f"high=phi:{PHI}:0,psi:-180:180",
     )  # fmt: skip
-    assert status == 0
+    printed = capsys.readouterr().out
     rows = list(csv.DictReader((out / "frames.csv").open()))
     assert len(rows) == FRAMES
     weights = np.array([float(row["weight"]) for row in rows])
@@ -103,10 +95,8 @@ def test_runs_of_different_modes_are_combined(tmp_path, capsys, make_run):
     first = make_run(tmp_path / "a", seed=1, modes=(0,))
     make_run(tmp_path / "b", seed=2, modes=(1, 0))
     out = tmp_path / "out"
-    status, printed, _ = command(
-        capsys, "reweight", tmp_path / "a", tmp_path / "b", "-o", out, "--skip-ps", 0
-    )
-    assert status == 0
+    run("reweight", tmp_path / "a", tmp_path / "b", "-o", out, "--skip-ps", 0)
+    printed = capsys.readouterr().out
     rows = list(csv.DictReader((out / "frames.csv").open()))
     assert [row["run"] for row in rows] == ["0"] * FRAMES + ["1"] * FRAMES
     assert sum(float(row["weight"]) for row in rows) == pytest.approx(1.0, abs=1e-3)
@@ -120,10 +110,8 @@ def test_runs_of_different_modes_are_combined(tmp_path, capsys, make_run):
 def test_the_running_weights_are_those_of_the_table(tmp_path, capsys, make_run):
     make_run(tmp_path / "run")
     arguments = ("--method", "running", "--skip-ps", 40)
-    status, printed, _ = command(
-        capsys, "reweight", tmp_path / "run", "-o", tmp_path / "out", *arguments
-    )
-    assert status == 0
+    run("reweight", tmp_path / "run", "-o", tmp_path / "out", *arguments)
+    printed = capsys.readouterr().out
     rows = list(csv.DictReader((tmp_path / "out" / "frames.csv").open()))
     assert len(rows) == FRAMES - 40
     colvar = np.genfromtxt(tmp_path / "run" / COLVAR, delimiter=",", names=True)["weight"][40:]
@@ -132,15 +120,14 @@ def test_the_running_weights_are_those_of_the_table(tmp_path, capsys, make_run):
     assert "the first 40 of 240 ps left out" in printed
 
 
-def test_a_trajectory_of_another_run_is_told(tmp_path, capsys, make_run):
+def test_a_trajectory_of_another_run_is_told(tmp_path, refused, make_run):
     make_run(tmp_path / "run")
     make_run(tmp_path / "other", n_frames=100)
     (tmp_path / "run" / "trajectory.xtc").write_bytes(
         (tmp_path / "other" / "trajectory.xtc").read_bytes()
     )
-    status, _, error = command(capsys, "reweight", tmp_path / "run", "-o", tmp_path / "out")
-    assert status == 2
-    assert "weights of 240 frames, the trajectory has 100 frames" in error
+    line = refused("reweight", tmp_path / "run", "-o", tmp_path / "out")
+    assert "weights of 240 frames, the trajectory has 100 frames" in line
     assert not (tmp_path / "out").exists()
 
 
@@ -159,21 +146,17 @@ def test_a_trajectory_of_another_run_is_told(tmp_path, capsys, make_run):
         (["--atoms", "name CA or name C or name N or name O"], "its model needs atom 1"),
     ],
 )
-def test_bad_options_end_in_one_line(tmp_path, capsys, make_run, arguments, words):
+def test_bad_options_end_in_one_line(tmp_path, refused, make_run, arguments, words):
     make_run(tmp_path / "run")
     runs = [tmp_path / "run"]
     if "--atoms" in arguments:  # one run alone needs no model
         make_run(tmp_path / "second", seed=5)
         runs.append(tmp_path / "second")
-    status, _, error = command(capsys, "reweight", *runs, "-o", tmp_path / "out", *arguments)
-    assert status == 2
-    assert words in error
-    assert error.strip().splitlines()[-1].startswith("error: ")
+    assert words in refused("reweight", *runs, "-o", tmp_path / "out", *arguments)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_without_a_run_is_told(tmp_path, capsys):
+def test_a_folder_without_a_run_is_told(tmp_path, refused):
     (tmp_path / "empty").mkdir()
-    status, _, error = command(capsys, "reweight", tmp_path / "empty", "-o", tmp_path / "out")
-    assert status == 2
-    assert "bias.json: missing or damaged" in error
+    line = refused("reweight", tmp_path / "empty", "-o", tmp_path / "out")
+    assert "bias.json: missing or damaged" in line

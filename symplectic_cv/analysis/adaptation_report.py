@@ -15,7 +15,7 @@ from symplectic_cv.adaptation import Progress
 from symplectic_cv.analysis.figures import BLUE, GREY, STYLE, VERMILLION, _figure, _write
 from symplectic_cv.analysis.report import html_figure, html_numbers, html_page, html_table
 from symplectic_cv.analysis.reweighting import Reweighted
-from symplectic_cv.states import States
+from symplectic_cv.states import FEWEST_FRAMES, States
 from symplectic_cv.storage import write_atomically
 
 ROUNDS = "rounds.csv"
@@ -23,6 +23,12 @@ HEADER = (
     "round,frames,time_ns,states_visited,crossings,crossings_per_ns,validation_nll_nats,"
     "slowest_omega_rad_per_ps,modes"
 )
+
+NO_STATE = (
+    f"No metastable state yet: one is a basin along the slowest modes that holds {FEWEST_FRAMES} "
+    "frames of the biased runs or more. A longer --time-ns gives more frames."
+)
+"""What is said where there are too few frames to tell states apart."""
 
 
 @dataclass(frozen=True)
@@ -58,24 +64,22 @@ def write_rounds(folder: Path, progress: Sequence[Progress], models: Sequence[Ro
 
 
 def draw_rounds(path: Path, progress: Sequence[Progress], models: Sequence[RoundModel]) -> None:
-    """Crossings per ns of every round, and its slowest frequencies."""
+    """Crossings per ns of every round, with the length of its run, and its slowest frequencies."""
     with mpl.rc_context(STYLE):
-        figure = _figure(8.2, 3.4)
+        # a bar is as wide as what is written below it
+        figure = _figure(max(8.2, 1.3 * len(progress)), 3.4)
         left, right = figure.subplots(1, 2)
         rounds = [row.round for row in progress]
         heights = [
             0.0 if np.isnan(row.crossings_per_ns) else row.crossings_per_ns for row in progress
         ]
-        left.bar(rounds, heights, 0.6, color=[GREY if r == 0 else BLUE for r in rounds])
-        for row, height in zip(progress, heights, strict=True):
-            text = f"{row.crossings}"
-            left.annotate(
-                text, (row.round, height), (0, 2), textcoords="offset points", ha="center"
-            )
+        bars = left.bar(rounds, heights, 0.6, color=[GREY if r == 0 else BLUE for r in rounds])
+        left.bar_label(bars, [_rate(row) for row in progress], padding=2)
         left.set_ylim(0.0, 1.15 * max([*heights, 1.0]))
-        left.set_xlabel("round (0: the data to begin with)")
-        left.set_ylabel("crossings between states per ns")
-        left.xaxis.set_major_locator(MaxNLocator(integer=True))
+        left.set_xticks(rounds, [_run(row) for row in progress], fontsize=9.0)
+        left.set_xlim(min(rounds) - 0.6, max(rounds) + 0.6)
+        left.set_xlabel("round, and the length of its run")
+        left.set_ylabel("crossings between states (1/ns)")
         right.set_yscale("log")
         for number, model in enumerate(models, 1):
             omega = np.array(model.omega[:10])
@@ -94,6 +98,20 @@ def draw_rounds(path: Path, progress: Sequence[Progress], models: Sequence[Round
         right.set_xlim(0.5, len(models) + 0.5)
         right.xaxis.set_major_locator(MaxNLocator(integer=True))
         _write(figure, path)
+
+
+def _rate(row: Progress) -> str:
+    """Crossings per ns, to stand above a bar; their number where the time is unknown."""
+    rate = row.crossings_per_ns
+    if np.isnan(rate):
+        return f"{row.crossings} in all"
+    return f"{rate:,.0f}" if rate >= 100.0 else f"{rate:.3g}"
+
+
+def _run(row: Progress) -> str:
+    """Which run a bar is of, and how long it was."""
+    name = str(row.round) if row.round else "start"
+    return f"{name}\n" + ("unknown" if np.isnan(row.time_ns) else f"{row.time_ns:g} ns")
 
 
 def write_report(
@@ -119,7 +137,16 @@ def write_report(
     total = sum(row.time_ns for row in progress if row.round > 0)
     newest = progress[-1]
     rounds = html_table(
-        ["round", "frames", "time (ns)", "states", "crossings", "per ns", "slowest ω (rad/ps)"],
+        [
+            "round",
+            "frames",
+            "time (ns)",
+            "states visited",
+            "crossings",
+            "crossings per ns",
+            "slowest ω (rad/ps)",
+            "biased modes",
+        ],
         [
             [
                 str(row.round) if row.round else "start",
@@ -131,17 +158,19 @@ def write_report(
                 ", ".join(f"{omega:.2f}" for omega in models[row.round - 1].omega[:4])
                 if row.round
                 else "",
+                ", ".join(map(str, models[row.round - 1].modes)) if row.round else "",
             ]
             for row in progress
         ],
-        "Every source of frames, judged by the states that the last model sees.",
+        "Every source of frames, judged by the states that the last model sees. Modes are numbered "
+        "from 0, the slowest, anew in each round.",
     )
     differences = html_table(
         [
             "state",
             "free energy (kJ/mol)",
-            "standard error",
-            "half 95 % interval",
+            "standard error (kJ/mol)",
+            "half 95 % interval (kJ/mol)",
             "share of frames",
         ],
         [
@@ -157,6 +186,8 @@ def write_report(
         "States of the last model's modes; free energies of whole basins relative to state 0, by "
         "the exact weights.",
     )
+    if states.count == 0:
+        differences = f"<p>{html.escape(NO_STATE)}</p>"
     page = html_page(
         "Adaptive collective variables",
         "<h1>Adaptive collective variables</h1>",
@@ -166,7 +197,7 @@ def write_report(
             [
                 (f"{len(models)}", "rounds"),
                 (f"{total:.3g} ns", "of biased dynamics"),
-                (f"{newest.crossings_per_ns:.1f} per ns", "crossings in the last round"),
+                (f"{newest.crossings_per_ns:.1f} per ns", "crossings of the last round"),
                 (f"{states.count}", "metastable states"),
                 (f"{result.combined.effective_frames:,.0f}", "effective frames"),
             ]
@@ -174,7 +205,11 @@ def write_report(
         f"<p>{html.escape(reason)}</p>",
         "<h2>Rounds</h2>",
         rounds,
-        html_figure(folder / "rounds.png", "Crossings and frequencies, round by round."),
+        html_figure(
+            folder / "rounds.png",
+            "Left: crossings per ns of each run, with its length below. Right: the slowest "
+            "frequencies of each round's model.",
+        ),
         "<h2>States</h2>",
         differences,
         "<h2>Free energies</h2>",

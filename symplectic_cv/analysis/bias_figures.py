@@ -129,11 +129,11 @@ def convergence_curve(path: Path, curve: Convergence) -> None:
         )
         known = curve.from_weights[np.isfinite(curve.from_weights)]
         if len(known) > 0:
-            panel.axhline(known[-1], color=GREY, linewidth=0.8, zorder=0)
+            panel.axhline(known[-1], color=GREY, linewidth=0.8, zorder=0, label="at the end")
         panel.set_xlabel("time (ns)" if long else "time (ps)")
         panel.set_ylabel("ΔF of the two deepest\nbasins (kJ/mol)")
         panel.margins(x=0.01)
-        panel.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=2)
+        panel.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=3)
         _write(figure, path)
 
 

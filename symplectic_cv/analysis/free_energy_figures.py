@@ -55,6 +55,9 @@ def free_energy_profiles(path: Path, profiles: Sequence[Surface], units: Sequenc
                 linewidth=0,
             )
             panel.plot(x, line, color=BLUE)
+            beside = np.isfinite(np.pad(line, 1, constant_values=np.nan))
+            alone = ~beside[:-2] & ~beside[2:]  # no line reaches them
+            panel.plot(x[alone], line[alone], ".", color=BLUE)
             panel.set_xlabel(axis_label(profile.names[0], unit))
             panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]))
             if unit == "rad":

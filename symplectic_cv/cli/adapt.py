@@ -4,32 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import json
+import math
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 import numpy as np
 import torch
 import typer
 
 from openmm_plugin import simulation
-from openmm_plugin.bias_options import check_count
+from openmm_plugin.running import steps_of
 from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
+from openmm_plugin.versions import choose_backend
 from symplectic_cv import adaptation
 from symplectic_cv.adaptation import Progress
-from symplectic_cv.analysis.adaptation_report import RoundModel, write_report, write_rounds
+from symplectic_cv.analysis.adaptation_report import (
+    NO_STATE,
+    RoundModel,
+    write_report,
+    write_rounds,
+)
 from symplectic_cv.analysis.latent import latent_frames
 from symplectic_cv.analysis.reweighting import write_reweighted
 from symplectic_cv.analysis.rounds import SUMMARY, Known, Loop
 from symplectic_cv.bias.combine import Weighting
 from symplectic_cv.cli import options as o
+from symplectic_cv.cli.biased import AUTO, Backend, bias_options
 from symplectic_cv.cli.console import console, note, progress_bar
-from symplectic_cv.cli.metadynamics import Backend, metadynamics
+from symplectic_cv.cli.metadynamics import metadynamics
 from symplectic_cv.cli.train import train
+from symplectic_cv.data.split import SMALLEST_SET, contiguous_split
 from symplectic_cv.data.trajectories import load_topology, read_trajectories
 from symplectic_cv.errors import OptionError, OutputError
+from symplectic_cv.model import check_modes
 from symplectic_cv.molecule import select_atoms
 from symplectic_cv.output import require_free, start_run
 from symplectic_cv.states import States
@@ -38,9 +49,11 @@ from symplectic_cv.training.options import TrainingOptions
 from symplectic_cv.units import thermal_energy
 
 TRAINING = TrainingOptions()
-AUTO = "auto"
 REPORT = "report.html"
 START_STRIDE_PS = 0.2
+DATA_REACH = 3.0
+"""What a grid has to hold to either side of 0: the modes have unit variance in the training data,
+and each training chooses their signs anew."""
 
 
 def adapt(
@@ -112,10 +125,17 @@ def adapt(
         list[str],
         typer.Option(metavar="auto|W [W...]", help="Width of a hill, as for metadynamics."),
     ] = [AUTO],  # noqa: B006 - Typer reads the default
-    pace: Annotated[float, typer.Option(help="Time between hills, and between frames, ps.")] = 0.2,
+    pace: Annotated[
+        float,
+        typer.Option(help="Time between hills, and between frames, ps; whole time steps."),
+    ] = 0.2,
     grid: Annotated[
         tuple[float, float],
-        typer.Option("--range", metavar="LOW HIGH", help="Range of the grid; walls at its ends."),
+        typer.Option(
+            "--range",
+            metavar="LOW HIGH",
+            help="Range of the grid, at least -3 to 3; walls at its ends.",
+        ),
     ] = (-9.0, 9.0),
     timestep_fs: Annotated[float, typer.Option(help="Time step, fs.")] = 2.0,
     backend: Annotated[
@@ -143,25 +163,42 @@ def adapt(
     kt = thermal_energy(temperature)
     if system is None:
         raise OptionError("name the molecule with --system system.xml")
-    chosen = _modes(modes)
-    for name, value in (("--time-ns", time_ns), ("--start-ns", start_ns)):
-        if not 0.0 < value < float("inf"):
-            raise OptionError(f"{name} must be positive; got {value}")
     if not resume:
         require_free(output)
-    molecule = load_system(system, top)  # what is wrong with it is told before anything is made
-    top = top or system.with_name("topology.pdb")
-    dimension = 3 * select_atoms(load_topology(top), atoms).n_atoms - 6
-    for mode in chosen or []:
-        if not 0 <= mode < dimension:
-            raise OptionError(f"--modes {mode}: there are {dimension} modes, numbered from 0")
-    check_count(chosen or [0])
-    given = list(trajectories or [])
-    if given:
-        read_trajectories(given, top, atoms)
+    # what is wrong with options and molecule is told before anything is made or learned
+    chosen = _modes(modes)
+    _check_loop(final_ns, growth, grid)
+    bias: dict[str, Any] = {
+        "bias_factor": bias_factor,
+        "height": height,
+        "fill": fill,
+        "width": width,
+        "pace": pace,
+        "grid": grid,
+        "timestep_fs": timestep_fs,
+        "temperature": temperature,
+    }
+    bias_options(
+        None if chosen is None else len(chosen),
+        choose_backend(backend.value),
+        time_ns=time_ns,
+        seed=seed,
+        **bias,
+    )
     training = TrainingOptions(
         steps=steps, batch=batch, layers=layers, hidden=hidden, seed=seed, device=device.value
     )
+    molecule = load_system(system, top)
+    choose_platform(platform, molecule.topology.getNumAtoms())
+    top = top or system.with_name("topology.pdb")
+    dimension = 3 * select_atoms(load_topology(top), atoms).n_atoms - 6
+    if chosen is not None:
+        check_modes(chosen, dimension)
+    given = list(trajectories or [])
+    if given:
+        read_trajectories(given, top, atoms)
+    else:
+        _check_start(start_ns, timestep_fs, dimension)
     settings = {
         "command": "adapt",
         "trajectories": given,
@@ -192,26 +229,19 @@ def adapt(
         _simulate_start(loop, molecule, start_ns, timestep_fs, temperature, seed, platform)
 
     def bias_round(number: int, biased: list[int], until_ns: float) -> None:
-        bias = loop.bias(number)
+        folder = loop.bias(number)
         metadynamics(
             loop.round(number) / "model",
             system,
-            bias,
+            folder,
             top=top,
             modes=biased,
             time_ns=until_ns,
-            bias_factor=bias_factor,
-            height=height,
-            fill=fill,
-            width=width,
-            pace=pace,
-            grid=grid,
-            timestep_fs=timestep_fs,
             backend=backend,
             platform=platform,
-            temperature=temperature,
             seed=seed + number - 1,
-            resume=bias.exists(),
+            resume=folder.exists(),
+            **bias,
         )
 
     models: list[RoundModel] = []
@@ -253,8 +283,13 @@ def adapt(
     final = output / "free_energy"
     shutil.rmtree(final, ignore_errors=True)
     write_reweighted(final, result, Weighting.MBAR)
-    pictures = [(final / "profiles.png", "Along each descriptor; the band is two standard errors.")]
-    pictures += [(path, "Free energy in a plane.") for path in sorted(final.glob("plane_*.png"))]
+    about = (
+        "Along each mode and torsion, with a band of two standard errors to either side; gaps and "
+        "missing bands: too few frames."
+    )
+    pictures = [(final / "profiles.png", about)]
+    plane = "In a plane of two of them; blank where no frame came."
+    pictures += [(path, plane) for path in sorted(final.glob("plane_*.png"))]
     write_report(output, progress, models, best, reason, states, result, pictures)
     for name, found in result.differences.items():
         note(
@@ -272,6 +307,38 @@ def _modes(given: list[str] | None) -> list[int] | None:
         return [int(text) for text in given]
     except ValueError as error:
         raise OptionError(f"--modes {' '.join(given)}: neither {AUTO} nor numbers") from error
+
+
+def _check_start(time_ns: float, timestep_fs: float, dimension: int) -> None:
+    """Raises OptionError for a starting run with too few frames to learn a model from."""
+    step = 1e-3 * timestep_fs
+    stride = steps_of(START_STRIDE_PS, step, "stride")
+    frames = steps_of(time_ns * 1000.0, step, "--start-ns") // stride
+    least = next(n for n in itertools.count(SMALLEST_SET) if _learnt_from(n) > dimension)
+    if frames < least:
+        raise OptionError(
+            f"--start-ns {time_ns:g} gives {frames} frames, one each {stride * step:g} ps; "
+            f"{dimension} modes take at least {least}: give "
+            f"{1e-3 * math.ceil(least * stride * step):g} or more"
+        )
+
+
+def _learnt_from(frames: int) -> int:
+    """How many frames of a run are for training, not for validation."""
+    return len(contiguous_split([frames])[0])
+
+
+def _check_loop(final_ns: float, growth: float, grid: tuple[float, float]) -> None:
+    """Raises OptionError for options of the loop itself that make no sense."""
+    for option, value in (("--final-ns", final_ns), ("--growth", growth)):
+        if not 0.0 <= value < float("inf"):
+            raise OptionError(f"{option} must not be negative or infinite; got {value}")
+    low, high = grid
+    if low < high and not low <= -DATA_REACH < DATA_REACH <= high:
+        raise OptionError(
+            f"--range {low:g} {high:g} must hold {-DATA_REACH:g} to {DATA_REACH:g}: every mode has "
+            "unit variance about 0 in the training data, and either sign from round to round"
+        )
 
 
 def _read_rounds(loop: Loop, models: list[RoundModel], atoms: str | None) -> Known:
@@ -391,7 +458,10 @@ def _read_summary(folder: Path) -> tuple[RoundModel, list[Progress]] | None:
 
 def _tell(progress: list[Progress], states: States) -> None:
     """One line for each source of frames."""
-    note(f"{states.count} metastable states along the slowest modes")
+    if states.count == 0:
+        note(NO_STATE)
+    else:
+        note(f"{states.count} metastable state(s) along the slowest modes")
     for row in progress:
         name = f"round {row.round}" if row.round else "the start"
         rate = "" if np.isnan(row.crossings_per_ns) else f" ({row.crossings_per_ns:.1f} per ns)"

@@ -1,9 +1,9 @@
-"""What the commands that bias modes in OpenMM share: the backend, and how a run's folder begins."""
+"""What the commands that bias modes in OpenMM share: options, backend, how a folder begins."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,16 +11,20 @@ from typing import Annotated, Any
 import openmm
 import typer
 
+from openmm_plugin.bias_options import MAX_MODES, BiasOptions, check_count
 from openmm_plugin.forces import mode_forces
 from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.cli.molecules import keep_structure
 from symplectic_cv.core_file import SUFFIX
+from symplectic_cv.errors import OptionError
 from symplectic_cv.model import NeuralCanonicalTransformation
 from symplectic_cv.output import start_run
 from symplectic_cv.storage import read_config, write_atomically
 from symplectic_cv.torchscript import export
+from symplectic_cv.units import thermal_energy
 
 CV = "cv.pt"
+AUTO = "auto"
 
 
 class Backend(str, Enum):
@@ -33,6 +37,111 @@ class Backend(str, Enum):
 BackendOption = Annotated[
     Backend, typer.Option("--backend", help="How OpenMM evaluates the modes.")
 ]
+
+
+def bias_options(
+    n_modes: int | None,
+    backend: str,
+    *,
+    time_ns: float,
+    bias_factor: float | None,
+    height: float | None,
+    fill: float | None,
+    width: Sequence[str],
+    pace: float,
+    grid: tuple[float, float],
+    timestep_fs: float,
+    temperature: float,
+    seed: int,
+    opes: bool = False,
+    barrier: float | None = None,
+    own_grid: bool | None = None,
+) -> BiasOptions:
+    """The options of a biased run, checked as far as they can be without a model.
+
+    Where None is taken, it stands for the default of the method; an option that is given and has
+    no effect is refused.
+
+    Args:
+        n_modes: how many modes are biased; None where a training is to tell, two or three.
+        backend: the one that will run.
+        width: `auto`, or numbers as a user gives them.
+        grid: its ends.
+
+    Raises:
+        OptionError: the first of the options that makes no sense, or a grid that is too large.
+    """
+    if n_modes is not None:
+        check_count(range(n_modes))
+    if opes and height is not None:
+        raise OptionError(
+            f"--height {height:g} is of hills, and --opes adds none: how high it fills is set by "
+            "--barrier, in kJ/mol; give that instead"
+        )
+    if opes and own_grid is not None:
+        raise OptionError(
+            f"{'--own-grid' if own_grid else '--openmm-grid'} is for hills: the bias of --opes "
+            "always lies in a table of OpenMM; leave it out"
+        )
+    if not opes and barrier is not None:
+        raise OptionError(
+            f"--barrier {barrier:g} is for --opes; hills of metadynamics end by --fill"
+        )
+    native = backend == Backend.NATIVE.value
+    if own_grid and not native:
+        raise OptionError(
+            f"--own-grid needs the native force, and this run is through {backend}: leave it out, "
+            "or give --backend native"
+        )
+    barrier = BiasOptions.barrier if barrier is None else barrier
+    if bias_factor is None:
+        kt = thermal_energy(temperature)
+        bias_factor = barrier / kt if opes else BiasOptions.bias_factor
+    own_grid = BiasOptions.own_grid if own_grid is None else own_grid
+    options = BiasOptions(
+        time_ns=time_ns,
+        bias_factor=bias_factor,
+        height=BiasOptions.height if height is None else height,
+        fill=fill,
+        width=_widths(width, n_modes),
+        pace_ps=pace,
+        low=grid[0],
+        high=grid[1],
+        timestep_fs=timestep_fs,
+        temperature=temperature,
+        seed=seed,
+        opes=opes,
+        barrier=barrier,
+        own_grid=own_grid,
+    )
+    if options.width is not None:
+        own = own_grid and native
+        for count in range(2, MAX_MODES + 1) if n_modes is None else [n_modes]:
+            options.check_grid(count, own)
+    return options
+
+
+def _widths(given: Sequence[str], n_modes: int | None) -> float | tuple[float, ...] | None:
+    """--width as numbers; None for auto."""
+    if list(given) == [AUTO]:
+        return None
+    words = f"--width {' '.join(given)}"
+    try:
+        numbers = tuple(float(text) for text in given)
+    except ValueError as error:
+        raise OptionError(
+            f"{words}: neither {AUTO} nor numbers, one or one for each mode"
+        ) from error
+    if n_modes is None and len(numbers) != 1:
+        raise OptionError(
+            f"{words}: without --modes there may be two modes or three: give one width for all, "
+            "or name the modes"
+        )
+    if n_modes is not None and len(numbers) not in (1, n_modes):
+        raise OptionError(
+            f"--width has {len(numbers)} numbers for {n_modes} modes: give one, or one for each"
+        )
+    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def begin_biased_run(

@@ -34,8 +34,8 @@ COMMANDS = {
 in the module of its name."""
 
 SEVERAL_VALUES = {
-    "--modes": re.compile(r"\d+"),
-    "--width": re.compile(r"\d*\.?\d+(e-?\d+)?"),
+    "--modes": re.compile(r"-?\d+"),
+    "--width": re.compile(r"-?\d*\.?\d+(e-?\d+)?"),
     "--forcefield": re.compile(r"[^-].*\.xml"),
     "--torsions": re.compile(r"[^-/.][^/.]*"),
     "--distances": re.compile(r"[\w'+-]+=\d+,\d+|[^-/.:][^/.:]*:[^/.:]+"),

@@ -19,16 +19,22 @@ from symplectic_cv.bias.results import CONVERGENCE, Convergence, from_bias
 from symplectic_cv.bias.run import OPES, SURFACE, BiasedRun, BiasRecord
 from symplectic_cv.cli import molecules as m
 from symplectic_cv.cli import options as o
-from symplectic_cv.cli.biased import Backend, BackendOption, begin_biased_run
+from symplectic_cv.cli.biased import (
+    AUTO,
+    Backend,
+    BackendOption,
+    begin_biased_run,
+    bias_options,
+)
 from symplectic_cv.cli.console import note, progress_bar
 from symplectic_cv.compiled import core_problem
 from symplectic_cv.errors import OptionError
 from symplectic_cv.output import require_free
 from symplectic_cv.storage import load_model
-from symplectic_cv.units import thermal_energy
 
 DEFAULT = meta.BiasOptions()
-AUTO = "auto"
+FIGURE = "free_energy.png"
+"""Of one or two modes."""
 
 
 def metadynamics(
@@ -45,14 +51,15 @@ def metadynamics(
         typer.Option(help="Bias factor γ (default: 10; with --opes the barrier over kT)."),
     ] = None,
     height: Annotated[
-        float, typer.Option(help="Height of the first hill, kJ/mol.")
-    ] = DEFAULT.height,
+        Optional[float],
+        typer.Option(help="Height of the first hill, kJ/mol (default: 1; not with --opes)."),
+    ] = None,
     fill: Annotated[
         Optional[float],
         typer.Option(
             metavar="KJ",
             help="Hills end when c(t) reaches so many kJ/mol; the bias then stands still, and "
-            "nothing is driven much farther up (default: they go on).",
+            "nothing is driven much farther up (default: they go on; not with --opes).",
         ),
     ] = None,
     width: Annotated[
@@ -65,7 +72,8 @@ def metadynamics(
         ),
     ] = [AUTO],  # noqa: B006
     pace: Annotated[
-        float, typer.Option(help="Time between hills, and between frames, ps.")
+        float,
+        typer.Option(help="Time between hills, and between frames, ps; whole time steps."),
     ] = DEFAULT.pace_ps,
     grid: Annotated[
         tuple[float, float],
@@ -75,8 +83,12 @@ def metadynamics(
         bool, typer.Option("--opes", help="OPES in the place of metadynamics.")
     ] = False,
     barrier: Annotated[
-        float, typer.Option(help="Barrier that OPES is to overcome, kJ/mol.")
-    ] = DEFAULT.barrier,
+        Optional[float],
+        typer.Option(
+            help="Barrier that OPES is to overcome, kJ/mol; it bounds its bias (default: 40; only "
+            "with --opes)."
+        ),
+    ] = None,
     walkers: Annotated[
         int, typer.Option(min=1, help="Simulations that share one bias, each a process.")
     ] = 1,
@@ -100,12 +112,13 @@ def metadynamics(
     solvent: m.SolventOption = None,
     backend: BackendOption = Backend.AUTO,
     own_grid: Annotated[
-        bool,
+        Optional[bool],
         typer.Option(
             "--own-grid/--openmm-grid",
-            help="Whether the native force holds the bias grid itself, or OpenMM's table does.",
+            help="Whether the native force holds the bias grid itself (its default), or OpenMM's "
+            "table does (as with every other backend, and with --opes).",
         ),
-    ] = DEFAULT.own_grid,
+    ] = None,
     platform: Annotated[
         Optional[str], typer.Option(help="OpenMM platform (default: the fastest for this size).")
     ] = None,
@@ -136,17 +149,16 @@ def metadynamics(
     network = load_model(model)
     modes = network.check_modes(modes)
     kelvin = network.temperature if temperature is None else temperature
-    if bias_factor is None:
-        bias_factor = barrier / thermal_energy(kelvin) if opes else DEFAULT.bias_factor
-    options = meta.BiasOptions(
+    options = bias_options(
+        len(modes),
+        chosen_backend,
         time_ns=time_ns,
         bias_factor=bias_factor,
         height=height,
         fill=fill,
-        width=_widths(width, len(modes)),
-        pace_ps=pace,
-        low=grid[0],
-        high=grid[1],
+        width=width,
+        pace=pace,
+        grid=grid,
         timestep_fs=timestep_fs,
         temperature=kelvin,
         seed=seed,
@@ -154,10 +166,7 @@ def metadynamics(
         barrier=barrier,
         own_grid=own_grid,
     )
-    meta.check_count(modes)
     names = [f"mode_{mode}" for mode in modes]
-    if options.width is not None:
-        options.grid(len(modes))
     if checkpoint_ps is None:
         checkpoint_ps = meta.CHECKPOINT_PS if walkers == 1 else several.SHARE_EVERY * pace
     if not 0.0 < checkpoint_ps < float("inf"):
@@ -213,7 +222,8 @@ def metadynamics(
                 progress=lambda done: bar.to(round(done * time_ns * 1000 * walkers)),
             )
     draw(output)
-    note(f"free energy: {output / SURFACE}, {output / 'free_energy.png'}")
+    figure = f", {output / FIGURE}" if (output / FIGURE).is_file() else ""
+    note(f"free energy: {output / SURFACE}{figure}")
 
 
 def draw(folder: Path) -> None:
@@ -230,7 +240,7 @@ def draw(folder: Path) -> None:
             if record.method != OPES:
                 known = from_bias(archive["bias"], record.bias_factor)
             free_energy_with_error(
-                folder / "free_energy.png",
+                folder / FIGURE,
                 record.grid.axes,
                 known,
                 archive["reweighted"],
@@ -244,23 +254,6 @@ def draw(folder: Path) -> None:
         convergence_curve(figure, Convergence(*curve.T))
     else:  # one basin: there is no difference to follow
         figure.unlink(missing_ok=True)
-
-
-def _widths(given: list[str], n_modes: int) -> float | tuple[float, ...] | None:
-    """--width as numbers; None for auto."""
-    if given == [AUTO]:
-        return None
-    try:
-        numbers = tuple(float(text) for text in given)
-    except ValueError as error:
-        raise OptionError(
-            f"--width {' '.join(given)}: neither {AUTO} nor numbers, one or one for each mode"
-        ) from error
-    if len(numbers) not in (1, n_modes):
-        raise OptionError(
-            f"--width has {len(numbers)} numbers for {n_modes} modes: give one, or one for each"
-        )
-    return numbers[0] if len(numbers) == 1 else numbers
 
 
 def _story(folder: Path, opes: bool) -> str:

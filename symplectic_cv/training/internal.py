@@ -201,7 +201,7 @@ def prepare_internal(
         validation_target=None if target is None else target[held_out],
         fixed_volume=_mean((volume + more)[held_out], weights, held_out),
         health=health,
-        warnings=data_warnings(len(positions), model.dimension, health),
+        warnings=data_warnings(len(positions), model.dimension, health, options.hidden),
     )
 
 

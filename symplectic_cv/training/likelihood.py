@@ -314,7 +314,7 @@ def prepare(
         training_weights=None if weights is None else torch.as_tensor(weights[training]),
         validation_weights=None if weights is None else torch.as_tensor(weights[held_out]),
         health=health,
-        warnings=data_warnings(len(positions), model.dimension, health),
+        warnings=data_warnings(len(positions), model.dimension, health, options.hidden),
     )
 
 

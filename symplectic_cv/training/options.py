@@ -15,6 +15,8 @@ from symplectic_cv.frame import FrameHealth
 from symplectic_cv.momenta import Momenta
 
 FEW_FRAMES_PER_DIMENSION = 200
+NARROW = 16
+"""Width of a network for few data."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,21 @@ def check_weights(weights: np.ndarray, n_frames: int) -> np.ndarray:
     return w
 
 
-def data_warnings(n_frames: int, dimension: int, health: FrameHealth) -> list[str]:
-    """What a user should know about the data before trusting a model of them."""
+def data_warnings(
+    n_frames: int, dimension: int, health: FrameHealth, hidden: int = TrainingOptions.hidden
+) -> list[str]:
+    """What a user should know about the data before trusting a model of them.
+
+    Args:
+        hidden: width of the networks.
+    """
     notes = []
     if n_frames < FEW_FRAMES_PER_DIMENSION * dimension:
+        narrower = f"; a narrower network (--hidden {NARROW}) may fit better"
         notes.append(
             f"the data are few: {n_frames} frames for {dimension} dimensions (from "
             f"{FEW_FRAMES_PER_DIMENSION * dimension} on the default settings are safe); expect an "
-            "early stop; a narrower network (--hidden 16) may fit better"
+            f"early stop{narrower if hidden > NARROW else ''}"
         )
     if health.near_limit:
         notes.append(

@@ -10,12 +10,11 @@ import torch
 from commands import content
 from openmm import unit
 
-from openmm_plugin.bias_options import HILL_SHARE
+from openmm_plugin.bias_options import HILL_SHARE, MOST_REFITTED
 from openmm_plugin.equilibration import ModeProbe, equilibrate, local_fluctuation
 from openmm_plugin.forces import evaluate, mode_forces
 from openmm_plugin.free_energy import bias_offset, free_energy
 from openmm_plugin.metadynamics import (
-    MOST_REFITTED,
     BiasOptions,
     check_count,
     check_start,
@@ -401,7 +400,9 @@ def test_one_to_three_modes():
         ({"bias_factor": float("inf")}, "--bias-factor must be above 1"),
         ({"height": 0.0}, "--height must be positive"),
         ({"width": -0.1}, "--width must be positive"),
-        ({"pace_ps": float("inf")}, "--pace"),
+        ({"pace_ps": float("inf")}, "--pace must be positive"),
+        ({"pace_ps": 0.0011}, "--pace 0.0011 ps is not a whole .* of 2 fs: give --pace 0.002, or"),
+        ({"pace_ps": 0.2, "timestep_fs": 3.0}, "give --pace 0.198 or 0.201, or another"),
         ({"time_ns": 0.0}, "--time-ns must be positive"),
         ({"timestep_fs": float("nan")}, "--timestep-fs must be positive"),
         ({"temperature": 0.0}, "temperature"),
@@ -606,5 +607,5 @@ def test_a_run_that_blows_up_keeps_its_last_checkpoint(run, tmp_path):
     with pytest.raises(Killed):
         run(tmp_path, 1, kill=110)
     with pytest.raises(SimulationError, match="the last checkpoint is kept"):
-        run(tmp_path, 1, options=BiasOptions(**(OPTIONS.settings() | {"timestep_fs": 12.0})))
+        run(tmp_path, 1, options=BiasOptions(**(OPTIONS.settings() | {"timestep_fs": 10.0})))
     assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["step-000000000100"]

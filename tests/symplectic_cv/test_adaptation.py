@@ -11,6 +11,7 @@ from symplectic_cv.adaptation import (
     modes_to_bias,
     still_growing,
 )
+from symplectic_cv.analysis import adaptation_report
 from symplectic_cv.errors import OptionError
 
 KT = 2.5
@@ -114,3 +115,22 @@ def test_progress_survives_json():
     assert back.round == 0
     assert np.isnan(back.time_ns)
     assert Progress.from_json(rounds(3.0)[1].to_json()) == rounds(3.0)[1]
+
+
+def test_the_figure_of_the_rounds_says_rates_and_lengths(tmp_path, monkeypatch):
+    """Every bar has its crossings per ns above it, and the length of its run below it."""
+    drawn = []
+    monkeypatch.setattr(adaptation_report, "_write", lambda figure, path: drawn.append(figure))
+    progress = [
+        Progress(0, 100, float("nan"), 1, 7, float("nan")),
+        Progress(1, 50, 0.5, 2, 1, 2.0),
+        Progress(2, 50, 5.0, 2, 1524, 304.8),
+    ]
+    models = [adaptation_report.RoundModel(-3.0, [1.0, 2.0, 9.0], [0, 1])] * 2
+    adaptation_report.draw_rounds(tmp_path / "rounds.png", progress, models)
+    left = drawn[0].axes[0]
+    assert [text.get_text() for text in left.texts] == ["7 in all", "2", "305"]
+    below = [tick.get_text() for tick in left.get_xticklabels()]
+    assert below == ["start\nunknown", "1\n0.5 ns", "2\n5 ns"]
+    assert [bar.get_height() for bar in left.patches] == [0.0, 2.0, 304.8]
+    assert left.get_ylabel() == "crossings between states (1/ns)"

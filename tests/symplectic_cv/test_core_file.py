@@ -51,6 +51,16 @@ def _loads_or_says_why(content, dipeptide):
     return True
 
 
+def test_the_same_model_gives_the_same_file(model, content):
+    assert {core_bytes(model, [0, 2]) for _ in range(3)} == {content}
+    length = int.from_bytes(content[:8], "little")
+    assert length % 8 == 0
+    metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+    assert list(metadata) == [
+        *("format", "modes", "omega_rad_per_ps", "temperature_k", "molecule", "sha256"),
+    ]
+
+
 def test_the_whole_file_loads(content, dipeptide):
     assert _loads_or_says_why(content, dipeptide)
 

@@ -353,6 +353,12 @@ def test_a_frame_near_its_limit_is_a_warning_that_names_the_frame():
     assert data_warnings(10_000, 6, FrameHealth(smallest=0.5, frame=0)) == []
 
 
+@pytest.mark.parametrize(("hidden", "advised"), [(64, True), (16, False), (8, False)])
+def test_a_narrow_network_is_not_advised_to_be_narrower(hidden, advised):
+    (warning,) = data_warnings(100, 24, FrameHealth(smallest=0.5, frame=0), hidden)
+    assert ("--hidden 16" in warning) == advised
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
