@@ -141,9 +141,11 @@ def biases_at(run: BiasedRun, modes: np.ndarray, times: Sequence[float]) -> list
     if run.hills is None:
         return [run.bias_at(modes)] * len(times)
     inside, walls = run.record.grid.clamp(modes), run.record.walls_at(modes)
+    hills = run.hills[run.hills.heights > 0.0]  # none is added once c(t) has reached the fill
     total, done, found = np.zeros(len(modes)), 0, []
-    for until in np.searchsorted(run.hills.time_ps, times, side="right"):
-        total = total + run.hills[done : int(until)].at(inside)
+    for until in np.searchsorted(hills.time_ps, times, side="right"):
+        if until > done:
+            total = total + hills[done : int(until)].at(inside)
         done = int(until)
         found.append(total + walls)
     return found

@@ -138,6 +138,20 @@ def test_the_bias_in_the_middle_is_the_sum_of_the_hills_until_then(toys):
     assert late == pytest.approx(run.bias_at(points), abs=1e-9)
 
 
+def test_a_bias_that_stands_still_is_the_same_at_all_later_times(toys):
+    run = toys[0][0]
+    filled = np.where(run.hills.time_ps <= 1000.0, run.hills.heights, 0.0)
+    ended = replace(run, hills=replace(run.hills, heights=filled))
+    points = np.linspace(-1.5, 1.5, 7)[:, None]
+    times = [500.0, 1000.0, 1500.0, 4000.0]
+    early, full, *later = biases_at(ended, points, times)
+    assert early == pytest.approx(biases_at(run, points, [500.0])[0])
+    assert full == pytest.approx(biases_at(run, points, [1000.0])[0])
+    assert (full > early).all()
+    for bias in later:
+        assert bias == pytest.approx(full)
+
+
 def test_the_filling_of_the_first_basin_is_left_out(toys):
     run = toys[0][0]
     (start,) = transients([run])
