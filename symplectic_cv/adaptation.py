@@ -26,9 +26,6 @@ LEAST_GROWTH = 0.2
 MOST_MODES = 3
 CHOSEN_AMONG = 5
 """Modes to bias are chosen among so many of the slowest."""
-CLEARLY = 1.2
-"""Times slower. Timescales of one run are known to some ten per cent: of two sets of modes with 4.1
-and 4.4 ps the first crossed three times as often, of two with 6.2 and 8.0 ps the second twice."""
 FEWEST_FRAMES = 1000
 """Of a biased run from which modes can be chosen."""
 FLATTEN = 0.5
@@ -102,9 +99,9 @@ def modes_to_bias(
 ) -> list[int]:
     """The modes that a round biases.
 
-    Those below the widest gap in ln ω, at most three, at least two; but where a biased run shows
-    that three others of the slowest five see a clearly slower process of it, those three.
-    Frequencies tell how far a mode goes, not what it lays over one another.
+    With nothing but the model: those below the widest gap in ln ω, at most three, at least two.
+    With a biased run: the three of the slowest five that together see its slowest process.
+    Frequencies tell how far a mode goes, not whether another one lies over it.
 
     Args:
         omega: of the model, slowest first.
@@ -115,17 +112,13 @@ def modes_to_bias(
         >>> modes_to_bias(np.array([2.7, 5.1, 5.5, 19.7, 36.0, 40.0]))
         [0, 1, 2]
     """
-    below = list(range(min(slow_modes(np.asarray(omega)[:SLOW_AMONG]), MOST_MODES, len(omega))))
     if seen is None or spacing_ps is None or len(seen) < FEWEST_FRAMES:
-        return below
+        count = min(slow_modes(np.asarray(omega)[:SLOW_AMONG]), MOST_MODES, len(omega))
+        return list(range(count))
     among = range(min(CHOSEN_AMONG, seen.shape[1]))
-    times = {
-        modes: slowest_timescale(seen[:, modes], spacing_ps)
-        for modes in itertools.combinations(among, min(MOST_MODES, len(among)))
-    }
-    best = max(times, key=lambda modes: times[modes])
-    slower = times[best] > CLEARLY * slowest_timescale(seen[:, below], spacing_ps)
-    return list(best) if slower else below
+    sets = list(itertools.combinations(among, min(MOST_MODES, len(among))))
+    times = [slowest_timescale(seen[:, modes], spacing_ps) for modes in sets]
+    return list(sets[int(np.argmax(times))])
 
 
 def told_apart_by(biased: Sequence[int], n_modes: int) -> list[int]:

@@ -90,8 +90,8 @@ def adapt(
         typer.Option(
             metavar="auto|K [K...]",
             help="Modes to bias; auto (the default): those below the widest gap in frequency, two "
-            "or three; from round 2 on others of the slowest five where three of these see a "
-            "clearly slower process of the run before.",
+            "or three, and from round 2 on the three of the slowest five that see the slowest "
+            "process of the run before.",
         ),
     ] = None,
     flatten: Annotated[
