@@ -8,7 +8,6 @@ V + bias, and all of them more where they are few. Free energies take the exact 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,16 +17,11 @@ from scipy.ndimage import gaussian_filter
 
 from symplectic_cv.analysis.latent import SLOW_AMONG, slow_modes
 from symplectic_cv.errors import OptionError
-from symplectic_cv.kinetics import slowest_timescale
 from symplectic_cv.states import BANDWIDTH, States, count_crossings, find_states
 
 LEAST_GROWTH = 0.2
 """A round that crosses less than this much more often than any before has not grown."""
 MOST_MODES = 3
-CHOSEN_AMONG = 5
-"""Modes to bias are chosen among so many of the slowest."""
-FEWEST_FRAMES = 1000
-"""Of a biased run from which modes can be chosen."""
 FLATTEN = 0.5
 FLAT_SPACING, FARTHEST = 0.25, 10.0
 """Of the grid on which frames are counted, and its ends, in units of a mode."""
@@ -94,44 +88,15 @@ def flattening_weights(slow: np.ndarray, flatten: float = FLATTEN) -> np.ndarray
     return weights / weights.mean()
 
 
-def modes_to_bias(
-    omega: np.ndarray, seen: np.ndarray | None = None, spacing_ps: float | None = None
-) -> list[int]:
-    """The modes that a round biases.
-
-    With nothing but the model: those below the widest gap in ln ω, at most three, at least two.
-    With a biased run: the three of the slowest five that together see its slowest process.
-    Frequencies tell how far a mode goes, not whether another one lies over it.
-
-    Args:
-        omega: of the model, slowest first.
-        seen: slow modes of the model on the newest biased run, (F, D).
-        spacing_ps: time between its frames.
+def modes_to_bias(omega: np.ndarray) -> list[int]:
+    """The slow modes below the widest gap in ln ω, at most three, at least two.
 
     Example:
         >>> modes_to_bias(np.array([2.7, 5.1, 5.5, 19.7, 36.0, 40.0]))
         [0, 1, 2]
     """
-    if seen is None or spacing_ps is None or len(seen) < FEWEST_FRAMES:
-        count = min(slow_modes(np.asarray(omega)[:SLOW_AMONG]), MOST_MODES, len(omega))
-        return list(range(count))
-    among = range(min(CHOSEN_AMONG, seen.shape[1]))
-    sets = list(itertools.combinations(among, min(MOST_MODES, len(among))))
-    times = [slowest_timescale(seen[:, modes], spacing_ps) for modes in sets]
-    return list(sets[int(np.argmax(times))])
-
-
-def told_apart_by(biased: Sequence[int], n_modes: int) -> list[int]:
-    """The biased modes and, where they are fewer than three, the slowest of the others.
-
-    Two modes may lay one state over another where a third does not.
-
-    Example:
-        >>> told_apart_by([0, 1], 10), told_apart_by([0, 1, 4], 10)
-        ([0, 1, 2], [0, 1, 4])
-    """
-    others = [mode for mode in range(n_modes) if mode not in biased]
-    return [*biased, *others][: max(len(biased), min(MOST_MODES, n_modes))]
+    count = min(slow_modes(np.asarray(omega)[:SLOW_AMONG]), MOST_MODES, len(omega))
+    return list(range(count))
 
 
 def judge(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 
 import mdtraj as md
 import numpy as np
@@ -13,9 +12,7 @@ from commands import begin, kill, run, wait_for
 
 from openmm_plugin.simulation import write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb
-from symplectic_cv import adaptation
 from symplectic_cv.adaptation import modes_to_bias
-from symplectic_cv.analysis.rounds import Loop, chosen_modes
 from symplectic_cv.bias.run import BiasedRun
 
 TINY = [
@@ -45,24 +42,6 @@ def biased_modes(folder):
     """Of a round: without --modes those below the widest gap in frequency."""
     config = json.loads((folder / "model" / "config.json").read_text())
     return modes_to_bias(np.array(config["omega_rad_per_ps"]))
-
-
-def test_a_later_round_chooses_its_modes_by_the_run_before_it(
-    adapted, system, tmp_path, monkeypatch
-):
-    """One that has begun keeps its modes; one that has not yet looks at the last run."""
-    start = [str(adapted / "start" / "trajectory.xtc")]
-    top = system.with_name("topology.pdb")
-    loop = Loop(adapted, start, top)
-    begun = BiasedRun.read(adapted / "round-2" / "metadynamics").record.modes
-    assert [f"mode_{mode}" for mode in chosen_modes(loop, 2, None)] == begun
-    monkeypatch.setattr(adaptation, "FEWEST_FRAMES", 10)
-    copy = tmp_path / "adapt"
-    shutil.copytree(adapted, copy)
-    shutil.rmtree(copy / "round-2" / "metadynamics")
-    chosen = chosen_modes(Loop(copy, start, top), 2, None)
-    assert len(set(chosen)) == 3
-    assert set(chosen) <= set(range(adaptation.CHOSEN_AMONG))
 
 
 def rows_of(folder):

@@ -76,11 +76,8 @@ print(f"{data.n_frames} frames; part with φ > 0: {(phi.values > 0).mean():.3f}"
 # forget what the bias has just found. Frames count more where they are few (`--flatten`): it is the
 # transition states, where a bias has to push, that the next model must know.
 #
-# The first round biases the modes below the widest gap in frequency, two or three of them. Later
-# ones look at the biased run before them, and take the three of the five slowest modes that
-# together see its slowest process: modes that lay one state over another cannot push between them,
-# and what they see looks fast. Hills end when c(t) reaches 40 kJ/mol: enough for φ, too little to
-# turn a peptide bond to *cis*.
+# A round biases the modes below the widest gap in frequency, two or three of them. Its hills end
+# when c(t) reaches 40 kJ/mol: enough for φ, too little to turn a peptide bond to *cis*.
 #
 # After each round the newest model looks at all frames. Its metastable states are basins of the
 # reweighted free energy along its slowest modes; crossings between their cores are counted for

@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from symplectic_cv import adaptation
-from symplectic_cv.adaptation import Progress, told_apart_by
+from symplectic_cv.adaptation import MOST_MODES, Progress
 from symplectic_cv.analysis.adaptation_report import RoundModel
 from symplectic_cv.analysis.descriptors import Column, compute_columns
 from symplectic_cv.analysis.latent import latent_frames
 from symplectic_cv.analysis.reweighting import Reweighted, free_energies, planes_of
 from symplectic_cv.bias.combine import Combined, combine
-from symplectic_cv.bias.run import RECORD, BiasedRun, BiasRecord
+from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.states import BANDWIDTH, States
-from symplectic_cv.storage import load_model, read_config
+from symplectic_cv.storage import load_model
 
 SUMMARY = "summary.json"
 """The last file of a round, and of the run that a loop makes to begin with."""
@@ -57,28 +57,6 @@ class Loop:
         return float(json.loads(record.read_text())["time_ns"])
 
 
-def chosen_modes(loop: Loop, number: int, atoms: str | None) -> list[int]:
-    """The modes that a round biases, by its model and by the biased run before it.
-
-    A round that has begun keeps those that it began with.
-
-    Args:
-        number: of the round, whose model is trained.
-        atoms: selection of the modelled atoms.
-    """
-    model = loop.round(number) / "model"
-    if (loop.bias(number) / RECORD).is_file():
-        names = BiasRecord.read(loop.bias(number)).modes
-        return [int(name.removeprefix("mode_")) for name in names]
-    omega = np.array(read_config(model)["omega_rad_per_ps"])
-    if number == 1:
-        return adaptation.modes_to_bias(omega)
-    before = loop.bias(number - 1)
-    data = read_trajectories([before / "trajectory.xtc"], loop.top, atoms)
-    seen = latent_frames(load_model(model), data).modes.astype(np.float64)
-    return adaptation.modes_to_bias(omega, seen, BiasRecord.read(before).pace_ps)
-
-
 @dataclass(frozen=True)
 class Known:
     """All frames after so many rounds, their modes, and their exact weights.
@@ -90,7 +68,8 @@ class Known:
         n_start: frames of the start, which come first.
         models: of the rounds.
         modes: the biased modes of every round on all frames, (F, n) each.
-        slow: modes of the newest model on all frames, (F, D), by which states are told apart.
+        slow: the slowest modes of the newest model on all frames, (F, D), by which states are
+            told apart. Two modes may lay one state over the other where a third does not.
         combined: weights of the biased frames.
     """
 
@@ -135,7 +114,7 @@ class Known:
             values[first : first + len(run.colvar)] = run.colvar.modes
             first += len(run.colvar)
             modes.append(values)
-        slow = seen[:, told_apart_by(models[-1].modes, seen.shape[1])].astype(np.float64)
+        slow = seen[:, :MOST_MODES].astype(np.float64)
         combined = combine(runs, [values[n_start:] for values in modes])
         return cls(loop, runs, data, n_start, models, modes, slow, combined)
 

@@ -30,7 +30,7 @@ from symplectic_cv.analysis.adaptation_report import (
 )
 from symplectic_cv.analysis.latent import latent_frames
 from symplectic_cv.analysis.reweighting import write_reweighted
-from symplectic_cv.analysis.rounds import SUMMARY, Known, Loop, chosen_modes
+from symplectic_cv.analysis.rounds import SUMMARY, Known, Loop
 from symplectic_cv.bias.combine import Weighting
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.biased import AUTO, Backend, bias_options
@@ -90,8 +90,7 @@ def adapt(
         typer.Option(
             metavar="auto|K [K...]",
             help="Modes to bias; auto (the default): those below the widest gap in frequency, two "
-            "or three, and from round 2 on the three of the slowest five that see the slowest "
-            "process of the run before.",
+            "or three.",
         ),
     ] = None,
     flatten: Annotated[
@@ -258,7 +257,7 @@ def adapt(
             (output / REPORT).unlink(missing_ok=True)  # it comes last, and is of all rounds
             console.rule(f"round {number}", align="left")
             _train_round(loop, number, atoms, temperature, flatten, training, device, threads)
-            biased = chosen_modes(loop, number, atoms) if chosen is None else chosen
+            biased = _biased_modes(folder / "model", chosen)
             bias_round(number, biased, time_ns)
             models.append(_round_model(folder / "model", biased))
             known = _read_rounds(loop, models, atoms)
@@ -345,6 +344,11 @@ def _check_loop(final_ns: float, growth: float, grid: tuple[float, float]) -> No
 def _read_rounds(loop: Loop, models: list[RoundModel], atoms: str | None) -> Known:
     with progress_bar("reading", None, "frames") as bar:
         return Known.read(loop, models, atoms, bar.advance)
+
+
+def _biased_modes(model: Path, chosen: list[int] | None) -> list[int]:
+    omega = np.array(read_config(model)["omega_rad_per_ps"])
+    return adaptation.modes_to_bias(omega) if chosen is None else chosen
 
 
 def _simulate_start(

@@ -10,7 +10,6 @@ from symplectic_cv.adaptation import (
     judge,
     modes_to_bias,
     still_growing,
-    told_apart_by,
 )
 from symplectic_cv.analysis import adaptation_report
 from symplectic_cv.errors import OptionError
@@ -83,30 +82,6 @@ def test_modes_below_the_widest_gap_are_biased():
     # more than three soft modes: a grid holds three
     assert modes_to_bias(np.array([1.0, 2.0, 2.5, 3.0, 3.5, 40.0])) == [0, 1, 2]
     assert modes_to_bias(np.array([3.0])) == [0]
-
-
-def test_a_biased_run_tells_which_modes_see_what_is_slow():
-    """Jumps that modes 1 and 4 see together; alone each lays one state over the other."""
-    rng = np.random.default_rng(3)
-    state = np.cumsum(rng.random(20_000) < 0.005) % 2
-    modes = rng.normal(size=(len(state), 8))
-    modes[:, [1, 4]] += 2.2 * state[:, None]
-    omega = np.array([2.0, 2.5, 12.0, 13.0, 14.0, 40.0, 41.0, 42.0])
-    chosen = modes_to_bias(omega, modes, 0.2)
-    assert len(chosen) == 3
-    assert {1, 4} < set(chosen)
-    assert chosen == sorted(chosen)
-    # so few frames tell nothing
-    assert modes_to_bias(omega, modes[:500], 0.2) == modes_to_bias(omega)
-    # a molecule of two modes
-    assert modes_to_bias(omega[:2], modes[:, :2], 0.2) == [0, 1]
-
-
-def test_states_are_told_apart_by_the_biased_modes_and_the_slowest_others():
-    assert told_apart_by([0, 1], 24) == [0, 1, 2]
-    assert told_apart_by([2], 24) == [2, 0, 1]
-    assert told_apart_by([0, 1, 4], 24) == [0, 1, 4]
-    assert told_apart_by([0], 2) == [0, 1]
 
 
 def test_all_sources_are_judged_by_the_states_of_the_newest_model():
