@@ -76,6 +76,12 @@ def crossings(phi: np.ndarray) -> int:
     return int((np.diff(core) != 0).sum())
 
 
+def sign_changes(phi: np.ndarray) -> int:
+    """Changes of the sign of φ (rad) from frame to frame near 0, trembling included."""
+    changed = np.diff((phi > 0).astype(int)) != 0
+    return int((changed & (np.abs(np.diff(phi)) < np.pi)).sum())
+
+
 def against_reference(
     phi: np.ndarray, psi: np.ndarray, weights: np.ndarray, lengths: list[int]
 ) -> dict[str, float]:
@@ -262,22 +268,28 @@ def timescale(values: np.ndarray, spacing_ps: float, seed: int = 0) -> float:
 
 
 def judged(folder: Path) -> dict[str, float]:
-    """What the biased run in a folder is worth."""
+    """What the biased run in a folder is worth; crossings are of its first 5 ns."""
     if (folder / POSITIONS).is_file():  # OpenMM's metadynamics, by `run_variables`
         table = np.genfromtxt(folder / "colvar.csv", delimiter=",", names=True)
         series = table["bias_kj_per_mol"] - table["c_kj_per_mol"]
-        first = settled_from(series)
+        settled = settled_from(series)
         phi, psi = table["phi"], table["psi"]
-        weights = running_weights(series[first:], 0.0 * series[first:], KT)
+        weights = running_weights(series[settled:], 0.0 * series[settled:], KT)
         lengths = [len(weights)]
-        rest = slice(first, None)
+        rest = slice(settled, None)
     else:
         run = BiasedRun.read(folder / "metadynamics")
         data = read_trajectories([folder / "metadynamics" / "trajectory.xtc"])
         phi, psi = (c.values for c in compute_columns(data.positions, data.molecule))
-        found = combine([run])
-        weights, lengths, rest = found.weights, found.lengths, found.kept
-    return {"crossings": crossings(phi)} | against_reference(phi[rest], psi[rest], weights, lengths)
+        combined = combine([run])
+        weights, lengths, rest = combined.weights, combined.lengths, combined.kept
+    first = round(TIME_NS * 1000 / PACE_PS)
+    found = {
+        "crossings": crossings(phi[:first]),
+        "sign_changes": sign_changes(phi[:first]),
+        "ns": len(phi) * PACE_PS / 1000,
+    }
+    return found | against_reference(phi[rest], psi[rest], weights, lengths)
 
 
 def components(folder: Path, data: TrajectoryData) -> np.ndarray:
