@@ -15,8 +15,7 @@ import numpy as np
 import openmm
 import torch
 from mlcolvar.cvs import DeepTICA
-from mlcolvar.data import DictModule
-from mlcolvar.utils.timelagged import create_timelagged_dataset
+from mlcolvar.data import DictDataset, DictModule
 from openmm import unit
 
 LAYERS = (30, 30, 3)
@@ -113,8 +112,7 @@ def learn(
     distances = [pair_distances(piece) for piece in pieces]
     x = np.concatenate([d[:-lag] for d in distances])
     later = np.concatenate([d[lag:] for d in distances])
-    lagged = create_timelagged_dataset(torch.as_tensor(x[:2], dtype=torch.float32), lag_time=1)
-    data = type(lagged)(
+    data = DictDataset(
         {
             "data": torch.as_tensor(x, dtype=torch.float32),
             "data_lag": torch.as_tensor(later, dtype=torch.float32),

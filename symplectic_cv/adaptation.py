@@ -23,6 +23,7 @@ LEAST_GROWTH = 0.2
 """A round that crosses less than this much more often than any before has not grown."""
 MOST_MODES = 3
 FLATTEN = 0.5
+"""Power of the density along the slow modes by which frames count less in training."""
 FLAT_SPACING, FARTHEST = 0.25, 10.0
 """Of the grid on which frames are counted, and its ends, in units of a mode."""
 THINNEST = 0.05

@@ -180,7 +180,7 @@ def test_a_folder_in_use_is_left_alone(adapted, system, refused):
         (["--pace", "0.003"], "--pace 0.003 ps is not a whole number of time steps of 2 fs"),
         (["--timestep-fs", "0"], "--timestep-fs must be positive"),
         (["--temperature", "0"], "--temperature must be positive"),
-        (["--temper", "nan"], "--temper"),
+        (["--flatten", "nan"], "--flatten"),
         (["--growth", "nan"], "--growth must not be negative or infinite"),
         (["--final-ns", "inf"], "--final-ns must not be negative or infinite"),
         (["--start-ns", "-1"], "--start-ns must be positive"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import itertools
 import json
@@ -44,7 +43,7 @@ from symplectic_cv.model import check_modes
 from symplectic_cv.molecule import select_atoms
 from symplectic_cv.output import require_free, start_run
 from symplectic_cv.states import States
-from symplectic_cv.storage import CONFIG, load_model, read_config, write_atomically
+from symplectic_cv.storage import CONFIG, file_digest, load_model, read_config, write_atomically
 from symplectic_cv.training.options import TrainingOptions
 from symplectic_cv.units import thermal_energy
 
@@ -202,7 +201,7 @@ def adapt(
     settings = {
         "command": "adapt",
         "trajectories": given,
-        "system_sha256": hashlib.sha256(system.read_bytes()).hexdigest(),
+        "system_sha256": file_digest(system),
         "atoms": atoms,
         "time_ns": time_ns,
         "start_ns": start_ns,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -11,6 +10,7 @@ import typer
 from openmm_plugin.simulation import write_structure
 from openmm_plugin.systems import MolecularSystem, Solvent, build_system, load_system, read_pdb
 from symplectic_cv.errors import OptionError
+from symplectic_cv.storage import file_digest
 
 SystemOption = Annotated[
     Optional[Path], typer.Option("--system", help="system.xml of the molecule.")
@@ -65,14 +65,13 @@ def read_molecule(
         raise OptionError("--top goes with --system; --pdb is the structure to start from")
     if system is not None:
         molecule = load_system(system, top)
-        digest = hashlib.sha256(system.read_bytes()).hexdigest()
-        settings: dict[str, Any] = {"system_sha256": digest}
+        settings: dict[str, Any] = {"system_sha256": file_digest(system)}
     else:
         assert pdb is not None
         chosen = solvent or Solvent.VACUUM
         structure = read_pdb(pdb)
         settings = {
-            "pdb_sha256": hashlib.sha256(pdb.read_bytes()).hexdigest(),
+            "pdb_sha256": file_digest(pdb),
             "forcefield": forcefield,
             "solvent": chosen.value,
         }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -30,7 +29,7 @@ from symplectic_cv.cli.biased import Backend, BackendOption, begin_biased_run
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.errors import OptionError
 from symplectic_cv.output import require_free
-from symplectic_cv.storage import load_model, write_atomically
+from symplectic_cv.storage import file_digest, load_model, write_atomically
 
 TABLE = "umbrella.csv"
 
@@ -127,7 +126,7 @@ def umbrella(
     chosen = choose_platform(platform, molecule.topology.getNumAtoms())
     settings = {
         "command": "umbrella",
-        "path_sha256": None if path is None else hashlib.sha256(path.read_bytes()).hexdigest(),
+        "path_sha256": file_digest(path),
         "windows": windows,
         "centres": stand.centres.tolist(),
         "force_constant": stand.stiffness,

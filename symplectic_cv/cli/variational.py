@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import shutil
 from pathlib import Path
 from typing import Annotated, Any, Optional
@@ -27,7 +26,7 @@ from symplectic_cv.flows.continuous import Integrator
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.library import find_hamiltonian
 from symplectic_cv.output import RUN, require_free, start_run
-from symplectic_cv.storage import CONFIG, HISTORY, load_phase_space_model, save_model
+from symplectic_cv.storage import CONFIG, HISTORY, file_digest, load_phase_space_model, save_model
 from symplectic_cv.thermodynamics import estimate
 from symplectic_cv.training.variational import (
     DEFAULT_STEPS,
@@ -162,7 +161,7 @@ def variational(
     }
     if molecule is not None:
         settings["temperature_k"] = temperature
-        settings["system_sha256"] = hashlib.sha256(molecule.read_bytes()).hexdigest()
+        settings["system_sha256"] = file_digest(molecule)
     else:
         settings |= {"beta": beta, "size": size}
     prepared = prepare_variational(hamiltonian, training_options, beta)
