@@ -176,3 +176,31 @@ def best_round(progress: Sequence[Progress]) -> int:
     """The round with the most crossings per ns; the later one of equals."""
     rounds = [row for row in progress if row.round > 0]
     return max(rounds, key=lambda row: (row.crossings_per_ns, row.round)).round
+
+
+def strides(progress: Sequence[Progress]) -> list[int]:
+    """Every how many frames of each round count in free energies: the fewer it crosses, the less.
+
+    MBAR takes frames for independent, and would take it for knowledge which basin a run that
+    hardly crosses happened to be in. What a run knows of the basins' ratio goes by its crossings,
+    so each is thinned to the crossings per frame of the best. One that never crosses leaves a
+    single frame. Where none crosses, all count alike.
+
+    Source: J. D. Chodera et al., J. Chem. Theory Comput. 3, 26 (2007), for thinning by the
+    statistical inefficiency, which is here frames per crossing.
+
+    Args:
+        progress: of rounds 1, 2, …, judged by the same states; round 0 is passed over.
+
+    Example:
+        >>> counts = [(1, 16), (2, 212), (3, 124)]
+        >>> strides([Progress(k, 25000, 5.0, 2, n, n / 5.0) for k, n in counts])
+        [13, 1, 2]
+    """
+    rounds = [row for row in progress if row.round > 0]
+    density = [row.crossings / row.frames for row in rounds]
+    best = max(density)
+    return [
+        1 if best == 0.0 else round(min(best / here, row.frames) if here else row.frames)
+        for row, here in zip(rounds, density, strict=True)
+    ]

@@ -12,7 +12,7 @@ from commands import begin, kill, run, wait_for
 
 from openmm_plugin.simulation import write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb
-from symplectic_cv.adaptation import modes_to_bias
+from symplectic_cv.adaptation import Progress, modes_to_bias, strides
 from symplectic_cv.bias.run import BiasedRun
 
 TINY = [
@@ -85,6 +85,15 @@ def test_a_later_round_learns_from_all_frames_before_it(adapted):
 def test_free_energies_take_the_exact_weights_of_all_rounds(adapted):
     rows = list(csv.DictReader((adapted / "free_energy" / "frames.csv").open()))
     assert {row["run"] for row in rows} == {"0", "1"}
+    progress = [
+        Progress(
+            int(row["round"]), int(row["frames"]), float(row["time_ns"]),
+            int(row["states_visited"]), int(row["crossings"]), float(row["crossings_per_ns"]),
+        )
+        for row in rows_of(adapted)
+    ]  # fmt: skip
+    summary = json.loads((adapted / "free_energy" / "summary.json").read_text())
+    assert summary["strides"] == strides(progress)
     weights = np.array([float(row["weight"]) for row in rows])
     assert weights.sum() == pytest.approx(1.0, abs=1e-3)
     assert np.ptp(weights) > 0.0

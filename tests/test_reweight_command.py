@@ -120,6 +120,21 @@ def test_the_running_weights_are_those_of_the_table(tmp_path, capsys, make_run):
     assert "the first 40 of 240 ps left out" in printed
 
 
+def test_runs_are_thinned_all_alike_or_each_by_its_own(tmp_path, make_run):
+    folders = [tmp_path / "one", tmp_path / "two"]
+    make_run(folders[0])
+    make_run(folders[1], seed=3)
+    for given, expected in (([3], [3, 3]), ([1, 4], [1, 4])):
+        folder = tmp_path / f"out-{len(given)}"
+        run("reweight", *folders, "-o", folder, "--skip-ps", 0, "--stride", *given)
+        frames = [FRAMES // stride for stride in expected]
+        summary = json.loads((folder / "summary.json").read_text())
+        assert (summary["strides"], summary["frames"]) == (expected, frames)
+        rows = list(csv.DictReader((folder / "frames.csv").open()))
+        times = [float(row["time_ps"]) for row in rows if row["run"] == "1"]
+        assert np.diff(times).tolist() == [expected[1]] * (frames[1] - 1)
+
+
 def test_a_trajectory_of_another_run_is_told(tmp_path, refused, make_run):
     make_run(tmp_path / "run")
     make_run(tmp_path / "other", n_frames=100)
@@ -143,6 +158,8 @@ def test_a_trajectory_of_another_run_is_told(tmp_path, refused, make_run):
         (["--regions", "a=phi:0"], "--regions a=phi:0: not a region"),
         (["--regions", "a=phi:0:9"], "--regions takes two or more"),
         (["--skip-ps", "9999"], "--skip-ps 9999 leaves nothing"),
+        (["--stride", "1", "2"], "--stride 1 2: give one number for each of the 1 runs"),
+        (["--stride", "0"], "--stride 0: give one number for each of the 1 runs"),
         (["--atoms", "name CA or name C or name N or name O"], "its model needs atom 1"),
     ],
 )

@@ -112,7 +112,10 @@ with open(work / "adapt" / "rounds.csv") as handle:
 #
 # `free_energy/` holds the free energies in the modes of the best round and in backbone torsions.
 # Here the *exact* weights enter: all rounds are combined by MBAR, each cut into stretches of time
-# that are states of their own with the bias in their middle. Errors come from blocks of time.
+# that are states of their own with the bias in their middle. Errors come from blocks of time. MBAR
+# takes frames for independent, and would take for knowledge which basin a round that hardly crosses
+# happened to be in: of such rounds fewer frames count, by their crossings. `summary.json` says
+# every how many.
 
 # %%
 from symplectic_cv.analysis.free_energy_figures import free_energy_profiles
@@ -120,6 +123,8 @@ from symplectic_cv.analysis.regions import parse_regions
 from symplectic_cv.analysis.reweighting import read_runs, reweight
 from symplectic_cv.bias.combine import transients
 
+summary = json.loads((work / "adapt" / "free_energy" / "summary.json").read_text())
+print(f"of each round 1 frame counts in {summary['strides']}")
 finished = sorted((work / "adapt").glob("round-*/metadynamics"))
 runs, frames = read_runs(finished, None, None)
 result = reweight(
@@ -129,6 +134,7 @@ result = reweight(
     distances=["hydrogen_bond=6,17"],
     regions=parse_regions(["C7eq=phi:-180:0", "C7ax=phi:0:140"]),
     since_ps=transients(runs),
+    strides=summary["strides"],
 )
 print(f"{result.combined.effective_frames:.0f} effective frames of {frames.n_frames}")
 for name, found in result.differences.items():
@@ -137,9 +143,9 @@ free_energy_profiles(work / "profiles.png", result.profiles, [c.unit for c in re
 print(work / "profiles.png")
 
 # %% [markdown]
-# The same from the command line:
+# The same from the command line, where the strides were 13, 1 and 2:
 #
-#     symplectic-cv reweight adapt/round-*/metadynamics --torsions phi psi \
+#     symplectic-cv reweight adapt/round-*/metadynamics --stride 13 1 2 --torsions phi psi \
 #         --distances hydrogen_bond=6,17 --regions C7eq=phi:-180:0 C7ax=phi:0:140
 #
 # ## 4. A second molecule

@@ -214,10 +214,21 @@ def write_report(
         differences,
         "<h2>Free energies</h2>",
         f"<p>All rounds combined by MBAR, each cut into stretches of time; modes are those of "
-        f"round {best}.</p>",
+        f"round {best}. {_thinned(result.combined.strides)}</p>",
         *(html_figure(path, caption) for path, caption in pictures),
     )
     write_atomically(folder / "report.html", page.encode())
+
+
+def _thinned(strides: Sequence[int]) -> str:
+    """Which rounds count less."""
+    few = [f"1 in {stride:,} of round {k}" for k, stride in enumerate(strides, 1) if stride > 1]
+    if not few:
+        return "All their frames count."
+    return (
+        f"Of their frames {', '.join(few)} counts, the fewer the less a round crosses: its own "
+        "share of the states is luck."
+    )
 
 
 def _difference(result: Reweighted, state: int, part: int) -> str:

@@ -77,6 +77,7 @@ def reweight(
     regions: Sequence[Region] = (),
     weighting: Weighting = Weighting.MBAR,
     since_ps: Sequence[float] | None = None,
+    strides: Sequence[int] | None = None,
     bins: int = BINS,
     blocks: int = BLOCKS,
     seed: int = 0,
@@ -89,12 +90,13 @@ def reweight(
         regions: free energies of the others are given relative to the first.
         weighting: how the bias is taken out.
         since_ps: first time of each run to use; the end of its transient where None.
+        strides: every how many frames of each run to use; all where None.
         bins: along each descriptor.
         blocks: of time, for the errors.
         seed: of the resamples.
 
     Raises:
-        OptionError: descriptors or regions that do not exist.
+        OptionError: descriptors or regions that do not exist, or strides that do not fit.
     """
     columns = compute_columns(data.positions, data.molecule, torsions, distances)
     if not columns:
@@ -110,7 +112,7 @@ def reweight(
                 f"{', '.join(sorted(known))}"
             )
     modes = modes_of_all(runs, data) if weighting is Weighting.MBAR and len(runs) > 1 else None
-    combined = combine(runs, modes, since_ps, weighting)
+    combined = combine(runs, modes, since_ps, weighting, strides)
     masks = {region.name: region.holds(columns) for region in regions}
     return free_energies(runs, combined, columns, planes_of(columns), masks, bins, blocks, seed)
 
@@ -205,6 +207,7 @@ def write_reweighted(folder: Path, result: Reweighted, weighting: Weighting) -> 
         "runs": result.names,
         "weighting": weighting.value,
         "since_ps": result.combined.since_ps,
+        "strides": result.combined.strides,
         "frames": np.bincount(result.combined.run).tolist(),
         "effective_frames": result.combined.effective_frames,
         "units": {column.name: column.unit for column in result.columns},

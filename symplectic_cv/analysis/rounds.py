@@ -70,7 +70,7 @@ class Known:
         modes: the biased modes of every round on all frames, (F, n) each.
         slow: the slowest modes of the newest model on all frames, (F, D), by which states are
             told apart. Two modes may lay one state over the other where a third does not.
-        combined: weights of the biased frames.
+        combined: weights of the biased frames, all runs alike.
     """
 
     loop: Loop
@@ -130,8 +130,18 @@ class Known:
         width = min(BANDWIDTH, *(0.5 * hill for hill in self.runs[-1].record.widths))
         return adaptation.judge(self.slow, weights, lengths, times, kt, 0, width)
 
-    def free_energies(self, best: int, states: States, seed: int) -> Reweighted:
-        """Free energies in the modes of the best round, in torsions, and of the states."""
+    def free_energies(self, progress: list[Progress], states: States, seed: int) -> Reweighted:
+        """Free energies in the modes of the best round, in torsions, and of the states.
+
+        Rounds that cross less than the best count less (`adaptation.strides`).
+        """
+        best = adaptation.best_round(progress)
+        combined = combine(
+            self.runs,
+            [values[self.n_start :] for values in self.modes],
+            self.combined.since_ps,
+            strides=adaptation.strides(progress),
+        )
         positions = self.data.positions[self.n_start :]
         names = [f"mode_{mode}" for mode in self.models[best - 1].modes]
         own = self.modes[best - 1][self.n_start :]
@@ -144,6 +154,4 @@ class Known:
         planes += [(i + shift, j + shift) for i, j in planes_of(torsions)]
         of_frame = states.basin_of(self.slow[self.n_start :])
         masks = {f"state {k}": of_frame == k for k in range(states.count)}
-        return free_energies(
-            self.runs, self.combined, [*columns, *torsions], planes, masks, seed=seed
-        )
+        return free_energies(self.runs, combined, [*columns, *torsions], planes, masks, seed=seed)

@@ -39,6 +39,7 @@ class Combined:
 
     Attributes:
         since_ps: time of the first frame that is kept, of each run.
+        strides: every how many frames of each run are kept.
         kept: which of all frames these are, run after run, (F,).
         run: the run of each, (F,).
         lengths: of its continuous pieces: every run, or every walker of one.
@@ -46,6 +47,7 @@ class Combined:
     """
 
     since_ps: list[float]
+    strides: list[int]
     kept: np.ndarray
     run: np.ndarray
     lengths: list[int]
@@ -71,6 +73,7 @@ def combine(
     modes: Sequence[np.ndarray] | None = None,
     since_ps: Sequence[float] | None = None,
     weighting: Weighting = Weighting.MBAR,
+    strides: Sequence[int] | None = None,
     stretches: int = STRETCHES,
 ) -> Combined:
     """Weights of the frames of one or several runs at one temperature.
@@ -81,10 +84,13 @@ def combine(
             (F_all, n_r); the colvar's own where None, which does for a single run.
         since_ps: time of the first frame of each run to use; found by `transients` where None.
         weighting: how.
+        strides: every how many frames of each run to use; 1 where None. MBAR takes frames for
+            independent, so runs whose frames are less so than those of others must be thinned.
         stretches: of each run, for MBAR.
 
     Raises:
-        OptionError: runs at different temperatures, modes of other frames, or no frame left.
+        OptionError: runs at different temperatures, modes of other frames, strides that do not
+            fit, or no frame left.
     """
     kts = {round(run.record.kt, 9) for run in runs}
     if len(kts) != 1:
@@ -103,9 +109,15 @@ def combine(
                 f"{run.folder}: its modes are known on {len(values)} frames, the runs have "
                 f"{sum(sizes)}"
             )
+    strides = [1] * len(runs) if strides is None else list(strides)
+    if len(strides) != len(runs) or min(strides) < 1:
+        raise OptionError(
+            f"--stride {' '.join(map(str, strides))}: give one number for each of the {len(runs)} "
+            "runs, or one for all; 1 or more"
+        )
     parts, owners, lengths, times = [], [], [], []
-    for number, (run, since) in enumerate(zip(runs, since_ps, strict=True)):
-        rows = np.flatnonzero(run.colvar.time_ps >= since)
+    for number, (run, since, stride) in enumerate(zip(runs, since_ps, strides, strict=True)):
+        rows = np.flatnonzero(run.colvar.time_ps >= since)[::stride]
         if len(rows) == 0:
             raise OptionError(
                 f"{run.folder}: ends at {run.colvar.time_ps.max():g} ps, so no frame is left from "
@@ -121,7 +133,7 @@ def combine(
         bias = np.concatenate([run.colvar.bias for run in runs])
         offset = np.concatenate([run.colvar.offset for run in runs])
         weights = running_weights(bias[kept], offset[kept], kt)
-        return Combined(since_ps, kept, owner, lengths, weights)
+        return Combined(since_ps, strides, kept, owner, lengths, weights)
     reduced, counts = [], []
     for run, time, values in zip(runs, times, modes, strict=True):
         number = min(stretches, len(time)) if run.hills is not None else 1
@@ -130,7 +142,7 @@ def combine(
         reduced += [bias / kt for bias in biases_at(run, np.asarray(values)[kept], middles)]
         counts += list(np.diff(bounds))
     weights = mbar_weights(np.array(reduced), counts)
-    return Combined(since_ps, kept, owner, lengths, weights)
+    return Combined(since_ps, strides, kept, owner, lengths, weights)
 
 
 def biases_at(run: BiasedRun, modes: np.ndarray, times: Sequence[float]) -> list[np.ndarray]:

@@ -35,6 +35,7 @@ in the module of its name."""
 
 SEVERAL_VALUES = {
     "--modes": re.compile(r"-?\d+"),
+    "--stride": re.compile(r"-?\d+"),
     "--width": re.compile(r"-?\d*\.?\d+(e-?\d+)?"),
     "--forcefield": re.compile(r"[^-].*\.xml"),
     "--torsions": re.compile(r"[^-/.][^/.]*"),

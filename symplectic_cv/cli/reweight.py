@@ -67,6 +67,14 @@ def reweight(
         Optional[float],
         typer.Option(help="Left out at the start of each run, ps (default: its transient)."),
     ] = None,
+    stride: Annotated[
+        Optional[list[int]],
+        typer.Option(
+            metavar="N [N...]",
+            help="Every Nth frame of all runs, or of each: more for runs that hardly cross, whose "
+            "own share of the states is luck (adapt's free_energy/summary.json has its strides).",
+        ),
+    ] = None,
     bins: Annotated[int, typer.Option(min=2, max=720, help="Bins per descriptor.")] = BINS,
     seed: o.Seed = 0,
 ) -> None:
@@ -91,8 +99,9 @@ def reweight(
                     f"--skip-ps {skip_ps:g} leaves nothing of {run.folder}, which has "
                     f"{run.colvar.time_ps.max():g} ps"
                 )
+    strides = stride * len(read) if stride and len(stride) == 1 else stride
     result = run_reweighting(
-        read, data, torsions, distances or [], wanted, method, since_ps, bins, seed=seed
+        read, data, torsions, distances or [], wanted, method, since_ps, strides, bins, seed=seed
     )
     write_reweighted(output, result, method)
     for run, since in zip(read, result.combined.since_ps, strict=True):

@@ -10,6 +10,7 @@ from symplectic_cv.adaptation import (
     judge,
     modes_to_bias,
     still_growing,
+    strides,
 )
 from symplectic_cv.analysis import adaptation_report
 from symplectic_cv.errors import OptionError
@@ -74,6 +75,19 @@ def test_a_new_state_is_worth_another_round():
 def test_the_best_round_is_the_one_that_crosses_most():
     assert best_round(rounds(1.0, 60.0, 40.0)) == 2
     assert best_round(rounds(0.0, 0.0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("per_ns", "expected"),
+    [
+        ((3.2, 40.0, 24.0), [12, 1, 2]),  # in proportion, to whole frames
+        ((0.0, 40.0), [5000, 1]),  # one frame is left of a run that knows no ratio
+        ((0.0, 0.0), [1, 1]),
+        ((38.0, 40.0), [1, 1]),
+    ],
+)
+def test_rounds_count_in_free_energies_by_their_crossings(per_ns, expected):
+    assert strides(rounds(*per_ns)) == expected
 
 
 def test_modes_below_the_widest_gap_are_biased():

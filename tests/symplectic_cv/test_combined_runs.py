@@ -126,6 +126,26 @@ def test_runs_of_different_modes_combine(toys):
     assert combined.effective_frames > 1.5 * alone.effective_frames
 
 
+def test_a_run_that_never_crossed_misleads_unless_it_is_thinned(toys):
+    (run, *_), (frames, *_) = toys
+    left = frames[:, 0] < 0.0
+    stuck = BiasedRun(run.folder, run.record, run.colvar[left], run.hills)
+    x = np.concatenate([frames, frames[left]])[:, 0]
+    modes = [x[:, None]] * 2
+
+    def found(strides):
+        combined = combine([run, stuck], modes, strides=strides)
+        assert (np.diff(combined.kept) > 0).all()
+        blocks = block_of_frames(combined.lengths)
+        inside = x[combined.kept] > 0
+        return difference(inside, ~inside, combined.weights, KT, blocks)
+
+    alike, thinned = found(None), found([1, int(left.sum())])
+    assert alike.value - exact_difference() > 1.0
+    assert abs(thinned.value - exact_difference()) < 2.5 * thinned.error
+    assert abs(thinned.value - exact_difference()) < 0.5 * (alike.value - exact_difference())
+
+
 def test_the_bias_in_the_middle_is_the_sum_of_the_hills_until_then(toys):
     run = toys[0][0]
     points = np.array([[-1.0], [0.5], [4.5]])
@@ -220,6 +240,9 @@ def test_frames_that_do_not_match_are_told(toys):
         combine(runs[:2])
     with pytest.raises(OptionError, match="no frame is left from 4001 ps on"):
         combine(runs[:1], since_ps=[4001.0])
+    for strides in ([1, 1], [0]):
+        with pytest.raises(OptionError, match="one number for each of the 1 runs"):
+            combine(runs[:1], strides=strides)
     with pytest.raises(OptionError, match="2 states with 3 frames in all"):
         mbar_weights(np.zeros((2, 4)), [1, 2])
     with pytest.raises(OptionError, match="not finite"):
