@@ -216,3 +216,14 @@ def test_a_trajectory_of_another_molecule_is_told(system, tmp_path, refused, wob
     line = refused("adapt", other, "--system", system, "-o", folder)
     assert "has 10 atoms, its topology has 22" in line
     assert not folder.exists()
+
+
+def test_too_few_frames_are_told_before_anything_is_made(adapted, system, tmp_path, refused):
+    few = tmp_path / "few.xtc"
+    start = md.load(
+        str(adapted / "start" / "trajectory.xtc"), top=str(system.parent / "topology.pdb")
+    )
+    start[:26].save_xtc(few)
+    line = refused("adapt", few, "--system", system, "-o", tmp_path / "adapt")
+    assert "26 frames, a tenth of them for validation, cannot determine 24" in line
+    assert not (tmp_path / "adapt").exists()

@@ -50,7 +50,7 @@ def test_samples_of_an_analytic_hamiltonian(well, tmp_path, method):
     few = ["--samples", "640", "--warmup", "10", "--method", method]
     run("sample", well, "-o", tmp_path / "out", *few)
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"samples.npz", "samples.csv", "summary.json", "samples.png"}
+    assert names == {"samples.npz", "samples.csv", "summary.json", "samples.png", "run.json"}
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert set(summary) >= KEYS
     assert summary["method"] == method
@@ -83,13 +83,21 @@ def test_samples_of_a_molecule_are_a_trajectory(molecule, tmp_path):
     assert 0.0 < summary["acceptance"] <= 1.0
 
 
-def test_a_finished_run_resumes_to_itself(well, tmp_path, capsys):
+def test_a_finished_run_resumes_to_itself(well, tmp_path, capsys, refused):
     few = ["-o", tmp_path / "out", "--samples", "200", "--warmup", "5"]
     run("sample", well, *few)
     before = (tmp_path / "out" / "summary.json").read_text()
     run("sample", well, *few, "--resume")
     assert "complete" in capsys.readouterr().out
     assert (tmp_path / "out" / "summary.json").read_text() == before
+    assert "seed was 0 and is now 1" in refused("sample", well, *few, "--resume", "--seed", "1")
+
+
+def test_one_sample_has_no_error(well, tmp_path, capsys):
+    run("sample", well, "-o", tmp_path / "out", "--samples", "1", "--method", "importance")
+    assert "(error unknown)" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["mean_energy_standard_error"] is None
 
 
 def test_what_cannot_be_sampled(well, molecule, tmp_path, refused):

@@ -48,6 +48,8 @@ AGREE = 1.05
 """R̂ above this: the chains have not forgotten where they began."""
 FEW = 100
 """Fewer effective samples than this give poor averages."""
+LEAST_SAMPLES = 2.0
+"""Effective samples that a standard error takes."""
 MOST_SHOWN = 10.0
 """Of −ln p in a plane of torsions, nats."""
 
@@ -141,16 +143,19 @@ def summarise(target: LatentTarget, samples: Samples, options: SamplingOptions) 
                 watched[name] = values
         times = {name: autocorrelation_time(series) for name, series in watched.items()}
         rhats = {name: split_rhat(series) for name, series in watched.items()}
-        mean, error = float(energies.mean()), standard_error(energies)
+        mean = float(energies.mean())
+        error: float | None = standard_error(energies)
         slowest = max(times.values())
         ess = energies.size / slowest
     else:
         with_weight = w > 0.0
         usable = np.where(with_weight, energies.reshape(-1), 0.0)
         mean = float((w * usable).mean())
-        error = float(np.sqrt(np.mean((w * (usable - mean)) ** 2) / len(w)))
         slowest = 1.0
         ess = float(w.sum() ** 2 / (w**2).sum())
+        # a single sample has no spread
+        spread = float(np.sqrt(np.mean((w * (usable - mean)) ** 2) / len(w)))
+        error = spread if ess >= LEAST_SAMPLES else None
     finite = np.isfinite(log_w)
     return {
         "method": options.method.value,
@@ -250,6 +255,8 @@ def draw_samples(
         energies = scale * samples.energy.reshape(-1)
         inside = np.isfinite(energies) & (w > 0.0)
         low, high = np.percentile(energies[inside], [0.2, 99.8])
+        if low == high:  # a single sample
+            low, high = low - 0.5, high + 0.5
         edges = np.linspace(low, high, 50).tolist()
         label = "samples" if options.method is not Method.IMPORTANCE else "samples, weighted"
         middle.hist(energies[inside], edges, weights=w[inside], density=True, color=BLUE,

@@ -38,7 +38,7 @@ from symplectic_cv.cli.metadynamics import metadynamics
 from symplectic_cv.cli.train import train
 from symplectic_cv.data.split import SMALLEST_SET, contiguous_split
 from symplectic_cv.data.trajectories import load_topology, read_trajectories
-from symplectic_cv.errors import OptionError, OutputError
+from symplectic_cv.errors import OptionError, OutputError, TrajectoryError
 from symplectic_cv.model import check_modes
 from symplectic_cv.molecule import select_atoms
 from symplectic_cv.output import require_free, start_run
@@ -195,7 +195,7 @@ def adapt(
         check_modes(chosen, dimension)
     given = list(trajectories or [])
     if given:
-        read_trajectories(given, top, atoms)
+        _check_given(read_trajectories(given, top, atoms).lengths, dimension)
     else:
         _check_start(start_ns, timestep_fs, dimension)
     settings = {
@@ -322,9 +322,18 @@ def _check_start(time_ns: float, timestep_fs: float, dimension: int) -> None:
         )
 
 
-def _learnt_from(frames: int) -> int:
-    """How many frames of a run are for training, not for validation."""
-    return len(contiguous_split([frames])[0])
+def _check_given(lengths: list[int], dimension: int) -> None:
+    """Raises TrajectoryError for trajectories with too few frames to learn a model from."""
+    if _learnt_from(*lengths) <= dimension:
+        raise TrajectoryError(
+            f"{sum(lengths)} frames, a tenth of them for validation, cannot determine {dimension} "
+            f"internal coordinates: better {200 * dimension} frames or more"
+        )
+
+
+def _learnt_from(*lengths: int) -> int:
+    """How many frames of runs of these lengths are for training, not for validation."""
+    return len(contiguous_split(lengths)[0])
 
 
 def _check_loop(final_ns: float, growth: float, grid: tuple[float, float]) -> None:

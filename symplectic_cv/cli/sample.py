@@ -96,9 +96,6 @@ def sample(
         )
     if not resume:
         require_free(output)
-    elif (output / SUMMARY).is_file():
-        note(f"{output}: this sampling is complete")
-        return
     if fix:
         _sample_fixed(model, output, fix, system, top, samples, seed)
         return
@@ -121,6 +118,9 @@ def sample(
     many = f"{chains} chains" if method in MOVES else "independent samples"
     note(f"{reduced.hamiltonian.name}: {reduced.dimension} coordinates, {method.value}, {many}")
     start_run(output, settings, resume)
+    if (output / SUMMARY).is_file():
+        note(f"{output}: this sampling is complete")
+        return
     checkpoint = output / "checkpoint"
     begin = time.perf_counter()
     try:
@@ -140,7 +140,6 @@ def sample(
     draw_samples(output / "samples.png", target, found, options)
     write_summary(output, summary)
     shutil.rmtree(checkpoint)
-    (output / RUN).unlink()
 
     if method in MOVES:
         note(
@@ -150,10 +149,9 @@ def sample(
         )
     note(f"effective share of the flow's own samples: {100 * summary['ess_importance']:.1f} %")
     unit = summary["units"]["energy"]
-    note(
-        f"mean energy {summary['mean_energy']:.3f} ± {summary['mean_energy_standard_error']:.3f} "
-        f"{unit}"
-    )
+    error = summary["mean_energy_standard_error"]
+    known = "(error unknown)" if error is None else f"± {error:.3f}"
+    note(f"mean energy {summary['mean_energy']:.3f} {known} {unit}")
     for message in cautions(summary):
         warn(message)
     note(f"samples: {output}")

@@ -1,0 +1,127 @@
+"""SIGKILL at random moments, in metadynamics and in the adaptive loop.
+
+A run that is killed again and again, and each time goes on with `--resume`, is compared with one
+that nothing disturbed: every model, hill, frame, weight and free energy must be the same, byte for
+byte. After each kill all tables that are there are read. Moments are random in time, from the
+first second of a process on; which seed chose them is printed.
+
+    python benchmarks/kills.py FOLDER [--kills 20] [--seed N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from symplectic_cv.bias.hills import HILLS, read_hills
+from symplectic_cv.bias.run import COLVAR, SURFACE, BiasRecord, read_colvar
+from symplectic_cv.storage import load_model
+
+COMMAND = [str(Path(sys.executable).with_name("symplectic-cv"))]
+STARTS = 2.5
+"""Seconds of a process before it works: no kill comes earlier, or nothing would ever be done."""
+LOOP = [
+    "--rounds", "2", "--start-ns", "0.05", "--time-ns", "0.06", "--pace", "0.05", "--steps", "400",
+    "--hidden", "16", "--layers", "4", "--growth", "0", "--seed", "3",
+]  # fmt: skip
+RUN = ["--time-ns", "0.1", "--pace", "0.05", "--seed", "5", "--modes", "0", "1"]
+
+
+def call(*words: str | Path) -> float:
+    """A command that has to end well; its seconds."""
+    begin = time.monotonic()
+    done = subprocess.run([*COMMAND, *map(str, words)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, words))}: {done.stderr[-2000:]}")
+    return time.monotonic() - begin
+
+
+def readable(folder: Path) -> int:
+    """Reads each table and model that is in a folder; how many."""
+    count = 0
+    for record in folder.rglob("bias.json"):
+        run, count = BiasRecord.read(record.parent), count + 1
+        if (record.parent / COLVAR).is_file():
+            colvar = read_colvar(record.parent / COLVAR, run.kt)
+            hills = read_hills(record.parent / HILLS)
+            if abs(len(hills) - len(colvar)) > 1:
+                raise SystemExit(f"{record.parent}: {len(colvar)} frames, {len(hills)} hills")
+            count += 2
+    for config in folder.rglob("model/config.json"):
+        load_model(config.parent)
+        count += 1
+    return count
+
+
+def killed(words: list[str | Path], folder: Path, whole: float, kills: int, seed: int) -> None:
+    """Runs a command with so many kills, the last time to its end."""
+    rng, alive, read = random.Random(seed), 0, 0
+    while alive < kills:
+        process = subprocess.Popen(
+            [*COMMAND, *map(str, words), "--resume"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        # all of them together leave the run some work to do at the end
+        moment = STARTS + rng.uniform(0.0, 1.5 * max(whole - STARTS, 1.0) / kills)
+        try:
+            if process.wait(moment) == 0:
+                break
+            raise SystemExit(f"{folder}: a resumed run ended with status {process.returncode}")
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            alive += 1
+        read += readable(folder)
+    call(*words, "--resume")
+    print(f"{folder.name}: {alive} kills, {read} files read between them", flush=True)
+
+
+def compare(one: Path, other: Path) -> list[str]:
+    """Files that differ, among those that a user works with; checkpoints and pictures are not."""
+    names = {HILLS, COLVAR, SURFACE, "rounds.csv", "frames.csv", "free_energy.csv", "weights.npy"}
+    suffixes = {".xtc", ".safetensors", ".pt"}
+    kept = [
+        path.relative_to(one)
+        for path in sorted(one.rglob("*"))
+        if (path.name in names or path.suffix in suffixes) and "checkpoint" not in path.parts
+    ]
+    same, different, missing = filecmp.cmpfiles(one, other, map(str, kept), shallow=False)
+    print(f"{other.name}: {len(same)} files the same, {len(different) + len(missing)} not")
+    return [*different, *missing]
+
+
+def main(folder: Path, kills: int, seed: int) -> int:
+    folder.mkdir(parents=True)
+    start = folder / "start"
+    call("simulate", "alanine-dipeptide", "--solvent", "vacuum", "--time-ns", "0.05", "-o", start)
+    system = start / "system.xml"
+    loop: list[str | Path] = ["adapt", "--system", system, *LOOP]
+    begin = call(*loop, "-o", folder / "adapt")
+    model = folder / "adapt" / "round-1" / "model"
+    run: list[str | Path] = ["metadynamics", model, "--system", system, *RUN]
+    wrong = []
+    for words, whole in ((run, None), (loop, begin)):
+        name = str(words[0])
+        if whole is None:
+            whole = call(*words, "-o", folder / name)
+        print(f"{name}: {whole:.0f} s undisturbed, seed of the kills {seed}", flush=True)
+        broken = folder / f"{name}-killed"
+        killed([*words, "-o", broken], broken, whole, kills, seed)
+        wrong += [f"{name}: {path}" for path in compare(folder / name, broken)]
+    print("\n".join(wrong) or "nothing lost, nothing doubled, nothing unreadable")
+    return len(wrong)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    a = parser.parse_args()
+    sys.exit(min(main(a.folder, a.kills, a.seed), 1))
