@@ -31,6 +31,7 @@ from deeptime.decomposition import TICA
 from deeptime.markov.msm import MaximumLikelihoodMSM
 from openmm import app, unit
 from reference_free_energy import PHI, PSI, torsion
+from scipy.linalg import null_space
 
 from openmm_plugin.bias_options import HILL_SHARE
 from openmm_plugin.free_energy import bias_offset
@@ -60,6 +61,8 @@ TORSION_WIDTH = 0.3
 """rad; a table of 61 points."""
 SPACING_PS, LAG_PS = 1.0, 5.0
 """Of TICA's frames."""
+TICA_VARIANCE = 0.99
+"""Part of the variance that TICA works in."""
 STATES, KINETIC_LAG_PS = 150, 5.0
 LIMIT = 20.0
 POSITIONS = "positions.bin"
@@ -121,11 +124,13 @@ def linear_model(data: list[TrajectoryData], kind: str, spacings: list[float]):
             pieces.append(q[first : first + part.n_frames : stride].numpy())
             first += part.n_frames
         lag = round(LAG_PS / SPACING_PS)
-        tica = TICA(lagtime=lag, dim=q.shape[1], scaling=None).fit_fetch(pieces)
+        # of the stiffest directions too, TICA finds components whose forces no time step stands
+        tica = TICA(lagtime=lag, var_cutoff=TICA_VARIANCE, scaling=None).fit_fetch(pieces)
         mean = np.concatenate(pieces).mean(0)
         origin = tica.transform(mean[None])
         # the transform is affine: its matrix from the unit vectors
-        matrix = tica.transform(mean + np.eye(q.shape[1])) - origin
+        slow = tica.transform(mean + np.eye(q.shape[1])) - origin
+        matrix = np.hstack([slow, null_space(slow.T)])
         normal = model.flow.layers[0]
         normal.rotation.copy_(torch.as_tensor(matrix, dtype=normal.rotation.dtype))
         normal.shift.copy_(torch.as_tensor(mean, dtype=normal.shift.dtype))

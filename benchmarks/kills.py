@@ -2,8 +2,8 @@
 
 A run that is killed again and again, and each time goes on with `--resume`, is compared with one
 that nothing disturbed: every model, hill, frame, weight and free energy must be the same, byte for
-byte. After each kill all tables that are there are read. Moments are random in time, from the
-first second of a process on; which seed chose them is printed.
+byte. After each kill all tables that are there are read. The first kill comes while a process
+starts, the others at random moments after it has begun to write; their seed is printed.
 
     python benchmarks/kills.py FOLDER [--kills 20] [--seed N]
 """
@@ -23,13 +23,13 @@ from symplectic_cv.bias.run import COLVAR, SURFACE, BiasRecord, read_colvar
 from symplectic_cv.storage import load_model
 
 COMMAND = [str(Path(sys.executable).with_name("symplectic-cv"))]
-STARTS = 2.5
-"""Seconds of a process before it works: no kill comes earlier, or nothing would ever be done."""
+LONGEST_START = 120.0
+"""Seconds until a process has written something."""
 LOOP = [
     "--rounds", "2", "--start-ns", "0.05", "--time-ns", "0.06", "--pace", "0.05", "--steps", "400",
     "--hidden", "16", "--layers", "4", "--growth", "0", "--seed", "3",
 ]  # fmt: skip
-RUN = ["--time-ns", "0.1", "--pace", "0.05", "--seed", "5", "--modes", "0", "1"]
+RUN = ["--time-ns", "0.5", "--pace", "0.05", "--seed", "5", "--modes", "0", "1"]
 
 
 def call(*words: str | Path) -> float:
@@ -60,26 +60,37 @@ def readable(folder: Path) -> int:
 
 def killed(words: list[str | Path], folder: Path, whole: float, kills: int, seed: int) -> None:
     """Runs a command with so many kills, the last time to its end."""
-    rng, alive, read = random.Random(seed), 0, 0
-    while alive < kills:
+    rng, read = random.Random(seed), 0
+    for kill in range(kills):
+        before = state(folder)
         process = subprocess.Popen(
             [*COMMAND, *map(str, words), "--resume"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        # all of them together leave the run some work to do at the end
-        moment = STARTS + rng.uniform(0.0, 1.5 * max(whole - STARTS, 1.0) / kills)
+        until = time.monotonic() + LONGEST_START
+        while kill > 0 and state(folder) == before and time.monotonic() < until:
+            time.sleep(0.005)
         try:
-            if process.wait(moment) == 0:
-                break
-            raise SystemExit(f"{folder}: a resumed run ended with status {process.returncode}")
+            status = process.wait(rng.uniform(0.0, whole / kills))
+            raise SystemExit(f"{folder}: ended with status {status} before kill {kill + 1}")
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            alive += 1
         read += readable(folder)
     call(*words, "--resume")
-    print(f"{folder.name}: {alive} kills, {read} files read between them", flush=True)
+    print(f"{folder.name}: {kills} kills, {read} files read between them", flush=True)
+
+
+def state(folder: Path) -> dict[Path, int]:
+    """When each file was written."""
+    found = {}
+    for path in folder.rglob("*"):
+        try:
+            found[path] = path.stat().st_mtime_ns
+        except FileNotFoundError:  # a temporary file
+            continue
+    return found
 
 
 def compare(one: Path, other: Path) -> list[str]:

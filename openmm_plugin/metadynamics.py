@@ -6,7 +6,7 @@ exactly; the weight of every frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,10 @@ BIAS_TOLERANCE = 1e-5
 """Between the bias of a checkpoint and the one rebuilt from hills.csv, kJ/mol per kJ/mol; the
 table has 12 digits."""
 CHECKPOINT_PS = 50.0
+RETRIES = 3
+"""How often in a row a run that blew up goes on from the same checkpoint with new velocities."""
+RETRY_SEED = 7919
+"""Between the seeds of these velocities."""
 
 
 def run_metadynamics(
@@ -67,8 +71,13 @@ def run_metadynamics(
     checkpoint_ps: float = CHECKPOINT_PS,
     shared: SharedHills | None = None,
     start: openmm.State | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> np.ndarray:
     """Runs a bias, or goes on with the run that the folder holds.
+
+    Where the frame of the modes nears its limit their forces grow without bound, and no time step
+    is short enough. A run that blows up therefore goes on from its last checkpoint with new
+    velocities of the same temperature, and gives up when that fails `RETRIES` times in a row.
 
     Writes `bias.json`, `trajectory.xtc`, `colvar.csv` (one row per frame: time_ps, the modes,
     bias, c and weight), `hills.csv` (metadynamics) and `checkpoint/`; at the end, unless hills
@@ -85,13 +94,14 @@ def run_metadynamics(
         checkpoint_ps: time between checkpoints, and between exchanges of hills.
         shared: hills shared with other walkers.
         start: relaxed state to begin with, as `settle` gives it; made here where None.
+        warn: told of every time that it blew up and went on.
 
     Returns:
         The bias V in kJ/mol on the grid, first mode along the first axis.
 
     Raises:
         OptionError: more than three modes.
-        SimulationError: it blew up; the last checkpoint stays.
+        SimulationError: it blew up again and again; the last checkpoint stays.
         OutputError: a damaged checkpoint or table, another bias than the folder's, or another
             process that runs in the folder.
     """
@@ -108,6 +118,7 @@ def run_metadynamics(
             checkpoint_ps,
             shared,
             start,
+            warn,
         )
         if shared is None:
             summarise(folder, bias)
@@ -125,6 +136,7 @@ def _run(
     checkpoint_ps: float,
     shared: SharedHills | None,
     start: openmm.State | None,
+    warn: Callable[[str], None] | None,
 ) -> np.ndarray:
     timestep = options.timestep_fs / 1000.0
     pace = steps_of(options.pace_ps, timestep, "--pace")
@@ -173,7 +185,8 @@ def _run(
         checkpoints.save(simulation, engine.state(), {"seen": shared.seen})
         shared.publish(simulation.currentStep, total, hills_size)
 
-    try:
+    def advance(retry: int) -> None:
+        """From the last checkpoint, or from the beginning, to the end."""
         kept = checkpoints.restore(simulation, check)
         if kept is None:
             assert start is not None
@@ -184,7 +197,10 @@ def _run(
             engine.load(arrays, simulation.context)
             if shared is not None:
                 shared.seen = extra["seen"]
-        simulation.reporters.append(app.XTCReporter(str(trajectory), pace, append=kept is not None))
+        if retry > 0:
+            seed = options.seed + 1 + RETRY_SEED * retry
+            simulation.context.setVelocitiesToTemperature(options.temperature, seed)
+        simulation.reporters[:] = [app.XTCReporter(str(trajectory), pace, append=kept is not None)]
         with tables:
             if shared is not None and kept is not None:
                 # a kill may have come between the checkpoint and its publication
@@ -198,12 +214,25 @@ def _run(
                     save(tables.flush())
                 if progress is not None:
                     progress(simulation.currentStep, hill.modes)
-    except (openmm.OpenMMException, ValueError) as error:
-        failure = simulation_failure(simulation, timestep, folder, error)
-        if failure is not None:
-            raise failure from error
-        raise
-    return engine.bias
+
+    retry, failed = 0, None
+    while True:
+        try:
+            advance(retry)
+            return engine.bias
+        except (openmm.OpenMMException, ValueError) as error:
+            failure = simulation_failure(simulation, timestep, folder, error)
+            if failure is None:
+                raise
+            latest = checkpoints.latest()
+            retry, failed = (retry + 1 if latest == failed else 1), latest
+            if latest is None or retry > RETRIES:
+                raise failure from error
+            if warn is not None:
+                warn(
+                    f"{folder}: blew up near {simulation.currentStep * timestep:.1f} ps; goes on "
+                    f"from its last checkpoint with new velocities ({retry} of {RETRIES} attempts)"
+                )
 
 
 def settle(

@@ -34,7 +34,11 @@ Check = Callable[[dict[str, np.ndarray], dict[str, Any], dict[Path, int]], None]
 
 
 class SimulationError(UserError):
-    """A simulation that blew up, with what to change."""
+    """A simulation that cannot be run, with what to change."""
+
+
+class BlownUpError(SimulationError):
+    """Coordinates or collective variables that have ceased to be finite."""
 
 
 class CheckpointFolder:
@@ -227,9 +231,9 @@ def is_absurd(state: openmm.State) -> bool:
     return not bool((np.abs(positions) < FARTHEST).all())
 
 
-def blown_up(step: int, timestep: float, folder: Path) -> SimulationError:
+def blown_up(step: int, timestep: float, folder: Path) -> BlownUpError:
     """The error for a simulation that `has_blown_up`."""
-    return SimulationError(
+    return BlownUpError(
         f"{folder}: the simulation blew up near {step * timestep:.3f} ps (coordinates are NaN or "
         "absurd): use a smaller --timestep-fs or a relaxed starting structure; the last checkpoint "
         "is kept"

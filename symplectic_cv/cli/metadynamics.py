@@ -26,7 +26,7 @@ from symplectic_cv.cli.biased import (
     begin_biased_run,
     bias_options,
 )
-from symplectic_cv.cli.console import note, progress_bar
+from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.compiled import core_problem
 from symplectic_cv.errors import OptionError
 from symplectic_cv.output import require_free
@@ -205,7 +205,16 @@ def metadynamics(
 
         if walkers == 1 and scheduler is None:
             meta.run_metadynamics(
-                molecule, forces, names, options, output, chosen, show, start=start, **common
+                molecule,
+                forces,
+                names,
+                options,
+                output,
+                chosen,
+                show,
+                start=start,
+                warn=warn,
+                **common,
             )
         else:
             several.run_walkers(

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import mdtraj as md
 import numpy as np
 import openmm
 import pytest
@@ -362,6 +363,40 @@ def test_a_mode_that_is_not_finite_stops_the_run(vacuum, cv, tmp_path, monkeypat
     assert record["step"] == 100
     bias = _run(vacuum, cv, folder)
     np.testing.assert_array_equal(bias, _run(vacuum, cv, tmp_path / "whole"))
+
+
+def test_a_run_that_blew_up_goes_on_from_its_checkpoint(vacuum, cv, tmp_path):
+    """With new velocities; no frame and no hill is lost or doubled."""
+    failures, told = [110, 120, 220], []
+    options = replace(OPTIONS, time_ns=25 * PACE_PS / 1000.0)
+
+    def explode(step, values):
+        if failures and step >= failures[0]:
+            failures.pop(0)
+            raise openmm.OpenMMException("symplectic-cv: mode 0 of mode 0 is not finite: broken")
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    forces = mode_forces(cv(2), vacuum.system, "native")
+    names = ["mode_0", "mode_1"]
+    bias = run_metadynamics(
+        vacuum, forces, names, options, folder, REFERENCE, explode, 0.1, warn=told.append
+    )
+    attempts = [f"its last checkpoint with new velocities ({k} of 3 attempts)" for k in (1, 2, 1)]
+    assert [line.split("goes on from ")[1] for line in told] == attempts
+    assert "blew up near 0.2 ps" in told[0]
+    _run(vacuum, cv, tmp_path / "whole", options=options)
+    run, whole = BiasedRun.read(folder), BiasedRun.read(tmp_path / "whole")
+    np.testing.assert_array_equal(run.colvar.time_ps, whole.colvar.time_ps)
+    np.testing.assert_array_equal(run.hills.time_ps, whole.hills.time_ps)
+    with md.open(str(folder / "trajectory.xtc")) as xtc:
+        assert len(xtc) == len(run.colvar)
+    grid = np.stack(np.meshgrid(*run.record.grid.axes, indexing="ij"), -1).reshape(-1, 2)
+    np.testing.assert_allclose(run.bias_at(grid), bias.reshape(-1), atol=1e-9)
+    # the same up to the checkpoint at step 100, another run from there on
+    early = run.colvar.time_ps < 0.201
+    np.testing.assert_array_equal(run.colvar.modes[early], whole.colvar.modes[early])
+    assert (run.colvar.modes[~early] != whole.colvar.modes[~early]).all()
 
 
 def test_a_simulation_that_blows_up_leaves_its_frame(vacuum, cv, tmp_path):
