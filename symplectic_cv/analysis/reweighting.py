@@ -112,7 +112,9 @@ def reweight(
                 f"{', '.join(sorted(known))}"
             )
     modes = modes_of_all(runs, data) if weighting is Weighting.MBAR and len(runs) > 1 else None
-    combined = combine(runs, modes, since_ps, weighting, strides)
+    combined = combine(runs, modes, since_ps, weighting)
+    if strides is not None:
+        combined = combined.thinned(strides)
     masks = {region.name: region.holds(columns) for region in regions}
     return free_energies(runs, combined, columns, planes_of(columns), masks, bins, blocks, seed)
 

@@ -136,12 +136,7 @@ class Known:
         Rounds that cross less than the best count less (`adaptation.strides`).
         """
         best = adaptation.best_round(progress)
-        combined = combine(
-            self.runs,
-            [values[self.n_start :] for values in self.modes],
-            self.combined.since_ps,
-            strides=adaptation.strides(progress),
-        )
+        combined = self.combined.thinned(adaptation.strides(progress))
         positions = self.data.positions[self.n_start :]
         names = [f"mode_{mode}" for mode in self.models[best - 1].modes]
         own = self.modes[best - 1][self.n_start :]

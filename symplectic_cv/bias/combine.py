@@ -44,6 +44,8 @@ class Combined:
         run: the run of each, (F,).
         lengths: of its continuous pieces: every run, or every walker of one.
         weights: (F,), sum 1.
+        state: of MBAR that each frame is from, (F,); None for running weights.
+        reduced: V/kT of all of these states on each frame, (K, F).
     """
 
     since_ps: list[float]
@@ -52,10 +54,48 @@ class Combined:
     run: np.ndarray
     lengths: list[int]
     weights: np.ndarray
+    state: np.ndarray | None = None
+    reduced: np.ndarray | None = None
 
     @property
     def effective_frames(self) -> float:
         return effective_size(self.weights)
+
+    def thinned(self, strides: Sequence[int]) -> Combined:
+        """Every `strides[r]`th frame of each run r, with weights of their own.
+
+        MBAR takes frames for independent, so runs whose frames are less so than those of others
+        must be thinned.
+
+        Raises:
+            OptionError: strides that do not fit.
+        """
+        n_runs = len(self.since_ps)
+        if len(strides) != n_runs or min(strides) < 1:
+            raise OptionError(
+                f"--stride {' '.join(map(str, strides))}: give one number for each of the {n_runs} "
+                "runs, or one for all; 1 or more"
+            )
+        rows = np.concatenate(
+            [np.flatnonzero(self.run == r)[::stride] for r, stride in enumerate(strides)]
+        )
+        pieces = np.repeat(np.arange(len(self.lengths)), self.lengths)
+        if self.reduced is None or self.state is None:
+            state = reduced = None
+            weights = self.weights[rows] / self.weights[rows].sum()
+        else:
+            state, reduced = self.state[rows], self.reduced[:, rows]
+            weights = mbar_weights(reduced, np.bincount(state, minlength=len(reduced)).tolist())
+        return Combined(
+            self.since_ps,
+            [old * new for old, new in zip(self.strides, strides, strict=True)],
+            self.kept[rows],
+            self.run[rows],
+            [int(n) for n in np.bincount(pieces[rows]) if n > 0],
+            weights,
+            state,
+            reduced,
+        )
 
 
 def transients(runs: Sequence[BiasedRun]) -> list[float]:
@@ -73,7 +113,6 @@ def combine(
     modes: Sequence[np.ndarray] | None = None,
     since_ps: Sequence[float] | None = None,
     weighting: Weighting = Weighting.MBAR,
-    strides: Sequence[int] | None = None,
     stretches: int = STRETCHES,
 ) -> Combined:
     """Weights of the frames of one or several runs at one temperature.
@@ -84,13 +123,10 @@ def combine(
             (F_all, n_r); the colvar's own where None, which does for a single run.
         since_ps: time of the first frame of each run to use; found by `transients` where None.
         weighting: how.
-        strides: every how many frames of each run to use; 1 where None. MBAR takes frames for
-            independent, so runs whose frames are less so than those of others must be thinned.
         stretches: of each run, for MBAR.
 
     Raises:
-        OptionError: runs at different temperatures, modes of other frames, strides that do not
-            fit, or no frame left.
+        OptionError: runs at different temperatures, modes of other frames, or no frame left.
     """
     kts = {round(run.record.kt, 9) for run in runs}
     if len(kts) != 1:
@@ -109,15 +145,9 @@ def combine(
                 f"{run.folder}: its modes are known on {len(values)} frames, the runs have "
                 f"{sum(sizes)}"
             )
-    strides = [1] * len(runs) if strides is None else list(strides)
-    if len(strides) != len(runs) or min(strides) < 1:
-        raise OptionError(
-            f"--stride {' '.join(map(str, strides))}: give one number for each of the {len(runs)} "
-            "runs, or one for all; 1 or more"
-        )
     parts, owners, lengths, times = [], [], [], []
-    for number, (run, since, stride) in enumerate(zip(runs, since_ps, strides, strict=True)):
-        rows = np.flatnonzero(run.colvar.time_ps >= since)[::stride]
+    for number, (run, since) in enumerate(zip(runs, since_ps, strict=True)):
+        rows = np.flatnonzero(run.colvar.time_ps >= since)
         if len(rows) == 0:
             raise OptionError(
                 f"{run.folder}: ends at {run.colvar.time_ps.max():g} ps, so no frame is left from "
@@ -127,22 +157,28 @@ def combine(
         lengths += [int((walker == one).sum()) for one in dict.fromkeys(walker.tolist())]
         parts.append(sum(sizes[:number]) + rows)
         owners.append(np.full(len(rows), number))
-        times.append(np.sort(run.colvar.time_ps[rows]))
+        times.append(run.colvar.time_ps[rows])
     kept, owner = np.concatenate(parts), np.concatenate(owners)
+    strides = [1] * len(runs)
     if weighting is Weighting.RUNNING:
         bias = np.concatenate([run.colvar.bias for run in runs])
         offset = np.concatenate([run.colvar.offset for run in runs])
         weights = running_weights(bias[kept], offset[kept], kt)
         return Combined(since_ps, strides, kept, owner, lengths, weights)
-    reduced, counts = [], []
+    biases: list[np.ndarray] = []
+    states: list[np.ndarray] = []
     for run, time, values in zip(runs, times, modes, strict=True):
+        order = np.argsort(time, kind="stable")  # walkers stand one after another
         number = min(stretches, len(time)) if run.hills is not None else 1
         bounds = np.arange(number + 1) * len(time) // number
-        middles = [time[(a + b) // 2] for a, b in pairwise(bounds)]
-        reduced += [bias / kt for bias in biases_at(run, np.asarray(values)[kept], middles)]
-        counts += list(np.diff(bounds))
-    weights = mbar_weights(np.array(reduced), counts)
-    return Combined(since_ps, strides, kept, owner, lengths, weights)
+        middles = [time[order[(a + b) // 2]] for a, b in pairwise(bounds)]
+        of_frame = np.empty(len(time), dtype=np.int64)
+        of_frame[order] = len(biases) + np.repeat(np.arange(number), np.diff(bounds))
+        states.append(of_frame)
+        biases += biases_at(run, np.asarray(values)[kept], middles)
+    reduced, state = np.array(biases) / kt, np.concatenate(states)
+    weights = mbar_weights(reduced, np.bincount(state).tolist())
+    return Combined(since_ps, strides, kept, owner, lengths, weights, state, reduced)
 
 
 def biases_at(run: BiasedRun, modes: np.ndarray, times: Sequence[float]) -> list[np.ndarray]:

@@ -134,13 +134,13 @@ def test_a_run_that_never_crossed_misleads_unless_it_is_thinned(toys):
     modes = [x[:, None]] * 2
 
     def found(strides):
-        combined = combine([run, stuck], modes, strides=strides)
+        combined = combine([run, stuck], modes).thinned(strides)
         assert (np.diff(combined.kept) > 0).all()
         blocks = block_of_frames(combined.lengths)
         inside = x[combined.kept] > 0
         return difference(inside, ~inside, combined.weights, KT, blocks)
 
-    alike, thinned = found(None), found([1, int(left.sum())])
+    alike, thinned = found([1, 1]), found([1, int(left.sum())])
     assert alike.value - exact_difference() > 1.0
     assert abs(thinned.value - exact_difference()) < 2.5 * thinned.error
     assert abs(thinned.value - exact_difference()) < 0.5 * (alike.value - exact_difference())
@@ -242,7 +242,7 @@ def test_frames_that_do_not_match_are_told(toys):
         combine(runs[:1], since_ps=[4001.0])
     for strides in ([1, 1], [0]):
         with pytest.raises(OptionError, match="one number for each of the 1 runs"):
-            combine(runs[:1], strides=strides)
+            combine(runs[:1]).thinned(strides)
     with pytest.raises(OptionError, match="2 states with 3 frames in all"):
         mbar_weights(np.zeros((2, 4)), [1, 2])
     with pytest.raises(OptionError, match="not finite"):
