@@ -2,9 +2,9 @@
 
 A run that is killed again and again, and each time goes on with `--resume`, is compared with one
 that nothing disturbed: every model, hill, frame, weight and free energy must be the same, byte for
-byte. After each kill all records and models that are there are read (tables are cut back to the
-checkpoint by the run that goes on). The first kill comes while a process
-starts, the others at random moments after it has begun to write; their seed is printed.
+byte. After each kill all records and models that are there are read; tables are cut back to the
+checkpoint by the run that goes on. The first kill comes while a process starts, the others at
+random moments after it has begun to write; their seed is printed.
 
     python benchmarks/kills.py FOLDER [--kills 20] [--seed N]
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from openmm import app, unit
 
-from openmm_plugin.running import BlownUpError, blown_up, has_blown_up
+from openmm_plugin.running import SimulationError, blown_up, has_blown_up
 from symplectic_cv.storage import write_atomically
 
 FAILED = "failed.pdb"
@@ -16,7 +16,7 @@ FAILED = "failed.pdb"
 
 def simulation_failure(
     simulation: app.Simulation, timestep: float, folder: Path, error: Exception
-) -> BlownUpError | None:
+) -> SimulationError | None:
     """The error to report where coordinates or collective variables have ceased to be finite.
 
     The frame is then in failed.pdb; None for any other failure.
@@ -33,7 +33,7 @@ def simulation_failure(
     if "not finite" not in str(error):
         return None
     write_frame(simulation, folder / FAILED)
-    return BlownUpError(
+    return SimulationError(
         f"{folder}: a collective variable is not finite at step {step} ({step * timestep:.3f} ps): "
         f"look at {FAILED} there; the molecule has come where the model cannot follow (train on "
         "such structures too, or bias fewer modes in a smaller --range); the last checkpoint is "

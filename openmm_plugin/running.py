@@ -37,10 +37,6 @@ class SimulationError(UserError):
     """A simulation that cannot be run, with what to change."""
 
 
-class BlownUpError(SimulationError):
-    """Coordinates or collective variables that have ceased to be finite."""
-
-
 class CheckpointFolder:
     """The last complete checkpoint of a run, replaced whole each time.
 
@@ -231,9 +227,9 @@ def is_absurd(state: openmm.State) -> bool:
     return not bool((np.abs(positions) < FARTHEST).all())
 
 
-def blown_up(step: int, timestep: float, folder: Path) -> BlownUpError:
+def blown_up(step: int, timestep: float, folder: Path) -> SimulationError:
     """The error for a simulation that `has_blown_up`."""
-    return BlownUpError(
+    return SimulationError(
         f"{folder}: the simulation blew up near {step * timestep:.3f} ps (coordinates are NaN or "
         "absurd): use a smaller --timestep-fs or a relaxed starting structure; the last checkpoint "
         "is kept"
