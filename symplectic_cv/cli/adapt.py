@@ -117,7 +117,7 @@ def adapt(
             metavar="KJ",
             help="Hills of a round end when c(t) reaches so many kJ/mol: enough for barriers of "
             "this height, and too little for what should stay as it is (peptide bonds turn to cis "
-            "from some 50 kJ/mol on).",
+            "from 40 to 50 kJ/mol on).",
         ),
     ] = 40.0,
     width: Annotated[
