@@ -24,12 +24,6 @@ HEADER = (
     "slowest_omega_rad_per_ps,modes"
 )
 
-NO_STATE = (
-    f"No metastable state yet: one is a basin along the slowest modes that holds {FEWEST_FRAMES} "
-    "frames of the biased runs or more. A longer --time-ns gives more frames."
-)
-"""What is said where there are too few frames to tell states apart."""
-
 
 @dataclass(frozen=True)
 class RoundModel:
@@ -38,6 +32,22 @@ class RoundModel:
     validation_nll: float
     omega: list[float]
     modes: list[int]
+
+
+def story_of_states(states: States) -> str:
+    """How many metastable states there are, and what to do where crossings tell nothing."""
+    if states.count == 0:
+        return (
+            "No metastable state yet: one is a basin along the slowest modes that holds "
+            f"{FEWEST_FRAMES} frames of the biased runs or more. A longer --time-ns gives more "
+            "frames."
+        )
+    if states.count == 1:
+        return (
+            "One metastable state along the slowest modes: there is nothing to cross, so that "
+            "crossings cannot tell a good round from a bad one. Look at torsions."
+        )
+    return f"{states.count} metastable states along the slowest modes"
 
 
 def write_rounds(folder: Path, progress: Sequence[Progress], models: Sequence[RoundModel]) -> None:
@@ -186,8 +196,8 @@ def write_report(
         "States of the last model's modes; free energies of whole basins relative to state 0, by "
         "the exact weights.",
     )
-    if states.count == 0:
-        differences = f"<p>{html.escape(NO_STATE)}</p>"
+    if states.count < 2:
+        differences = f"<p>{html.escape(story_of_states(states))}</p>"
     page = html_page(
         "Adaptive collective variables",
         "<h1>Adaptive collective variables</h1>",

@@ -22,8 +22,8 @@ from openmm_plugin.versions import choose_backend
 from symplectic_cv import adaptation
 from symplectic_cv.adaptation import Progress
 from symplectic_cv.analysis.adaptation_report import (
-    NO_STATE,
     RoundModel,
+    story_of_states,
     write_report,
     write_rounds,
 )
@@ -466,10 +466,7 @@ def _read_summary(folder: Path) -> tuple[RoundModel, list[Progress]] | None:
 
 def _tell(progress: list[Progress], states: States) -> None:
     """One line for each source of frames."""
-    if states.count == 0:
-        note(NO_STATE)
-    else:
-        note(f"{states.count} metastable state(s) along the slowest modes")
+    note(story_of_states(states))
     for row in progress:
         name = f"round {row.round}" if row.round else "the start"
         rate = "" if np.isnan(row.crossings_per_ns) else f" ({row.crossings_per_ns:.1f} per ns)"

@@ -14,6 +14,7 @@ from symplectic_cv.adaptation import (
 )
 from symplectic_cv.analysis import adaptation_report
 from symplectic_cv.errors import OptionError
+from symplectic_cv.states import find_states
 
 KT = 2.5
 
@@ -121,6 +122,21 @@ def test_all_sources_are_judged_by_the_states_of_the_newest_model():
     assert [row.crossings for row in found] == expected
     assert np.isnan(found[0].crossings_per_ns)
     assert found[2].crossings_per_ns == pytest.approx(expected[2] / 3.0)
+
+
+@pytest.mark.parametrize(
+    ("centres", "frames", "words"),
+    [
+        ([0.0], 5, "No metastable state yet"),
+        ([0.0], 4000, "One metastable state along the slowest modes: there is nothing to cross"),
+        ([-2.5, 2.5], 4000, "2 metastable states along the slowest modes"),
+    ],
+)
+def test_where_crossings_tell_nothing_it_is_said(centres, frames, words):
+    rng = np.random.default_rng(4)
+    cloud = np.concatenate([rng.normal(c, 0.4, size=(frames, 2)) for c in centres])
+    states = find_states(cloud, np.full(len(cloud), 1.0 / len(cloud)), KT)
+    assert adaptation_report.story_of_states(states).startswith(words)
 
 
 def test_progress_survives_json():
