@@ -179,4 +179,8 @@ for name, found in (summary["differences_kj_per_mol"] or {}).items():
 
 # %% [markdown]
 # Look at `rounds.csv` before you believe it: a molecule with many soft modes needs more rounds, and
-# where crossings stay rare the free energy has not converged, whatever its error says.
+# where crossings stay rare the free energy has not converged, whatever its error says. At full
+# length this one has not: the biased runs see two to three times the conformations of the unbiased
+# one, but a dozen soft modes are more than two or three biased ones can follow, and c(t) of 40
+# kJ/mol turns peptide bonds to *cis* (`benchmarks/README.md`). Give a smaller `--fill`, and look at
+# the torsions.
