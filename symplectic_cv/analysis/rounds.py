@@ -130,12 +130,13 @@ class Known:
         width = min(BANDWIDTH, *(0.5 * hill for hill in self.runs[-1].record.widths))
         return adaptation.judge(self.slow, weights, lengths, times, kt, 0, width)
 
-    def free_energies(self, progress: list[Progress], states: States, seed: int) -> Reweighted:
+    def free_energies(
+        self, best: int, progress: list[Progress], states: States, seed: int
+    ) -> Reweighted:
         """Free energies in the modes of the best round, in torsions, and of the states.
 
         Rounds that cross less than the best count less (`adaptation.strides`).
         """
-        best = adaptation.best_round(progress)
         combined = self.combined.thinned(adaptation.strides(progress))
         positions = self.data.positions[self.n_start :]
         names = [f"mode_{mode}" for mode in self.models[best - 1].modes]

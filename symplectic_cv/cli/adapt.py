@@ -278,7 +278,7 @@ def adapt(
     known = _read_rounds(loop, models, atoms)
     states, progress = known.judge(kt)
     write_rounds(output, progress, models)
-    result = known.free_energies(progress, states, seed)
+    result = known.free_energies(best, progress, states, seed)
     final = output / "free_energy"
     shutil.rmtree(final, ignore_errors=True)
     write_reweighted(final, result, Weighting.MBAR)
