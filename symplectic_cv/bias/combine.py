@@ -76,6 +76,8 @@ class Combined:
                 f"--stride {' '.join(map(str, strides))}: give one number for each of the {n_runs} "
                 "runs, or one for all; 1 or more"
             )
+        if max(strides) == 1:
+            return self
         rows = np.concatenate(
             [np.flatnonzero(self.run == r)[::stride] for r, stride in enumerate(strides)]
         )
