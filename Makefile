@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 
 install: $(VENV)/.installed
 
-CXX_SOURCES := CMakeLists.txt $(wildcard */native/*)
+CXX_SOURCES := CMakeLists.txt $(wildcard csrc/*/*)
 
 # OpenMM comes first: the force is compiled against the OpenMM that is there
 $(VENV)/.installed: pyproject.toml $(CXX_SOURCES)
@@ -47,9 +47,9 @@ test-second-openmm: install
 	cd $(SECOND) && $(SECOND_PYTHON) -c "import openmm, openmm_plugin.versions as v; \
 		print(openmm.__version__, v.library_files()); \
 		assert openmm.version.short_version == '$(SECOND_OPENMM)'; assert not v.native_problem()"
-	cd $(SECOND) && $(SECOND_PYTHON) -m pytest -q -p no:cacheprovider -o pythonpath= \
+	cd $(SECOND) && $(SECOND_PYTHON) -m pytest -q -p no:cacheprovider -o pythonpath=$(CURDIR)/tests \
 		--rootdir=$(CURDIR) $(CURDIR)/tests/openmm_plugin/test_native_forces.py \
-		$(CURDIR)/tests/openmm_plugin/test_native_metadynamics.py \
+		$(CURDIR)/tests/openmm_plugin/biasing/test_native_engine.py \
 		$(CURDIR)/tests/symplectic_cv/test_core.py
 
 # The C++ parts under AddressSanitizer and UBSan: the same tests, on an instrumented build.
@@ -70,8 +70,8 @@ sanitize: install
 	cp -r symplectic_cv openmm_plugin $(SANITIZED)/tree/
 	$(BIN)/cmake --install $(SANITIZED)/build --prefix $(SANITIZED)/tree
 	cd $(SANITIZED)/tree && LD_PRELOAD="$(ASAN)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=. \
-		../venv/bin/python -m pytest -q -p no:cacheprovider -o pythonpath= --rootdir=$(CURDIR) \
-		$(addprefix $(CURDIR)/tests/,symplectic_cv/test_core_file.py symplectic_cv/test_core.py \
+		../venv/bin/python -m pytest -q -p no:cacheprovider -o pythonpath=$(CURDIR)/tests --rootdir=$(CURDIR) \
+		$(addprefix $(CURDIR)/tests/,symplectic_cv/exporting/test_native_file.py symplectic_cv/exporting/test_native_core.py \
 		openmm_plugin/test_native_forces.py)
 
 bench: install

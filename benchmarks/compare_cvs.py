@@ -33,22 +33,22 @@ from openmm import app, unit
 from reference_free_energy import PHI, PSI, torsion
 from scipy.linalg import null_space
 
-from openmm_plugin.bias_options import HILL_SHARE
-from openmm_plugin.free_energy import bias_offset
-from openmm_plugin.running import CheckpointFolder
-from openmm_plugin.simulation import langevin_simulation, relaxed_state, start_from
+from openmm_plugin.biasing.options import HILL_SHARE
+from openmm_plugin.running.checkpoints import CheckpointFolder
+from openmm_plugin.running.simulation import langevin_simulation, relaxed_state, start_from
 from openmm_plugin.systems import choose_platform, load_system
-from symplectic_cv.analysis.descriptors import compute_columns
-from symplectic_cv.analysis.surfaces import difference, surface
 from symplectic_cv.bias.blocks import block_of_frames
-from symplectic_cv.bias.combine import combine
+from symplectic_cv.bias.combined_runs import combine
 from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.bias.run import BiasedRun, BiasRecord
+from symplectic_cv.bias.surfaces import difference, surface
 from symplectic_cv.bias.weights import effective_size, running_weights, settled_from
+from symplectic_cv.bias.well_tempered import bias_offset
 from symplectic_cv.cli.metadynamics import metadynamics
+from symplectic_cv.data.descriptors import compute_columns
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
-from symplectic_cv.flows.build import FlowOptions
-from symplectic_cv.storage import load_model, save_model
+from symplectic_cv.flows.options import FlowOptions
+from symplectic_cv.models.model_folder import load_model, save_model
 from symplectic_cv.training.likelihood import initial_model
 from symplectic_cv.units import thermal_energy
 

@@ -32,18 +32,18 @@ from rich.console import Console
 from rich.table import Table
 
 from openmm_plugin import versions
-from openmm_plugin.equilibration import equilibrate
+from openmm_plugin.biasing.equilibration import equilibrate
+from openmm_plugin.biasing.native_engine import NativeMetadynamics
+from openmm_plugin.biasing.openmm_engine import Metadynamics
+from openmm_plugin.biasing.run import BiasOptions
 from openmm_plugin.forces import mode_forces
-from openmm_plugin.metadynamics import BiasOptions
-from openmm_plugin.native_metadynamics import NativeMetadynamics
-from openmm_plugin.openmm_metadynamics import Metadynamics
-from openmm_plugin.simulation import langevin_simulation, relaxed_state, start_from
+from openmm_plugin.running.simulation import langevin_simulation, relaxed_state, start_from
 from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
-from symplectic_cv.core import Core
-from symplectic_cv.flows.build import FlowOptions
-from symplectic_cv.model import NeuralCanonicalTransformation
+from symplectic_cv.exporting.native_core import Core
+from symplectic_cv.exporting.torchscript import export, load_exported, script
+from symplectic_cv.flows.options import FlowOptions
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.molecule import select_atoms
-from symplectic_cv.torchscript import export, load_exported, script
 from symplectic_cv.training.likelihood import initial_model
 
 TIMESTEP = 0.002

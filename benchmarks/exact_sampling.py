@@ -33,8 +33,8 @@ import torch
 from openmm import unit
 from scipy.special import rel_entr
 
-from openmm_plugin.hamiltonian import load_hamiltonian
-from openmm_plugin.simulation import simulate, write_structure
+from openmm_plugin.energies.hamiltonian import load_hamiltonian
+from openmm_plugin.running.simulation import simulate, write_structure
 from openmm_plugin.systems import (
     MolecularSystem,
     Solvent,
@@ -43,19 +43,19 @@ from openmm_plugin.systems import (
     choose_platform,
     load_system,
 )
-from symplectic_cv.analysis.figures import STYLE, _figure, _torsion_axes, _write
-from symplectic_cv.analysis.sampling_report import descriptors
-from symplectic_cv.analysis.surfaces import difference
 from symplectic_cv.bias.blocks import block_of_frames
+from symplectic_cv.bias.surfaces import difference
 from symplectic_cv.cli.train import train
-from symplectic_cv.flows.build import Chart, Coupling
+from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
+from symplectic_cv.models.model_folder import load_model
+from symplectic_cv.reports.figures import STYLE, _figure, _torsion_axes, _write
+from symplectic_cv.reports.sampling_report import descriptors
 from symplectic_cv.sampling.chains import Samples, SamplingOptions, sample_target
 from symplectic_cv.sampling.moves import Method
 from symplectic_cv.sampling.statistics import autocorrelation_time, effective_share
 from symplectic_cv.sampling.target import LatentTarget
-from symplectic_cv.storage import load_model
-from symplectic_cv.thermodynamics import pareto_k
+from symplectic_cv.sampling.thermodynamics import pareto_k
 from symplectic_cv.units import thermal_energy
 
 TEMPERATURE, STRIDE_PS = 300.0, 0.5

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from symplectic_cv.bias.hills import HILLS
 from symplectic_cv.bias.run import COLVAR, SURFACE, BiasRecord
-from symplectic_cv.storage import load_model
+from symplectic_cv.models.model_folder import load_model
 
 COMMAND = [str(Path(sys.executable).with_name("symplectic-cv"))]
 LONGEST_START = 120.0

@@ -18,11 +18,11 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
-from openmm_plugin.running import CheckpointFolder
-from openmm_plugin.simulation import langevin_simulation, relaxed_state, start_from
+from openmm_plugin.running.checkpoints import CheckpointFolder
+from openmm_plugin.running.simulation import langevin_simulation, relaxed_state, start_from
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb, choose_platform
-from symplectic_cv.analysis.surfaces import difference, surface
 from symplectic_cv.bias.blocks import block_of_frames
+from symplectic_cv.bias.surfaces import difference, surface
 from symplectic_cv.units import thermal_energy
 
 PHI, PSI = (4, 6, 8, 14), (6, 8, 14, 16)

@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from openmm_plugin.native_library import make_force
 from openmm_plugin.versions import choose_backend, native_problem
-from symplectic_cv.compiled import core_problem
-from symplectic_cv.core import Core
-from symplectic_cv.core_file import SUFFIX, read_metadata
 from symplectic_cv.errors import ModelError, OptionError, SelectionError
-from symplectic_cv.torchscript import load_exported, stored_metadata
+from symplectic_cv.exporting.compiled import core_problem
+from symplectic_cv.exporting.native_core import Core
+from symplectic_cv.exporting.native_file import SUFFIX, read_metadata
+from symplectic_cv.exporting.torchscript import load_exported, stored_metadata
 
 NATIVE = "SymplecticCVFlowForce"
 

@@ -12,8 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import openmm_plugin
-from symplectic_cv.compiled import REINSTALL, core_problem
 from symplectic_cv.errors import BackendError
+from symplectic_cv.exporting.compiled import REINSTALL, core_problem
 
 TORCHFORCE_PACKAGES = (
     "acellera-openmmtorch-cpu",

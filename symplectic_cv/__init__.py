@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 from symplectic_cv.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from symplectic_cv.core import Core, load_core
+    from symplectic_cv.analysis.spectrum import power_spectrum
+    from symplectic_cv.charts.eckart import EckartFrame
     from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
     from symplectic_cv.errors import UserError
-    from symplectic_cv.frame import EckartFrame
+    from symplectic_cv.exporting.native_core import Core, load_core
+    from symplectic_cv.exporting.torchscript import export, load_exported
     from symplectic_cv.hamiltonians.base import Descriptor, Hamiltonian
-    from symplectic_cv.model import NeuralCanonicalTransformation
+    from symplectic_cv.models.model_folder import load_model, load_phase_space_model, save_model
+    from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
     from symplectic_cv.molecule import Molecule, select_atoms
-    from symplectic_cv.paths import cartesian_path, spherical_path
-    from symplectic_cv.spectrum import power_spectrum
-    from symplectic_cv.storage import load_model, load_phase_space_model, save_model
-    from symplectic_cv.torchscript import export, load_exported
+    from symplectic_cv.paths.interpolation import cartesian_path, spherical_path
     from symplectic_cv.training.likelihood import TrainingResult, prepare, train
     from symplectic_cv.training.options import TrainingOptions
     from symplectic_cv.training.variational import (
@@ -37,30 +37,30 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
-    "Core": "core",
+    "Core": "exporting.native_core",
     "Descriptor": "hamiltonians.base",
-    "EckartFrame": "frame",
+    "EckartFrame": "charts.eckart",
     "Hamiltonian": "hamiltonians.base",
     "Molecule": "molecule",
-    "NeuralCanonicalTransformation": "model",
+    "NeuralCanonicalTransformation": "models.molecular_model",
     "TrainingOptions": "training.options",
     "TrainingResult": "training.likelihood",
     "TrajectoryData": "data.trajectories",
     "UserError": "errors",
     "VariationalOptions": "training.variational",
-    "cartesian_path": "paths",
-    "export": "torchscript",
-    "load_core": "core",
-    "load_exported": "torchscript",
-    "load_model": "storage",
-    "load_phase_space_model": "storage",
-    "power_spectrum": "spectrum",
+    "cartesian_path": "paths.interpolation",
+    "export": "exporting.torchscript",
+    "load_core": "exporting.native_core",
+    "load_exported": "exporting.torchscript",
+    "load_model": "models.model_folder",
+    "load_phase_space_model": "models.model_folder",
+    "power_spectrum": "analysis.spectrum",
     "prepare": "training.likelihood",
     "prepare_variational": "training.variational",
     "read_trajectories": "data.trajectories",
-    "save_model": "storage",
+    "save_model": "models.model_folder",
     "select_atoms": "molecule",
-    "spherical_path": "paths",
+    "spherical_path": "paths.interpolation",
     "train": "training.likelihood",
     "train_variational": "training.variational",
 }

@@ -13,17 +13,18 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from openmm_plugin.simulation import relaxed_state, write_structure
+from openmm_plugin.running.simulation import relaxed_state, write_structure
 from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
+from symplectic_cv.charts.eckart import EckartFrame
 from symplectic_cv.cli.main import main
 from symplectic_cv.data.mdshare import heavy_atom_topology
-from symplectic_cv.flows.build import Coupling, FlowOptions, build_flow
+from symplectic_cv.flows.build import build_flow
 from symplectic_cv.flows.layers import NormalModes
-from symplectic_cv.frame import EckartFrame
-from symplectic_cv.model import NeuralCanonicalTransformation
+from symplectic_cv.flows.options import Coupling, FlowOptions
+from symplectic_cv.models.model_folder import save_model
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.prior import HarmonicPrior
 from symplectic_cv.molecule import Molecule
-from symplectic_cv.prior import HarmonicPrior
-from symplectic_cv.storage import save_model
 from symplectic_cv.training.likelihood import initial_model
 
 torch.set_num_threads(1)

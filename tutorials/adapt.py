@@ -61,7 +61,7 @@ simulate(
 
 # %%
 import symplectic_cv as sc
-from symplectic_cv.analysis.descriptors import compute_columns
+from symplectic_cv.data.descriptors import compute_columns
 
 data = sc.read_trajectories([work / "md" / "trajectory.xtc"])
 phi, psi = compute_columns(data.positions, data.molecule)
@@ -118,10 +118,10 @@ with open(work / "adapt" / "rounds.csv") as handle:
 # every how many.
 
 # %%
-from symplectic_cv.analysis.free_energy_figures import free_energy_profiles
-from symplectic_cv.analysis.regions import parse_regions
-from symplectic_cv.analysis.reweighting import read_runs, reweight
-from symplectic_cv.bias.combine import transients
+from symplectic_cv.bias.combined_runs import transients
+from symplectic_cv.bias.regions import parse_regions
+from symplectic_cv.bias.reweighting import read_runs, reweight
+from symplectic_cv.reports.free_energy_figures import free_energy_profiles
 
 summary = json.loads((work / "adapt" / "free_energy" / "summary.json").read_text())
 print(f"of each round 1 frame counts in {summary['strides']}")
@@ -154,7 +154,7 @@ print(work / "profiles.png")
 # torsions, no expert at hand. This time the loop makes its own unbiased run to begin with.
 
 # %%
-from openmm_plugin.simulation import write_structure
+from openmm_plugin.running.simulation import write_structure
 from openmm_plugin.systems import build_system, built_in_pdb
 
 peptide = work / "peptide"

@@ -40,7 +40,7 @@ torch.set_num_threads(1)  # the networks are small: more threads only wait for o
 # it as users have them: a file of frames, and a topology.
 
 # %%
-from openmm_plugin.simulation import simulate, write_structure
+from openmm_plugin.running.simulation import simulate, write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb, choose_platform
 
 molecule = build_system(built_in_pdb("alanine-dipeptide"), Solvent.IMPLICIT)
@@ -91,7 +91,7 @@ print("slowest frequencies:", np.round(model.omega[:6].numpy(), 2), "rad/ps")
 
 # %%
 from symplectic_cv.analysis.mutual_information import mutual_information
-from symplectic_cv.analysis.torsions import compute_torsions, find_torsions
+from symplectic_cv.data.torsions import compute_torsions, find_torsions
 
 torsions = find_torsions(data.molecule)
 angles = compute_torsions(data.positions, torsions, data.molecule)
@@ -106,7 +106,7 @@ for mode, row in enumerate(shared):
 # The plane of the two slowest modes, coloured by the torsions:
 
 # %%
-from symplectic_cv.analysis.model_figures import latent_plane
+from symplectic_cv.reports.model_figures import latent_plane
 
 latent_plane(work / "latent_plane.png", modes, angles, [torsion.name for torsion in torsions])
 print(work / "latent_plane.png")
@@ -135,7 +135,7 @@ print(
 # `BiasOptions` documents the rest.
 
 # %%
-from openmm_plugin.metadynamics import BiasOptions, run_metadynamics
+from openmm_plugin.biasing.run import BiasOptions, run_metadynamics
 
 options = BiasOptions(time_ns=max(0.002, 0.2 * SCALE), pace_ps=0.25, seed=1)
 bias_folder = work / "metadynamics"
@@ -145,7 +145,7 @@ colvar = np.atleast_1d(np.genfromtxt(bias_folder / "colvar.csv", delimiter=",", 
 print(f"{len(colvar)} hills; bias at the end {colvar['bias_kj_per_mol'][-1]:.1f} kJ/mol")
 
 # %%
-from symplectic_cv.analysis.figures import free_energy_surface, time_series
+from symplectic_cv.reports.figures import free_energy_surface, time_series
 
 names = ["mode_0", "mode_1"]
 labels = ["mode 0 (dimensionless)", "mode 1 (dimensionless)"]
@@ -165,7 +165,7 @@ print(work / "free_energy.png")
 # exact log-likelihood.
 
 # %%
-from symplectic_cv.paths import cartesian_path, spherical_path
+from symplectic_cv.paths.interpolation import cartesian_path, spherical_path
 
 psi = angles[:, [torsion.name for torsion in torsions].index("psi")]
 ends = [int(np.abs(psi - target).argmin()) for target in (2.6, 0.0)]

@@ -37,7 +37,7 @@ torch.set_num_threads(1)  # the networks are small: more threads only wait for o
 # Exact sampling needs every bond to move as the force field says: `flexible=True`.
 
 # %%
-from openmm_plugin.simulation import simulate, write_structure
+from openmm_plugin.running.simulation import simulate, write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb, choose_platform
 
 molecule = build_system(built_in_pdb("alanine-dipeptide"), Solvent.IMPLICIT, flexible=True)
@@ -82,9 +82,9 @@ print("slowest modes:", np.round(model.omega[:3].numpy(), 2), "rad/ps")
 # %%
 import matplotlib.pyplot as plt
 
-from symplectic_cv.analysis.figures import STYLE
-from symplectic_cv.analysis.torsions import compute_torsions, find_torsions
-from symplectic_cv.strings import latent_structures
+from symplectic_cv.data.torsions import compute_torsions, find_torsions
+from symplectic_cv.paths.strings import latent_structures
+from symplectic_cv.reports.figures import STYLE
 
 torsions = find_torsions(data.molecule)
 angles = np.degrees(compute_torsions(data.positions, torsions, data.molecule))
@@ -117,8 +117,8 @@ with plt.rc_context(STYLE):
 # through what is unlikely. `refine_path` then moves the path to the most likely one nearby.
 
 # %%
-from symplectic_cv.paths import cartesian_path, spherical_path
-from symplectic_cv.strings import refine_path, straight_latent_path
+from symplectic_cv.paths.interpolation import cartesian_path, spherical_path
+from symplectic_cv.paths.strings import refine_path, straight_latent_path
 
 
 def nearest(phi, psi):
@@ -155,8 +155,8 @@ with plt.rc_context(STYLE):
 # with their energies: the spread of their importance weights is made small.
 
 # %%
-from openmm_plugin.hamiltonian import load_hamiltonian
-from symplectic_cv.flows.build import Chart, Coupling
+from openmm_plugin.energies.hamiltonian import load_hamiltonian
+from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.training.internal import prepare_internal, train_internal
 

@@ -43,9 +43,9 @@ torch.set_num_threads(1)  # the networks are small: more threads only wait for o
 # learn not to bend.
 
 # %%
-from symplectic_cv.flows.build import Flow, FlowOptions
+from symplectic_cv.flows.options import Flow, FlowOptions
 from symplectic_cv.hamiltonians.harmonic_chain import HarmonicChain
-from symplectic_cv.thermodynamics import estimate
+from symplectic_cv.sampling.thermodynamics import estimate
 from symplectic_cv.training.variational import (
     DEFAULT_STEPS,
     VariationalOptions,
@@ -104,7 +104,7 @@ for name, (bound, error), omega in rows:
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from symplectic_cv.analysis.figures import BLUE, GREY, STYLE, VERMILLION
+from symplectic_cv.reports.figures import BLUE, GREY, STYLE, VERMILLION
 
 k = np.arange(1, n + 1)
 marks = (("x", GREY), ("o", VERMILLION), ("+", BLUE))
@@ -206,7 +206,7 @@ print(work / "modes.png")
 # add up to the curve on the right.
 
 # %%
-from symplectic_cv.spectrum import power_spectrum
+from symplectic_cv.analysis.spectrum import power_spectrum
 
 first = np.eye(n)[0]
 exact_weight = np.cumsum(sines[0] ** 2 / exact_omega**2)

@@ -66,7 +66,7 @@ print(f"frequencies {slow:.4f} (slow) and {fast:.4f} (fast)")
 # checkpoint gives (repository neuralCT; measured).
 
 # %%
-from symplectic_cv.thermodynamics import estimate
+from symplectic_cv.sampling.thermodynamics import estimate
 
 exact = ringworld.exact_free_energy(1.0)
 found = estimate(model, prepared.reduced, n_samples=max(2000, int(200_000 * SCALE)))
@@ -79,7 +79,7 @@ print("KL, authors'        0.442 nats")
 print(f"importance weights: −ln Z = {-found.ln_z:.4f}, effective share {found.ess:.0%}")
 
 # %%
-from symplectic_cv.analysis.variational_figures import free_energy_history
+from symplectic_cv.reports.variational_figures import free_energy_history
 
 columns = ("step", "free_energy_bound", "standard_error", "cold")
 history = {name: np.array([getattr(row, name) for row in result.history]) for name in columns}
@@ -126,7 +126,7 @@ print(f"cut at {np.degrees(cut):.0f}°; {rare:.1%} of the samples within ±20° 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from symplectic_cv.analysis.figures import BLUE, STYLE
+from symplectic_cv.reports.figures import BLUE, STYLE
 
 shown = slice(0, 8000)
 names = (r"$Q_\mathrm{slow}$", r"$Q_\mathrm{fast}$")

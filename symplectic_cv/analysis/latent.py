@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from symplectic_cv.analysis.mutual_information import mutual_information
-from symplectic_cv.analysis.torsions import Torsion, compute_torsions
+from symplectic_cv.charts.eckart import FrameHealth
+from symplectic_cv.data.torsions import Torsion, compute_torsions
 from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.errors import FrameError, TrajectoryError
-from symplectic_cv.frame import FrameHealth
-from symplectic_cv.model import NeuralCanonicalTransformation
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 
 BATCH = 8192
 FEWEST_FRAMES = 10

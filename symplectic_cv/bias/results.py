@@ -18,7 +18,7 @@ from symplectic_cv.bias.basins import BARRIER, find_basins
 from symplectic_cv.bias.blocks import block_of_frames, log_ratio_error, log_share_error
 from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.bias.run import OPES, SURFACE, BiasedRun, BiasRecord, Colvar
-from symplectic_cv.storage import write_atomically
+from symplectic_cv.files.atomic import write_atomically
 
 CONVERGENCE = "convergence.csv"
 CONVERGENCE_HEADER = [

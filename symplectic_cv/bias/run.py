@@ -21,7 +21,7 @@ from scipy.interpolate import RegularGridInterpolator
 from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.bias.hills import HILLS, Hills, read_hills
 from symplectic_cv.errors import OutputError
-from symplectic_cv.storage import write_atomically
+from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.units import thermal_energy
 
 RECORD, COLVAR, SURFACE = "bias.json", "colvar.csv", "free_energy.npz"

@@ -20,15 +20,15 @@ import torch
 from torch import Tensor
 from torch.autograd.functional import jacobian
 
-from symplectic_cv.charts.zmatrix import ZMatrix
-from symplectic_cv.flows.layers import PointLayer
-from symplectic_cv.frame import (
+from symplectic_cv.charts.eckart import (
     EckartFrame,
     eckart_matrix,
     pull_back_to_positions,
     superpose,
     superpose_differentiable,
 )
+from symplectic_cv.charts.zmatrix import ZMatrix
+from symplectic_cv.flows.layers import PointLayer
 
 
 class InternalCoordinates(PointLayer):

@@ -15,22 +15,17 @@ import numpy as np
 import torch
 import typer
 
-from openmm_plugin import simulation
-from openmm_plugin.running import steps_of
+from openmm_plugin.running import simulation
+from openmm_plugin.running.checkpoints import steps_of
 from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
 from openmm_plugin.versions import choose_backend
-from symplectic_cv import adaptation
-from symplectic_cv.adaptation import Progress
-from symplectic_cv.analysis.adaptation_report import (
-    RoundModel,
-    story_of_states,
-    write_report,
-    write_rounds,
-)
+from symplectic_cv.adaptation import progress as adaptation
+from symplectic_cv.adaptation.progress import Progress, RoundModel
+from symplectic_cv.adaptation.rounds import SUMMARY, Known, Loop
 from symplectic_cv.analysis.latent import latent_frames
-from symplectic_cv.analysis.reweighting import write_reweighted
-from symplectic_cv.analysis.rounds import SUMMARY, Known, Loop
-from symplectic_cv.bias.combine import Weighting
+from symplectic_cv.bias.combined_runs import Weighting
+from symplectic_cv.bias.reweighting import write_reweighted
+from symplectic_cv.bias.states import States
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.biased import AUTO, Backend, bias_options
 from symplectic_cv.cli.console import console, note, progress_bar
@@ -39,11 +34,12 @@ from symplectic_cv.cli.train import train
 from symplectic_cv.data.split import SMALLEST_SET, contiguous_split
 from symplectic_cv.data.trajectories import load_topology, read_trajectories
 from symplectic_cv.errors import OptionError, OutputError, TrajectoryError
-from symplectic_cv.model import check_modes
+from symplectic_cv.files.atomic import file_digest, write_atomically
+from symplectic_cv.files.run_folder import require_free, start_run
+from symplectic_cv.models.model_folder import CONFIG, load_model, read_config
+from symplectic_cv.models.molecular_model import check_modes
 from symplectic_cv.molecule import select_atoms
-from symplectic_cv.output import require_free, start_run
-from symplectic_cv.states import States
-from symplectic_cv.storage import CONFIG, file_digest, load_model, read_config, write_atomically
+from symplectic_cv.reports.adaptation_report import story_of_states, write_report, write_rounds
 from symplectic_cv.training.options import TrainingOptions
 from symplectic_cv.units import thermal_energy
 

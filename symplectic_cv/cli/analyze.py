@@ -10,13 +10,13 @@ import torch
 import typer
 
 from symplectic_cv.analysis import latent
-from symplectic_cv.analysis.report import read_history, write_analysis
-from symplectic_cv.analysis.torsions import find_torsions
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.data.torsions import find_torsions
 from symplectic_cv.data.trajectories import read_trajectories
-from symplectic_cv.output import require_free
-from symplectic_cv.storage import load_model
+from symplectic_cv.files.run_folder import require_free
+from symplectic_cv.models.model_folder import load_model
+from symplectic_cv.reports.analysis_report import read_history, write_analysis
 
 
 def analyze(

@@ -11,16 +11,17 @@ from typing import Annotated, Any
 import openmm
 import typer
 
-from openmm_plugin.bias_options import MAX_MODES, BiasOptions, check_count
+from openmm_plugin.biasing.options import MAX_MODES, BiasOptions, check_count
 from openmm_plugin.forces import mode_forces
 from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.cli.molecules import keep_structure
-from symplectic_cv.core_file import SUFFIX
 from symplectic_cv.errors import OptionError
-from symplectic_cv.model import NeuralCanonicalTransformation
-from symplectic_cv.output import start_run
-from symplectic_cv.storage import read_config, write_atomically
-from symplectic_cv.torchscript import export
+from symplectic_cv.exporting.native_file import SUFFIX
+from symplectic_cv.exporting.torchscript import export
+from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.files.run_folder import start_run
+from symplectic_cv.models.model_folder import read_config
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.units import thermal_energy
 
 CV = "cv.pt"

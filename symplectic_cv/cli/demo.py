@@ -13,8 +13,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from symplectic_cv.analysis.report import html_figure, html_numbers, html_page, html_table
-from symplectic_cv.analysis.torsions import compute_torsions, find_torsions
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.analyze import analyze
 from symplectic_cv.cli.biased import Backend, BackendOption
@@ -24,10 +22,13 @@ from symplectic_cv.cli.metadynamics import metadynamics
 from symplectic_cv.cli.path import path as draw_path
 from symplectic_cv.cli.simulate import simulate
 from symplectic_cv.cli.train import train
+from symplectic_cv.data.torsions import compute_torsions, find_torsions
 from symplectic_cv.data.trajectories import read_trajectories
 from symplectic_cv.errors import OptionError
-from symplectic_cv.output import start_run
-from symplectic_cv.storage import read_config, write_atomically
+from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.files.run_folder import start_run
+from symplectic_cv.models.model_folder import read_config
+from symplectic_cv.reports.analysis_report import html_figure, html_numbers, html_page, html_table
 
 BETA_SHEET, ALPHA_HELIX = (-125.0, 150.0), (-75.0, 0.0)
 """(φ, ψ) in degrees of the conformations that the path joins (the paper, figure 6)."""

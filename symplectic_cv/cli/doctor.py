@@ -12,8 +12,8 @@ from rich.table import Table
 
 from openmm_plugin import versions
 from symplectic_cv.cli.console import console, note
-from symplectic_cv.compiled import core_problem
 from symplectic_cv.errors import BackendError
+from symplectic_cv.exporting.compiled import core_problem
 from symplectic_cv.version import VERSION
 
 

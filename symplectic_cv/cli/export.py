@@ -9,11 +9,11 @@ import typer
 
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note
-from symplectic_cv.core_file import SUFFIX
-from symplectic_cv.output import require_free_file
-from symplectic_cv.plumed import export_for_plumed, plumed_files
-from symplectic_cv.storage import load_model
-from symplectic_cv.torchscript import export as write_export
+from symplectic_cv.exporting.native_file import SUFFIX
+from symplectic_cv.exporting.plumed import export_for_plumed, plumed_files
+from symplectic_cv.exporting.torchscript import export as write_export
+from symplectic_cv.files.run_folder import require_free_file
+from symplectic_cv.models.model_folder import load_model
 
 FILE = "cv.pt"
 

@@ -8,13 +8,11 @@ from typing import Annotated, Any, Optional
 import numpy as np
 import typer
 
-from openmm_plugin import metadynamics as meta
-from openmm_plugin import walkers as several
-from openmm_plugin.opes import require_opes
+from openmm_plugin.biasing import run as meta
+from openmm_plugin.biasing import walkers as several
+from openmm_plugin.biasing.opes_engine import require_opes
 from openmm_plugin.systems import choose_platform, load_system
 from openmm_plugin.versions import choose_backend, native_problem
-from symplectic_cv.analysis.bias_figures import convergence_curve, free_energy_with_error
-from symplectic_cv.analysis.figures import time_series
 from symplectic_cv.bias.results import CONVERGENCE, Convergence, from_bias
 from symplectic_cv.bias.run import OPES, SURFACE, BiasedRun, BiasRecord
 from symplectic_cv.cli import molecules as m
@@ -27,10 +25,12 @@ from symplectic_cv.cli.biased import (
     bias_options,
 )
 from symplectic_cv.cli.console import note, progress_bar, warn
-from symplectic_cv.compiled import core_problem
 from symplectic_cv.errors import OptionError
-from symplectic_cv.output import require_free
-from symplectic_cv.storage import load_model
+from symplectic_cv.exporting.compiled import core_problem
+from symplectic_cv.files.run_folder import require_free
+from symplectic_cv.models.model_folder import load_model
+from symplectic_cv.reports.bias_figures import convergence_curve, free_energy_with_error
+from symplectic_cv.reports.figures import time_series
 
 DEFAULT = meta.BiasOptions()
 FIGURE = "free_energy.png"

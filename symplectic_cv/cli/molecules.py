@@ -7,10 +7,10 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from openmm_plugin.simulation import write_structure
+from openmm_plugin.running.simulation import write_structure
 from openmm_plugin.systems import MolecularSystem, Solvent, build_system, load_system, read_pdb
 from symplectic_cv.errors import OptionError
-from symplectic_cv.storage import file_digest
+from symplectic_cv.files.atomic import file_digest
 
 SystemOption = Annotated[
     Optional[Path], typer.Option("--system", help="system.xml of the molecule.")

@@ -11,21 +11,22 @@ import numpy as np
 import torch
 import typer
 
-from symplectic_cv.analysis.path_figures import latent_path
-from symplectic_cv.analysis.torsions import Torsion, compute_torsions, find_torsions
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
-from symplectic_cv.errors import FrameError, OptionError
-from symplectic_cv.model import NeuralCanonicalTransformation
-from symplectic_cv.output import make_folder, require_free
-from symplectic_cv.paths import LatentPath, cartesian_path, spherical_path
-from symplectic_cv.storage import load_model, write_atomically
-from symplectic_cv.strings import refine_path, scan_mode, straight_latent_path
-from symplectic_cv.structures import (
+from symplectic_cv.data.structures import (
     read_structure,
     require_same_handedness,
     undefined_torsions,
 )
+from symplectic_cv.data.torsions import Torsion, compute_torsions, find_torsions
+from symplectic_cv.errors import FrameError, OptionError
+from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.files.run_folder import make_folder, require_free
+from symplectic_cv.models.model_folder import load_model
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.paths.interpolation import LatentPath, cartesian_path, spherical_path
+from symplectic_cv.paths.strings import refine_path, scan_mode, straight_latent_path
+from symplectic_cv.reports.path_figures import latent_path
 
 
 def path(

@@ -7,20 +7,20 @@ from typing import Annotated, Optional
 
 import typer
 
-from symplectic_cv.analysis.regions import parse_regions
-from symplectic_cv.analysis.reweighting import (
+from symplectic_cv.bias.combined_runs import Weighting
+from symplectic_cv.bias.regions import parse_regions
+from symplectic_cv.bias.reweighting import (
     read_runs,
     write_reweighted,
 )
-from symplectic_cv.analysis.reweighting import (
+from symplectic_cv.bias.reweighting import (
     reweight as run_reweighting,
 )
-from symplectic_cv.analysis.surfaces import BINS
-from symplectic_cv.bias.combine import Weighting
+from symplectic_cv.bias.surfaces import BINS
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.errors import OptionError
-from symplectic_cv.output import require_free
+from symplectic_cv.files.run_folder import require_free
 
 FEW_EFFECTIVE = 200
 """Below so many effective frames a free energy is a guess."""

@@ -10,7 +10,14 @@ from typing import Annotated, Optional
 import torch
 import typer
 
-from symplectic_cv.analysis.sampling_report import (
+from symplectic_cv.cli import options as o
+from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.cli.thermodynamics import Given, own_hamiltonian
+from symplectic_cv.errors import OptionError, OutputError, UserError
+from symplectic_cv.files.atomic import file_digest
+from symplectic_cv.files.run_folder import RUN, make_folder, require_free, start_run
+from symplectic_cv.models.model_folder import load_model, load_phase_space_model, read_config
+from symplectic_cv.reports.sampling_report import (
     SUMMARY,
     cautions,
     draw_samples,
@@ -19,17 +26,11 @@ from symplectic_cv.analysis.sampling_report import (
     write_samples,
     write_summary,
 )
-from symplectic_cv.cli import options as o
-from symplectic_cv.cli.console import note, progress_bar, warn
-from symplectic_cv.cli.thermodynamics import Given, own_hamiltonian
-from symplectic_cv.errors import OptionError, OutputError, UserError
-from symplectic_cv.output import RUN, make_folder, require_free, start_run
 from symplectic_cv.sampling.chains import SamplingOptions, sample_target
 from symplectic_cv.sampling.conditional import conditional_latent, parse_fixed
 from symplectic_cv.sampling.moves import MOVES, Method
 from symplectic_cv.sampling.statistics import effective_share
 from symplectic_cv.sampling.target import LatentTarget
-from symplectic_cv.storage import file_digest, load_model, load_phase_space_model, read_config
 
 DEFAULT = SamplingOptions()
 

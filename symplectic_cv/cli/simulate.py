@@ -7,8 +7,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from openmm_plugin import simulation
-from openmm_plugin.running import steps_of
+from openmm_plugin.running import simulation
+from openmm_plugin.running.checkpoints import steps_of
 from openmm_plugin.systems import (
     Solvent,
     build_system,
@@ -20,7 +20,7 @@ from openmm_plugin.systems import (
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
 from symplectic_cv.errors import OptionError
-from symplectic_cv.output import require_free, start_run
+from symplectic_cv.files.run_folder import require_free, start_run
 from symplectic_cv.units import thermal_energy
 
 DEFAULT_TIMESTEP_FS = 2.0

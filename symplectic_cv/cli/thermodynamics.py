@@ -11,20 +11,20 @@ import numpy as np
 import torch
 import typer
 
-from symplectic_cv.analysis.thermodynamics_report import Compared, cautions, write_result
+from symplectic_cv.analysis.spectrum import power_spectrum
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.errors import ModelError, OptionError
-from symplectic_cv.flows.build import Chart, Flow
+from symplectic_cv.files.run_folder import make_folder, require_free
+from symplectic_cv.flows.options import Chart, Flow
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.library import find_hamiltonian
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
-from symplectic_cv.model import NeuralCanonicalTransformation
-from symplectic_cv.output import make_folder, require_free
-from symplectic_cv.phase_space import PhaseSpaceModel
-from symplectic_cv.spectrum import power_spectrum
-from symplectic_cv.storage import load_phase_space_model, read_config
-from symplectic_cv.thermodynamics import (
+from symplectic_cv.models.model_folder import load_phase_space_model, read_config
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.phase_space import PhaseSpaceModel
+from symplectic_cv.reports.thermodynamics_report import Compared, cautions, write_result
+from symplectic_cv.sampling.thermodynamics import (
     Thermodynamics,
     estimate,
     free_energy_difference,
@@ -182,7 +182,7 @@ def own_hamiltonian(network: PhaseSpaceModel, folder: Path, given: Given) -> Red
         )
     if given.system is None:
         raise OptionError(f"{folder}: is a model of a molecule: name its --system system.xml")
-    from openmm_plugin.hamiltonian import load_hamiltonian
+    from openmm_plugin.energies.hamiltonian import load_hamiltonian
 
     molecule = load_hamiltonian(
         given.system,
@@ -220,7 +220,7 @@ def other_hamiltonians(
         add(f"β = {given.to_beta:g}", reduced.hamiltonian, given.to_beta)
     if isinstance(network, NeuralCanonicalTransformation):
         if given.to_system is not None:
-            from openmm_plugin.hamiltonian import load_hamiltonian
+            from openmm_plugin.energies.hamiltonian import load_hamiltonian
 
             top = given.top if given.system == given.to_system else None
             temperature = network.temperature

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 import typer
 
+from symplectic_cv.charts.eckart import EckartFrame
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
-from symplectic_cv.flows.build import Chart, Coupling
-from symplectic_cv.frame import EckartFrame
+from symplectic_cv.files.atomic import file_digest
+from symplectic_cv.files.run_folder import RUN, require_free, start_run
+from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
-from symplectic_cv.momenta import Momenta
-from symplectic_cv.output import RUN, require_free, start_run
-from symplectic_cv.storage import CONFIG, file_digest, save_model
+from symplectic_cv.models.model_folder import CONFIG, save_model
 from symplectic_cv.training.internal import (
     InternalRow,
     PreparedInternal,
@@ -34,6 +34,7 @@ from symplectic_cv.training.likelihood import (
     prepare,
 )
 from symplectic_cv.training.likelihood import train as run_training
+from symplectic_cv.training.momenta import Momenta
 from symplectic_cv.training.options import TrainingOptions, check_weights
 from symplectic_cv.units import thermal_energy
 
@@ -241,7 +242,7 @@ def _hamiltonian(
     """Makes the Hamiltonian of --system in the frame of a model."""
     if system is None:
         return None
-    from openmm_plugin.hamiltonian import load_hamiltonian
+    from openmm_plugin.energies.hamiltonian import load_hamiltonian
 
     pdb = top if top is not None and top.suffix == ".pdb" else None
     return lambda frame: ReducedHamiltonian(load_hamiltonian(system, pdb, temperature, frame))

@@ -9,10 +9,9 @@ from typing import Annotated, Any, Optional
 import numpy as np
 import typer
 
+from openmm_plugin.biasing.umbrella import UmbrellaTask, run_umbrella, window_folder
 from openmm_plugin.systems import choose_platform
-from openmm_plugin.umbrella import UmbrellaTask, run_umbrella, window_folder
 from openmm_plugin.versions import choose_backend
-from symplectic_cv.analysis.bias_figures import umbrella_curve
 from symplectic_cv.bias.run import COLVAR, SURFACE
 from symplectic_cv.bias.umbrella import (
     LEAST_OVERLAP,
@@ -28,8 +27,10 @@ from symplectic_cv.cli import options as o
 from symplectic_cv.cli.biased import Backend, BackendOption, begin_biased_run
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.errors import OptionError
-from symplectic_cv.output import require_free
-from symplectic_cv.storage import file_digest, load_model, write_atomically
+from symplectic_cv.files.atomic import file_digest, write_atomically
+from symplectic_cv.files.run_folder import require_free
+from symplectic_cv.models.model_folder import load_model
+from symplectic_cv.reports.bias_figures import umbrella_curve
 
 TABLE = "umbrella.csv"
 

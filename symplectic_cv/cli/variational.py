@@ -10,8 +10,6 @@ from typing import Annotated, Any, Optional
 import torch
 import typer
 
-from symplectic_cv.analysis.thermodynamics_report import RESULT
-from symplectic_cv.analysis.variational_report import write_result
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
 from symplectic_cv.cli.thermodynamics import (
@@ -21,13 +19,16 @@ from symplectic_cv.cli.thermodynamics import (
     report_estimate,
 )
 from symplectic_cv.errors import OptionError
-from symplectic_cv.flows.build import Coupling, Flow, FlowOptions, Generator
+from symplectic_cv.files.atomic import file_digest
+from symplectic_cv.files.run_folder import RUN, require_free, start_run
 from symplectic_cv.flows.continuous import Integrator
+from symplectic_cv.flows.options import Coupling, Flow, FlowOptions, Generator
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.library import find_hamiltonian
-from symplectic_cv.output import RUN, require_free, start_run
-from symplectic_cv.storage import CONFIG, HISTORY, file_digest, load_phase_space_model, save_model
-from symplectic_cv.thermodynamics import estimate
+from symplectic_cv.models.model_folder import CONFIG, HISTORY, load_phase_space_model, save_model
+from symplectic_cv.reports.thermodynamics_report import RESULT
+from symplectic_cv.reports.variational_report import write_result
+from symplectic_cv.sampling.thermodynamics import estimate
 from symplectic_cv.training.variational import (
     DEFAULT_STEPS,
     VariationalOptions,
@@ -127,7 +128,7 @@ def variational(
     if molecule is not None:
         if size is not None or beta != 1.0:
             raise OptionError("--size and --beta are for analytic Hamiltonians; --temperature here")
-        from openmm_plugin.hamiltonian import load_hamiltonian
+        from openmm_plugin.energies.hamiltonian import load_hamiltonian
 
         hamiltonian = load_hamiltonian(molecule, top, temperature)
     else:

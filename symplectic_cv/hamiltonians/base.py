@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from symplectic_cv.errors import HamiltonianError
-from symplectic_cv.flows.build import FlowOptions
 from symplectic_cv.flows.canonical import CanonicalTransformation
-from symplectic_cv.phase_space import PhaseSpaceModel
-from symplectic_cv.prior import HarmonicPrior
+from symplectic_cv.flows.options import FlowOptions
+from symplectic_cv.models.phase_space import PhaseSpaceModel
+from symplectic_cv.models.prior import HarmonicPrior
 
 if TYPE_CHECKING:
     from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian

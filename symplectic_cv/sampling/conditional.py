@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from symplectic_cv.errors import OptionError, SamplingError
-from symplectic_cv.model import NeuralCanonicalTransformation
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 
 FARTHEST = 8.0
 """No mode is held further out than this, in standard deviations."""

@@ -6,7 +6,7 @@ the importance weight
 
     ln w = ln π − ln ρ,    π(q) ∝ |det A(q)| exp(−βU(x(q))),
 
-A that of the Eckart frame (`symplectic_cv.frame`); without a frame the volume element is 1.
+A that of the Eckart frame (`symplectic_cv.charts.eckart`); without a frame the volume element is 1.
 Every sampler here works on this form, so that each is exact for any flow, good or bad.
 """
 
@@ -21,9 +21,9 @@ from torch import Tensor
 
 from symplectic_cv.hamiltonians.base import require_energies
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
-from symplectic_cv.phase_space import PhaseSpaceModel
-from symplectic_cv.prior import LOG_2PI
-from symplectic_cv.thermodynamics import require_same_dimension
+from symplectic_cv.models.phase_space import PhaseSpaceModel
+from symplectic_cv.models.prior import LOG_2PI
+from symplectic_cv.sampling.thermodynamics import require_same_dimension
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,9 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from symplectic_cv.charts.build import FIXED, internal_flow, latent_scale
+from symplectic_cv.charts.eckart import EckartFrame, FrameHealth, mean_structure
 from symplectic_cv.charts.internal import InternalCoordinates
+from symplectic_cv.charts.internal_flow import FIXED, internal_flow, latent_scale
 from symplectic_cv.charts.standard import standardise
 from symplectic_cv.charts.symmetry import exchange, like_hydrogens
 from symplectic_cv.charts.zmatrix import molecule_z_matrix
@@ -39,11 +40,10 @@ from symplectic_cv.data.split import contiguous_split
 from symplectic_cv.errors import FrameError, HamiltonianError, OptionError
 from symplectic_cv.flows.parts import ConditionalGaussian
 from symplectic_cv.flows.point import PointTransformation
-from symplectic_cv.frame import EckartFrame, FrameHealth, mean_structure
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
-from symplectic_cv.model import NeuralCanonicalTransformation
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.prior import LOG_2PI, HarmonicPrior
 from symplectic_cv.molecule import Molecule
-from symplectic_cv.prior import LOG_2PI, HarmonicPrior
 from symplectic_cv.training.average import WeightAverage
 from symplectic_cv.training.importance import effective_share_of_target, log_variance
 from symplectic_cv.training.likelihood import TrainingResult

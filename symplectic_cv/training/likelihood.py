@@ -24,16 +24,16 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from symplectic_cv.charts.eckart import EckartFrame, FrameHealth, mean_structure
 from symplectic_cv.data.split import contiguous_split
 from symplectic_cv.errors import OptionError
-from symplectic_cv.flows.build import FlowOptions, build_flow
+from symplectic_cv.flows.build import build_flow
 from symplectic_cv.flows.coupling import Coupling
+from symplectic_cv.flows.options import FlowOptions
 from symplectic_cv.flows.point import PointTransformation, quasi_harmonic_start
-from symplectic_cv.frame import EckartFrame, FrameHealth, mean_structure
-from symplectic_cv.model import NeuralCanonicalTransformation
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.prior import LOG_2PI, HarmonicPrior
 from symplectic_cv.molecule import Molecule
-from symplectic_cv.momenta import Momenta
-from symplectic_cv.prior import LOG_2PI, HarmonicPrior
 from symplectic_cv.training.loop import (
     PATIENCE,
     WARMUP_STEPS,
@@ -41,6 +41,7 @@ from symplectic_cv.training.loop import (
     reached_step,
     run_loop,
 )
+from symplectic_cv.training.momenta import Momenta
 from symplectic_cv.training.options import TrainingOptions, check_weights, data_warnings
 
 LEARNING_RATE = 2e-3

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from symplectic_cv.charts.eckart import FrameHealth
 from symplectic_cv.errors import OptionError
-from symplectic_cv.flows.build import Chart, Coupling, FlowOptions
-from symplectic_cv.frame import FrameHealth
-from symplectic_cv.momenta import Momenta
+from symplectic_cv.flows.options import Chart, Coupling, FlowOptions
+from symplectic_cv.training.momenta import Momenta
 
 FEW_FRAMES_PER_DIMENSION = 200
 NARROW = 16

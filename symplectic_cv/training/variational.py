@@ -27,15 +27,16 @@ from torch.func import functional_call
 from torch.utils.data import IterableDataset
 
 from symplectic_cv.errors import HamiltonianError, OptionError
-from symplectic_cv.flows.build import Flow, FlowOptions, build_flow
+from symplectic_cv.flows.build import build_flow
 from symplectic_cv.flows.continuous import refined
 from symplectic_cv.flows.layers import NormalModes, Rotation
 from symplectic_cv.flows.linear import LinearSymplectic
+from symplectic_cv.flows.options import Flow, FlowOptions
 from symplectic_cv.hamiltonians.base import Hamiltonian, check_hamiltonian
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.hamiltonians.start import Start, find_start
-from symplectic_cv.phase_space import PhaseSpaceModel
-from symplectic_cv.prior import HarmonicPrior
+from symplectic_cv.models.phase_space import PhaseSpaceModel
+from symplectic_cv.models.prior import HarmonicPrior
 from symplectic_cv.training.loop import (
     WARMUP_STEPS,
     Progress,

@@ -7,7 +7,7 @@ import openmm
 import pytest
 from openmm import app, unit
 
-from openmm_plugin.simulation import write_structure
+from openmm_plugin.running.simulation import write_structure
 from openmm_plugin.systems import (
     SMALL_SYSTEM,
     Solvent,

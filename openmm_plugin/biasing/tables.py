@@ -1,0 +1,70 @@
+"""The tables of a biased run that grow while it runs: a row for each frame, a row for each hill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+from openmm_plugin.biasing.options import BiasOptions, Deposit
+from symplectic_cv.bias.hills import HILLS, hills_header
+from symplectic_cv.bias.run import COLVAR, BiasRecord, colvar_header
+
+
+class BiasTables:
+    """`colvar.csv` and, for metadynamics, `hills.csv`; open between `with` and its end.
+
+    Args:
+        folder: of the run.
+        record: method, modes and widths.
+        options: metadynamics or OPES.
+    """
+
+    def __init__(self, folder: Path, record: BiasRecord, options: BiasOptions) -> None:
+        self.colvar = folder / COLVAR
+        self.hills = None if options.opes else folder / HILLS
+        self._record = record
+        self._open = ExitStack()
+
+    @property
+    def paths(self) -> list[Path]:
+        return [self.colvar] + ([] if self.hills is None else [self.hills])
+
+    def begin(self) -> None:
+        """Writes the headers of a new run."""
+        self.colvar.write_text(",".join(colvar_header(self._record.modes)) + "\n")
+        if self.hills is not None:
+            self.hills.write_text(",".join(hills_header(self._record.modes)) + "\n")
+
+    def __enter__(self) -> BiasTables:
+        self._files = [self._open.enter_context(path.open("a")) for path in self.paths]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._open.close()
+
+    def write(self, time: float, hill: Deposit) -> None:
+        """The rows of one frame, which is also the place of a hill; time in ps."""
+        record = self._record
+        colvar, *hills = self._files
+        frame = [time, *hill.modes, hill.bias, hill.offset(record.kt), hill.weight]
+        colvar.write(_row(frame, 8))
+        if hills:
+            row = [time, *hill.modes, *record.widths, hill.height]
+            hills[0].write(_row(row, 12))
+
+    def flush(self) -> int:
+        """Hands all rows to the file system; the size of hills.csv in bytes."""
+        for file in self._files:
+            file.flush()
+        return 0 if self.hills is None else self.hills.stat().st_size
+
+
+def _row(numbers: Sequence[float], digits: int) -> str:
+    return ",".join(f"{number:.{digits}g}" for number in numbers) + "\n"

@@ -1,0 +1,272 @@
+"""Several simulations that share one bias: processes on this machine, or tasks of a Dask cluster.
+
+Each walker is an ordinary biased run in a folder of its own, with its own seed and checkpoint; it
+reads the others' hills and writes none of their files. A walker that dies is started again and goes
+on from its checkpoint. A lock in its folder keeps a second process out, should a cluster believe
+a worker dead that is alive.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import openmm
+
+from openmm_plugin.biasing.joined_walkers import join
+from openmm_plugin.biasing.options import BiasOptions
+from openmm_plugin.biasing.run import run_metadynamics
+from openmm_plugin.biasing.shared_hills import SharedHills, published, walker_folder
+from openmm_plugin.forces import mode_forces
+from openmm_plugin.running.checkpoints import sole_writer
+from openmm_plugin.running.processes import START_METHOD, die_with_parent
+from openmm_plugin.systems import choose_platform, load_system
+from symplectic_cv.errors import BackendError, OutputError, UserError
+
+SHARE_EVERY = 10
+"""Hills between two exchanges, unless --checkpoint-ps says otherwise."""
+RESTARTS = 5
+"""How often in a row a walker may die without having come any further."""
+CONNECT = "10s"
+POLL = 0.2
+"""Seconds between two looks at the walkers."""
+LOCK_PATIENCE = 60.0
+"""Seconds that a walker waits for the process it replaces to be gone."""
+SEED_STRIDE = 1000
+"""Between the seeds of two walkers, so that runs with seeds 0, 1, … share none."""
+
+Fraction = Callable[[float], None]
+"""Called with the part of all steps that is done, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class WalkerTask:
+    """All that a process needs to run any of the walkers.
+
+    Attributes:
+        parent: folder with cv.pt, system.xml and topology.pdb; the walkers' folders lie in it.
+        walkers: how many there are.
+        mode_names: column of each mode.
+        options: with widths.
+        backend: `torchforce` or `python`.
+        platform: name of OpenMM's platform.
+        checkpoint_ps: time between two checkpoints and exchanges.
+    """
+
+    parent: str
+    walkers: int
+    mode_names: list[str]
+    options: BiasOptions
+    backend: str
+    platform: str
+    checkpoint_ps: float
+
+
+def check_scheduler(address: str) -> None:
+    """Raises BackendError where Dask is not installed, or no scheduler with workers answers."""
+    with _client(address):
+        pass
+
+
+def _client(address: str) -> Any:
+    if importlib.util.find_spec("distributed") is None:
+        raise BackendError(
+            "--scheduler needs Dask: pip install 'symplectic-cv[cluster]', here and on the workers"
+        )
+    from distributed import Client
+
+    # what it says of a connection that fails is in the error
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        client = Client(address, timeout=CONNECT, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise BackendError(f"--scheduler {address}: cannot be reached ({error})") from error
+    if not client.scheduler_info(n_workers=-1)["workers"]:
+        client.close()
+        raise BackendError(f"--scheduler {address}: has no workers")
+    return client
+
+
+def run_walker(task: WalkerTask, walker: int) -> int:
+    """Runs one walker, or goes on with it; returns its number."""
+    parent = Path(task.parent)
+    folder = walker_folder(parent, walker)
+    folder.mkdir(exist_ok=True)
+    molecule = load_system(parent / "system.xml")
+    forces = mode_forces(parent / "cv.pt", molecule.system, task.backend)
+    options = replace(task.options, seed=task.options.seed + SEED_STRIDE * (walker - 1))
+    platform = choose_platform(task.platform, molecule.topology.getNumAtoms())
+    _await_lock(folder)
+    run_metadynamics(
+        molecule,
+        forces,
+        task.mode_names,
+        options,
+        folder,
+        platform,
+        checkpoint_ps=task.checkpoint_ps,
+        shared=SharedHills(parent, walker, task.walkers),
+    )
+    return walker
+
+
+def _await_lock(folder: Path) -> None:
+    until = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            with sole_writer(folder):
+                return
+        except OutputError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(POLL)
+
+
+def run_walkers(
+    task: WalkerTask, scheduler: str | None = None, progress: Fraction | None = None
+) -> None:
+    """Runs all walkers to their end, then joins them in the parent folder.
+
+    Args:
+        scheduler: address of a Dask scheduler; processes on this machine where None.
+
+    Raises:
+        UserError: what ended a walker, or that it kept dying.
+    """
+    with sole_writer(Path(task.parent)):
+        if scheduler is None:
+            _run_here(task, progress)
+        else:
+            _run_on_cluster(task, scheduler, progress)
+        join(Path(task.parent), task.walkers)
+
+
+def _steps(task: WalkerTask) -> list[int]:
+    return [
+        published(walker_folder(Path(task.parent), walker))["step"]
+        for walker in range(1, task.walkers + 1)
+    ]
+
+
+def _report(task: WalkerTask, progress: Fraction | None) -> None:
+    if progress is not None:
+        timestep = task.options.timestep_fs * 1e-6
+        progress(min(1.0, sum(_steps(task)) * timestep / (task.options.time_ns * task.walkers)))
+
+
+def _target(task: WalkerTask, walker: int, pipe: Any) -> None:
+    """What a walker's process runs; a user's error travels through the pipe."""
+    die_with_parent()
+    if task.platform == "CPU":
+        threads = max(1, (os.cpu_count() or 1) // task.walkers)
+        openmm.Platform.getPlatformByName("CPU").setPropertyDefaultValue("Threads", str(threads))
+    try:
+        run_walker(task, walker)
+    except UserError as error:
+        pipe.send(f"walker {walker}: {error}")
+
+
+def _run_here(task: WalkerTask, progress: Fraction | None) -> None:
+    context: Any = multiprocessing.get_context(START_METHOD)
+    if START_METHOD == "forkserver":  # one import for all walkers
+        context.set_forkserver_preload([__name__])
+    running: dict[int, tuple[Any, Any]] = {}
+    deaths = dict.fromkeys(range(1, task.walkers + 1), 0)
+    reached = dict.fromkeys(deaths, 0)
+
+    def start(walker: int) -> None:
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_target, args=(task, walker, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        running[walker] = process, ours
+
+    try:
+        for walker in deaths:
+            start(walker)
+        while running:
+            time.sleep(POLL)
+            _report(task, progress)
+            for walker, (process, pipe) in list(running.items()):
+                if process.is_alive():
+                    continue
+                process.join()
+                del running[walker]
+                message = _message(pipe)
+                if message is not None:
+                    raise UserError(message)
+                if process.exitcode == 0:
+                    continue
+                step = _steps(task)[walker - 1]
+                deaths[walker] = 1 if step > reached[walker] else deaths[walker] + 1
+                reached[walker] = step
+                if deaths[walker] > RESTARTS:
+                    raise UserError(_kept_dying(task, walker, f"exit status {process.exitcode}"))
+                start(walker)
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+        for process, _ in running.values():
+            process.join()
+
+
+def _message(pipe: Any) -> str | None:
+    """What a process that ended has left in its pipe."""
+    try:
+        return str(pipe.recv()) if pipe.poll() else None
+    except (EOFError, OSError):  # the end of a pipe counts as something to read
+        return None
+
+
+def _kept_dying(task: WalkerTask, walker: int, reason: str) -> str:
+    return (
+        f"{walker_folder(Path(task.parent), walker)}: walker {walker} died {RESTARTS + 1} times "
+        f"without coming any further ({reason}); its last checkpoint is kept, --resume goes on"
+    )
+
+
+def _run_on_cluster(task: WalkerTask, scheduler: str, progress: Fraction | None) -> None:
+    with _client(scheduler) as client:
+        from distributed import KilledWorker
+
+        addresses = sorted(client.scheduler_info(n_workers=-1)["workers"])
+
+        def submit(walker: int) -> Any:
+            # a worker of its own as far as there are enough; another one where that has died
+            return client.submit(
+                run_walker,
+                task,
+                walker,
+                workers=[addresses[(walker - 1) % len(addresses)]],
+                allow_other_workers=True,
+                pure=False,
+                key=f"walker-{walker}-{os.urandom(4).hex()}",
+            )
+
+        running = {walker: submit(walker) for walker in range(1, task.walkers + 1)}
+        deaths = dict.fromkeys(running, 0)
+        while running:
+            time.sleep(POLL)
+            _report(task, progress)
+            for walker, future in list(running.items()):
+                if not future.done():
+                    continue
+                del running[walker]
+                try:
+                    future.result()
+                except UserError as error:
+                    client.cancel(list(running.values()))
+                    raise UserError(f"walker {walker}: {error}") from error
+                except KilledWorker as error:
+                    deaths[walker] += 1
+                    if deaths[walker] > RESTARTS:
+                        client.cancel(list(running.values()))
+                        raise UserError(_kept_dying(task, walker, "its workers died")) from error
+                    running[walker] = submit(walker)

@@ -1,0 +1,1 @@
+"""Simulations that survive a kill: dynamics, checkpoints, failures, processes."""

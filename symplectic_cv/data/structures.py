@@ -1,0 +1,197 @@
+"""Single structures of the modelled atoms: read from files, and checked against a model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import mdtraj as md
+import numpy as np
+
+from symplectic_cv.data import mdshare
+from symplectic_cv.data.periodic import (
+    find_broken_link,
+    known_box,
+    make_whole,
+    spanning_links,
+)
+from symplectic_cv.data.torsions import Torsion
+from symplectic_cv.data.trajectories import (
+    FORMATS,
+    SELF_DESCRIBING,
+    find_topology,
+    load_topology,
+    read_trajectories,
+)
+from symplectic_cv.errors import OptionError, SelectionError, TrajectoryError, UserError
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.molecule import Molecule
+
+CHIRAL_VOLUME = 0.3
+"""Above this triple product of unit bond vectors a carbon is tetrahedral; 0.77 is ideal."""
+
+LINE = 0.02
+"""Below this sine of an angle its three atoms lie on a line, and torsions about it mean nothing."""
+
+_FRAME = re.compile(r"(?P<file>.+):(?P<frame>-?\d+)")
+
+
+def read_structure(spec: str, molecule: Molecule, top: str | Path | None = None) -> np.ndarray:
+    """One whole structure of the modelled atoms, (N, 3) in nm, float64.
+
+    Args:
+        spec: a PDB file with one structure, or `TRAJ:FRAME` with a trajectory file of any
+            kind that `train` reads (or `mdshare:FILE`) and a frame number from 0.
+        molecule: the model's atoms; the file holds these alone, or the whole system.
+        top: topology of a trajectory; found beside it where None.
+
+    Raises:
+        OptionError: neither a file nor TRAJ:FRAME.
+        TrajectoryError: a missing or damaged file, a frame that is not there, or a
+            structure that cannot be made whole.
+        SelectionError: other atoms than the model's.
+    """
+    source, frame = _split(spec)
+    is_mdshare = source.startswith(mdshare.PREFIX)
+    if is_mdshare or source.lower().endswith(".npz"):
+        if is_mdshare and top is None:
+            topology, name_of_top = mdshare.heavy_atom_topology(), source
+        else:
+            top = _topology_file(Path(source), top)
+            topology, name_of_top = load_topology(top), str(top)
+        places = molecule.places_in(topology, name_of_top)
+        there = replace(molecule, indices=places, n_system_atoms=topology.n_atoms)
+        data = read_trajectories([source], top, molecule=there)
+        return data.positions[_choose(source, frame, data.n_frames)].astype(np.float64)
+
+    path = Path(source)
+    top = _topology_file(path, top)
+    topology = load_topology(top)
+    places = molecule.places_in(topology, str(top))
+    try:
+        if path.suffix.lower() == ".pdb":
+            every = md.load(str(path), atom_indices=places)
+            loaded = every[_choose(source, frame, every.n_frames)]
+        else:
+            with md.open(str(path)) as handle:
+                n_frames = len(handle)
+            chosen = _choose(source, frame, n_frames)
+            options = {} if path.suffix.lower() in SELF_DESCRIBING else {"top": topology}
+            loaded = md.load_frame(str(path), chosen, atom_indices=places, **options)
+    except UserError:
+        raise
+    except Exception as error:  # MDTraj raises whatever its readers met
+        raise TrajectoryError(
+            f"{spec}: truncated or damaged, or not of the topology {top} "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    return _whole(loaded, molecule, spec)
+
+
+def require_same_handedness(
+    positions: np.ndarray, model: NeuralCanonicalTransformation, name: str
+) -> None:
+    """Raises SelectionError where a carbon of the structure has the other handedness.
+
+    A carbon with three modelled neighbours is compared with the model's mean structure by
+    the triple product of its bonds. No path of allowed conformations joins mirror images,
+    and the frame, which knows rotations only, does not superpose them.
+
+    Args:
+        positions: whole structure, (N, 3) in nm.
+        name: of the structure, for the message.
+    """
+    topology = model.molecule.topology
+    neighbours: dict[int, list[int]] = {}
+    for bond in topology.bonds:
+        neighbours.setdefault(bond.atom1.index, []).append(bond.atom2.index)
+        neighbours.setdefault(bond.atom2.index, []).append(bond.atom1.index)
+    reference = model.frame.reference.cpu().numpy()
+    for atom, around in sorted(neighbours.items()):
+        if topology.atom(atom).element.symbol != "C" or len(around) < 3:
+            continue
+        three = sorted(around)[:3]
+        here, there = (_triple_product(x, atom, three) for x in (positions, reference))
+        if here * there < 0.0 and min(abs(here), abs(there)) > CHIRAL_VOLUME:
+            raise SelectionError(
+                f"{name}: {model.molecule.atom_label(atom)} has the opposite handedness to the "
+                "model's (a mirror image?): no path leads there; take a structure of the same "
+                "stereoisomer"
+            )
+
+
+def undefined_torsions(positions: np.ndarray, torsions: Sequence[Torsion]) -> np.ndarray:
+    """Which torsions of which structures (P, N, 3) have three atoms on a line, (P, T) bool."""
+    undefined = np.zeros((len(positions), len(torsions)), dtype=bool)
+    for place, torsion in enumerate(torsions):
+        for i, j, k in (torsion.atoms[:3], torsion.atoms[1:]):
+            u, v = positions[:, i] - positions[:, j], positions[:, k] - positions[:, j]
+            lengths = np.linalg.norm(u, axis=1) * np.linalg.norm(v, axis=1)
+            sine = np.linalg.norm(np.cross(u, v), axis=1) / np.maximum(lengths, 1e-12)
+            undefined[:, place] |= ~(sine > LINE)
+    return undefined
+
+
+def _triple_product(positions: np.ndarray, centre: int, around: list[int]) -> float:
+    arms = positions[around] - positions[centre]
+    return float(np.linalg.det(arms / np.linalg.norm(arms, axis=1, keepdims=True)))
+
+
+def _split(spec: str) -> tuple[str, int | None]:
+    """File and frame of PDB or TRAJ:FRAME, after checking that there is such a file."""
+    match = _FRAME.fullmatch(spec)
+    source, frame = spec, None
+    # a file may have a colon in its name, so what exists as it stands is a file
+    if match is not None and not Path(spec).is_file():
+        source, frame = match["file"], int(match["frame"])
+    if source.startswith(mdshare.PREFIX):
+        return source, frame
+    if not Path(source).is_file():
+        raise OptionError(f"{source}: no such file; give a PDB file, or TRAJ:FRAME")
+    if Path(source).suffix.lower() not in FORMATS:
+        raise OptionError(f"{source}: unknown format; known are {', '.join(FORMATS)}")
+    return source, frame
+
+
+def _choose(source: str, frame: int | None, n_frames: int) -> int:
+    """The frame to take; raises TrajectoryError where it is not there or not named."""
+    if frame is None and n_frames != 1:
+        raise TrajectoryError(
+            f"{source}: holds {n_frames} structures; say which, for example {source}:0"
+        )
+    if frame is not None and not 0 <= frame < n_frames:
+        raise TrajectoryError(
+            f"{source}: no frame {frame}; it has {n_frames}, numbered 0 to {n_frames - 1}"
+        )
+    return frame or 0
+
+
+def _topology_file(path: Path, top: str | Path | None) -> Path:
+    """A file that describes itself needs no --top, which then belongs to the other end."""
+    found = find_topology(path)
+    if path.suffix.lower() in SELF_DESCRIBING:
+        return path
+    if top is not None:
+        return Path(top)
+    if found is None:
+        raise TrajectoryError(f"{path}: no topology found beside it; name one with --top")
+    return found
+
+
+def _whole(loaded: md.Trajectory, molecule: Molecule, name: str) -> np.ndarray:
+    """The one frame made whole, (N, 3) in nm; raises TrajectoryError where it cannot be."""
+    if not np.isfinite(loaded.xyz).all():
+        raise TrajectoryError(f"{name}: has NaN or infinite coordinates; take another frame")
+    box = known_box(loaded.unitcell_vectors)
+    links = spanning_links(loaded.xyz[0], None if box is None else box[0], molecule.bonds)
+    whole = make_whole(loaded.xyz, box, links)
+    broken = find_broken_link(whole, links, np.full(len(links.pairs), np.inf))
+    if broken is not None:
+        first, second = (molecule.atom_label(int(atom)) for atom in links.pairs[broken[1]])
+        raise TrajectoryError(
+            f"{name}: {first} and {second} are {broken[2]:.2f} nm apart: not a whole molecule, "
+            "or not the topology of this file"
+        )
+    return whole[0]

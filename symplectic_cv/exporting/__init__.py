@@ -1,0 +1,1 @@
+"""Collective variables for other programs: TorchScript, the native core, PLUMED."""

@@ -1,0 +1,184 @@
+"""The native core: exported modes and their gradients in C++, for NumPy arrays.
+
+A frame costs a hundredth of what TorchScript takes, many frames at once less still. It needs
+neither torch nor OpenMM, keeps its superposition in float64 and its networks in float32, and
+releases the interpreter while it works; any number of threads may share one core.
+
+The compiled part is built by `pip install` where there is a C++ compiler.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from symplectic_cv.errors import BackendError, FrameError, ModelError, OptionError
+from symplectic_cv.exporting.compiled import core_problem
+from symplectic_cv.exporting.native_file import read_metadata
+
+
+class Core:
+    """Exported modes as functions of positions.
+
+    Args:
+        content: bytes of a file that `symplectic-cv export` wrote for the core.
+        name: what messages call it.
+        instructions: `baseline`, `avx2` or `avx512` at most; the best of this machine where None.
+
+    Attributes:
+        metadata: modes, ω in rad/ps, temperature, molecule, SHA-256.
+        indices: (N,) places of the modelled atoms in the system.
+
+    Raises:
+        ModelError: truncated, altered, or not such a file.
+        BackendError: the core is not compiled here.
+    """
+
+    def __init__(
+        self, content: bytes, name: str = "the file", instructions: str | None = None
+    ) -> None:
+        problem = core_problem()
+        if problem is not None:
+            raise BackendError(problem)
+        from symplectic_cv import _core
+
+        try:
+            self._flow = _core.Flow(content, instructions)
+        except ValueError as error:
+            raise ModelError(
+                f"{name}: cannot be used as a collective variable: {error}; export it again with "
+                "`symplectic-cv export`"
+            ) from error
+        self.metadata: dict[str, Any] = read_metadata(content, name)
+        self.indices = np.array(self._flow.atoms, dtype=np.int64)
+
+    @property
+    def n_atoms(self) -> int:
+        """N, of the modelled atoms."""
+        return self._flow.n_atoms
+
+    @property
+    def n_modes(self) -> int:
+        return self._flow.n_modes
+
+    @property
+    def n_couplings_used(self) -> int:
+        """How many of the flow's couplings the modes depend on."""
+        return self._flow.n_couplings_used
+
+    @property
+    def instructions(self) -> str:
+        """Which kernels run: `baseline`, `avx2` or `avx512`."""
+        return self._flow.instructions
+
+    def values(
+        self, positions: np.ndarray, box: np.ndarray | None = None, selected: bool = False
+    ) -> np.ndarray:
+        """Values ω_k Q_k of the modes, dimensionless, (F, n_modes) in float64.
+
+        Args:
+            positions: of the whole system, (F, n_system_atoms, 3) in nm.
+            box: box vectors in nm in OpenMM's reduced form, (3, 3) or (F, 3, 3), by which the
+                molecule is made whole; None where it is whole.
+            selected: positions are (F, N, 3), of the modelled atoms alone.
+
+        Raises:
+            OptionError: arrays of another shape, or too few atoms.
+            FrameError: a frame whose values are not finite.
+
+        Example::
+
+            core = sc.load_core("cv.safetensors")
+            modes = core.values(trajectory.xyz)
+        """
+        return self._evaluate(positions, box, None, selected)[0]
+
+    def gradient(
+        self,
+        positions: np.ndarray,
+        combinations: np.ndarray | None = None,
+        box: np.ndarray | None = None,
+        selected: bool = False,
+    ) -> np.ndarray:
+        """Gradients by the positions given, (F, m, n_system_atoms, 3) in 1/nm.
+
+        Args:
+            positions, box, selected: as for `values`.
+            combinations: (m, n_modes), the weights of the modes in each gradient; one gradient
+                per mode where None.
+        """
+        return self.values_and_gradients(positions, combinations, box, selected)[1]
+
+    def values_and_gradients(
+        self,
+        positions: np.ndarray,
+        combinations: np.ndarray | None = None,
+        box: np.ndarray | None = None,
+        selected: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What `values` and `gradient` give, from one forward pass."""
+        if combinations is None:
+            combinations = np.eye(self.n_modes)
+        combinations = np.ascontiguousarray(combinations, dtype=np.float64)
+        if combinations.ndim != 2 or combinations.shape[1] != self.n_modes:
+            raise OptionError(
+                f"combinations have shape {combinations.shape}, not (m, {self.n_modes}): one "
+                "column per exported mode"
+            )
+        values, gradients = self._evaluate(positions, box, combinations, selected)
+        assert gradients is not None
+        return values, gradients
+
+    def _evaluate(
+        self,
+        positions: np.ndarray,
+        box: np.ndarray | None,
+        combinations: np.ndarray | None,
+        selected: bool,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        x = np.asarray(positions)
+        if x.dtype not in (np.float32, np.float64):
+            x = x.astype(np.float64)
+        x = np.ascontiguousarray(x)
+        least = self.n_atoms if selected else int(self.indices.max()) + 1
+        if x.ndim != 3 or x.shape[2] != 3:
+            raise OptionError(f"positions have shape {x.shape}, not (frames, atoms, 3)")
+        if x.shape[1] < least or (selected and x.shape[1] != least):
+            raise OptionError(
+                f"positions have {x.shape[1]} atoms; the model needs "
+                + (f"exactly its own {least}" if selected else f"a system of at least {least}")
+            )
+        if box is not None:
+            box = np.asarray(box, dtype=np.float64)
+            if box.shape not in ((3, 3), (len(x), 3, 3)):
+                raise OptionError(f"box has shape {box.shape}, not (3, 3) or (frames, 3, 3)")
+            box = np.ascontiguousarray(np.broadcast_to(box, (len(x), 3, 3)))
+        values = np.empty((len(x), self.n_modes))
+        gradients = None
+        if combinations is not None:
+            gradients = np.empty((len(x), len(combinations), x.shape[1], 3))
+        self._flow.evaluate(x, box, combinations, values, gradients, selected)
+        lost = ~np.isfinite(values).all(1)
+        if gradients is not None:
+            lost |= ~np.isfinite(gradients).all((1, 2, 3))
+        if lost.any():
+            raise FrameError(
+                f"frame {int(lost.argmax())}: the modes are not finite there (NaN positions, an "
+                "orientation that is not unique, or a structure far from all that was learned)"
+            )
+        return values, gradients
+
+
+def load_core(path: str | Path) -> Core:
+    """The core for a file of `symplectic-cv export`.
+
+    Raises:
+        ModelError: missing, truncated, altered.
+        BackendError: the core is not compiled here.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file (`symplectic-cv export` makes one)")
+    return Core(path.read_bytes(), str(path))

@@ -1,0 +1,29 @@
+"""Files that are written whole or not at all, and the digests by which they are recognised."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all, and makes it durable."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(aside, "wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def file_digest(path: Path | None) -> str | None:
+    """SHA-256 of a file, by which a resumed run knows it again; None for none.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,182 @@
+"""Model folders: weights in safetensors, everything else in JSON, never a pickle.
+
+A model folder holds `model.safetensors`, `config.json` and `history.csv`. The config
+carries the SHA-256 of the weights and of itself, so that a damaged, edited or exchanged
+file is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from symplectic_cv.charts.eckart import EckartFrame
+from symplectic_cv.charts.internal_flow import empty_internal_flow
+from symplectic_cv.errors import ModelError
+from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.flows.build import build_flow
+from symplectic_cv.flows.canonical import CanonicalTransformation
+from symplectic_cv.flows.layers import NormalModes
+from symplectic_cv.flows.options import Chart, FlowOptions
+from symplectic_cv.flows.point import PointTransformation
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.phase_space import PhaseSpaceModel
+from symplectic_cv.models.prior import HarmonicPrior
+from symplectic_cv.molecule import Molecule
+
+FORMAT = 1
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+HISTORY = "history.csv"
+
+
+def save_model(
+    folder: str | Path,
+    model: PhaseSpaceModel,
+    history: Sequence[Any] = (),
+    training: dict[str, Any] | None = None,
+    hamiltonian: dict[str, Any] | None = None,
+) -> None:
+    """Writes a model folder; the config comes last, so a folder with one is complete.
+
+    Args:
+        folder: made where missing.
+        history: dataclasses of numbers, one per row of history.csv.
+        hamiltonian: what a model that was not learned from a trajectory was learned from (JSON).
+        training: what is worth knowing about the training (JSON); stored as it is.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # cloned, because couplings share their index buffers and safetensors stores no sharing
+    state = {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in model.state_dict().items()
+    }
+    weights = safetensors.torch.save(state)
+    config: dict[str, Any] = {
+        "format": FORMAT,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "flow": model.options.to_json(),
+        "training": training or {},
+    }
+    omega = [round(float(omega), 6) for omega in model.omega]
+    if isinstance(model, NeuralCanonicalTransformation):
+        config["temperature_k"] = model.temperature
+        config["omega_rad_per_ps"] = omega
+        config["molecule"] = model.molecule.to_json()
+    else:
+        config["omega"] = omega
+    if hamiltonian is not None:
+        config["hamiltonian"] = hamiltonian
+    config["config_sha256"] = _digest(config)
+    write_atomically(folder / WEIGHTS, weights)
+    if history:
+        columns = [column.name for column in fields(history[0])]
+        lines = [",".join(columns)]
+        lines += [",".join(f"{value:.8g}" for value in asdict(row).values()) for row in history]
+        write_atomically(folder / HISTORY, ("\n".join(lines) + "\n").encode())
+    write_atomically(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a model folder; raises ModelError where it is not one."""
+    folder = Path(folder)
+    path = folder / CONFIG
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such model folder (`symplectic-cv train` makes one)")
+    if not path.is_file():
+        raise ModelError(
+            f"{folder}: has no {CONFIG}: not a model folder, or an unfinished training"
+        )
+    try:
+        config = json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{path}: truncated or altered ({error})") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise ModelError(f"{path}: not of format {FORMAT}, which this version reads")
+    if config.get("config_sha256") != _digest(config):
+        raise ModelError(
+            f"{path}: altered since it was saved (its own SHA-256 differs): copy the folder again "
+            "or train anew"
+        )
+    return config
+
+
+def _digest(config: dict[str, Any]) -> str:
+    """SHA-256 of all of a config but the line that holds it."""
+    rest = {key: value for key, value in config.items() if key != "config_sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def load_model(folder: str | Path) -> NeuralCanonicalTransformation:
+    """Reads the model folder of a molecule.
+
+    Raises:
+        ModelError: a missing, truncated or altered file, or a model that knows no molecule.
+    """
+    model = load_phase_space_model(folder)
+    if not isinstance(model, NeuralCanonicalTransformation):
+        hamiltonian = read_config(Path(folder)).get("hamiltonian", {})
+        name = hamiltonian.get("system", "an analytic Hamiltonian")
+        raise ModelError(
+            f"{folder}: is a model of {name}, which has no atoms; this command needs the model of "
+            "a molecule (`symplectic-cv train`, or `variational --system`)"
+        )
+    return model
+
+
+def load_phase_space_model(folder: str | Path) -> PhaseSpaceModel:
+    """Reads any model folder.
+
+    Raises:
+        ModelError: a missing, truncated or altered file.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        raise ModelError(f"{folder}: has no {WEIGHTS}")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != config.get("weights_sha256"):
+        raise ModelError(
+            f"{path}: truncated or altered since it was saved (its SHA-256 differs from the one "
+            f"in {CONFIG}): copy the folder again or train anew"
+        )
+    try:
+        state = safetensors.torch.load(content)
+        options = FlowOptions.from_json(config["flow"])
+        n = len(state["prior.log_omega"])
+        start = NormalModes(torch.eye(n), torch.zeros(n))
+        prior = HarmonicPrior(torch.ones(n))
+        if "molecule" not in config:
+            model = PhaseSpaceModel(build_flow(options, start, torch.ones(n)), prior, options)
+        else:
+            molecule = Molecule.from_json(config["molecule"])
+            temperature = float(config["temperature_k"])
+            masses = torch.as_tensor(molecule.masses)
+            frame = EckartFrame(state["frame.reference"], masses, temperature)
+            flow: CanonicalTransformation
+            if options.chart is Chart.INTERNAL:
+                flow = empty_internal_flow(options, frame, molecule, state)
+            else:
+                flow = build_flow(options, start, torch.ones(n))
+            assert isinstance(flow, PointTransformation)
+            model = NeuralCanonicalTransformation(
+                molecule, temperature, frame, flow, prior, options
+            )
+        model = model.to(getattr(torch, config["dtype"]))
+        model.load_state_dict(state)
+    except Exception as error:  # whatever an edited config leads to
+        raise ModelError(
+            f"{folder / CONFIG}: does not describe the weights beside it "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    return model.eval()

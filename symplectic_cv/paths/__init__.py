@@ -1,0 +1,1 @@
+"""Paths between conformations in the latent space."""

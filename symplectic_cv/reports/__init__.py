@@ -1,0 +1,1 @@
+"""Figures and HTML reports; the only place that knows Matplotlib and HTML."""

@@ -1,0 +1,198 @@
+"""What `thermodynamics` leaves behind: result.json, spectrum.csv, a figure and a page."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from symplectic_cv.analysis.spectrum import PowerSpectrum
+from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.hamiltonians.reduced import ENERGY_CAP, ReducedHamiltonian
+from symplectic_cv.models.phase_space import PhaseSpaceModel
+from symplectic_cv.reports.analysis_report import html_figure, html_numbers, html_page, html_table
+from symplectic_cv.reports.spectrum_figures import spectrum as draw_spectrum
+from symplectic_cv.sampling.thermodynamics import RELIABLE_TAIL, Difference, Thermodynamics
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Another Hamiltonian or temperature, by name, and the free-energy difference to it."""
+
+    name: str
+    found: Difference
+
+
+def estimate_to_json(reduced: ReducedHamiltonian, found: Thermodynamics) -> dict[str, Any]:
+    """The numbers that every result.json starts with, in nats."""
+    exact = reduced.hamiltonian.exact_free_energy(reduced.beta)
+    return {
+        "free_energy_bound": found.free_energy_bound,
+        "standard_error": found.standard_error,
+        "exact": exact,
+        "kl": None if exact is None else found.free_energy_bound - exact,
+        "ess": found.ess,
+    }
+
+
+def frequency_unit(time_unit: str) -> str:
+    """rad per unit of time, or reduced units where it has none."""
+    return f"rad/{time_unit}" if time_unit else "reduced units"
+
+
+def cautions(found: Thermodynamics) -> list[str]:
+    """What to tell where the weights have a heavy tail or energies went over the cap."""
+    messages = []
+    if not found.reliable:
+        messages.append(
+            f"the importance weights have a heavy tail (exponent {found.pareto_k:.2f}, effective "
+            f"share {100 * found.ess:.1f} %): their estimates and errors are not to be trusted; "
+            "the bound is"
+        )
+    if found.capped_share > 0.0:
+        messages.append(
+            f"{100 * found.capped_share:.3g} % of the samples have energies over the cap "
+            f"({ENERGY_CAP:g} nats above the start) and count with its logarithm there: the bound "
+            "is that of the capped energy"
+        )
+    return messages
+
+
+def html_estimate(reduced: ReducedHamiltonian, found: Thermodynamics) -> list[str]:
+    """Key numbers, table and cautions of an estimate, as parts of a page."""
+    exact = reduced.hamiltonian.exact_free_energy(reduced.beta)
+    numbers = [
+        (with_error(found.free_energy_bound, found.standard_error), "bound on −ln Z, nats"),
+        (with_error(-found.ln_z, found.ln_z_standard_error), "−ln Z, importance, nats"),
+    ]
+    if exact is not None:
+        numbers.append((f"{exact:.4f}", "exact −ln Z, nats"))
+        numbers.append((f"{found.free_energy_bound - exact:.4f}", "KL(ρ‖π), nats"))
+    numbers.append((f"{100 * found.ess:.1f} %", "effective share of the samples"))
+    rows = [
+        [
+            "internal energy ⟨βH⟩, nats",
+            with_error(found.internal_energy, found.internal_energy_standard_error),
+        ],
+        ["entropy of phase space, nats", with_error(found.entropy, found.entropy_standard_error)],
+        ["tail exponent of the weights", f"{found.pareto_k:.2f}"],
+        ["samples over the energy cap", f"{100 * found.capped_share:.3g} %"],
+    ]
+    parts = [
+        html_numbers(numbers),
+        html_table(["quantity", "value"], rows, "From importance weights, with standard errors."),
+    ]
+    return parts + [f'<p class="warning">{html.escape(message)}</p>' for message in cautions(found)]
+
+
+def with_error(value: float, error: float) -> str:
+    return f"{value:.4f} ± {error:.4f}"
+
+
+def write_result(
+    folder: Path,
+    model: PhaseSpaceModel,
+    reduced: ReducedHamiltonian,
+    found: Thermodynamics,
+    compared: Sequence[Compared],
+    power: PowerSpectrum | None,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Writes spectrum.csv, spectrum.png, report.html and result.json, which comes last.
+
+    Args:
+        folder: exists already.
+        compared: free-energy differences to other Hamiltonians or temperatures.
+        power: power spectrum of the observables asked for; None leaves it out.
+        settings: what the run was asked to do (JSON), kept in result.json.
+    """
+    unit = frequency_unit(reduced.hamiltonian.time_unit)
+    omega = model.omega.to(torch.float64).numpy()
+    if power is not None:
+        _write_spectrum(folder, omega, power, unit)
+    result: dict[str, Any] = {
+        **estimate_to_json(reduced, found),
+        "importance_free_energy": -found.ln_z,
+        "importance_standard_error": found.ln_z_standard_error,
+        "entropy": found.entropy,
+        "entropy_standard_error": found.entropy_standard_error,
+        "internal_energy": found.internal_energy,
+        "internal_energy_standard_error": found.internal_energy_standard_error,
+        "pareto_k": found.pareto_k,
+        "reliable": found.reliable,
+        "capped_share": found.capped_share,
+        "samples": found.samples,
+        "differences": [{"to": other.name, **asdict(other.found)} for other in compared],
+        "omega": omega.tolist(),
+        "omega_unit": unit,
+        "spectrum_resolution": None if power is None else power.resolution,
+        "unit": "nats",
+        "settings": settings,
+    }
+    page = html_page(
+        f"{reduced.hamiltonian.name}: thermodynamics",
+        f"<h1>Thermodynamics: {html.escape(reduced.hamiltonian.name)}</h1>",
+        f'<p class="lead">{_explain(reduced)}</p>',
+        *html_estimate(reduced, found),
+        *_html_differences(compared),
+        *_html_spectrum(folder, power, unit),
+        f"<h2>What ran</h2><p><code>{html.escape(json.dumps(settings))}</code></p>",
+    )
+    write_atomically(folder / "report.html", page.encode())
+    write_atomically(folder / RESULT, (json.dumps(result, indent=1) + "\n").encode())
+    return result
+
+
+def _write_spectrum(folder: Path, omega: np.ndarray, power: PowerSpectrum, unit: str) -> None:
+    columns = np.stack([power.omega, power.density, power.standard_error], 1)
+    lines = ["omega,density,standard_error"]
+    lines += [",".join(f"{value:.8g}" for value in row) for row in columns]
+    write_atomically(folder / "spectrum.csv", ("\n".join(lines) + "\n").encode())
+    draw_spectrum(folder / "spectrum.png", omega, power, unit)
+
+
+def _html_spectrum(folder: Path, power: PowerSpectrum | None, unit: str) -> list[str]:
+    if power is None:
+        return []
+    figure = html_figure(
+        folder / "spectrum.png",
+        f"Number of modes at each learned frequency ({unit}), and the power spectrum that "
+        "the latent oscillators imply for the observables.",
+    )
+    return ["<h2>Spectrum</h2>", figure]
+
+
+def _explain(reduced: ReducedHamiltonian) -> str:
+    text = "The model gives an upper bound to −ln Z; importance weights give −ln Z itself."
+    if reduced.hamiltonian.time_unit:
+        text += (
+            " Z is over the internal coordinates q (ps) and their momenta, with the volume "
+            "element of the frame, 1 at its reference; translation and rotation are left out."
+        )
+    return text
+
+
+def _html_differences(compared: Sequence[Compared]) -> list[str]:
+    if not compared:
+        return []
+    rows = [
+        [
+            other.name,
+            with_error(other.found.difference, other.found.standard_error),
+            f"{100 * other.found.ess:.1f} %",
+            f"{other.found.pareto_k:.2f}"
+            + ("" if other.found.pareto_k < RELIABLE_TAIL else " (not to be trusted)"),
+        ]
+        for other in compared
+    ]
+    header = ["to", "change of −ln Z, nats", "effective share", "tail exponent"]
+    caption = "Free-energy differences, from the same samples, with standard errors."
+    return ["<h2>Differences</h2>", html_table(header, rows, caption)]
