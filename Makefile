@@ -50,7 +50,7 @@ test-second-openmm: install
 	cd $(SECOND) && $(SECOND_PYTHON) -m pytest -q -p no:cacheprovider -o pythonpath=$(CURDIR)/tests \
 		--rootdir=$(CURDIR) $(CURDIR)/tests/openmm_plugin/test_native_forces.py \
 		$(CURDIR)/tests/openmm_plugin/biasing/test_native_engine.py \
-		$(CURDIR)/tests/symplectic_cv/test_core.py
+		$(CURDIR)/tests/symplectic_cv/exporting/test_native_core.py
 
 # The C++ parts under AddressSanitizer and UBSan: the same tests, on an instrumented build.
 SANITIZED := build/sanitized
