@@ -50,9 +50,9 @@ from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.model_folder import load_model
 from symplectic_cv.reports.figures import STYLE, _figure, _torsion_axes, _write
-from symplectic_cv.reports.sampling_report import descriptors
 from symplectic_cv.sampling.chains import Samples, SamplingOptions, sample_target
 from symplectic_cv.sampling.moves import Method
+from symplectic_cv.sampling.results import descriptors
 from symplectic_cv.sampling.statistics import autocorrelation_time, effective_share
 from symplectic_cv.sampling.target import LatentTarget
 from symplectic_cv.sampling.thermodynamics import pareto_k

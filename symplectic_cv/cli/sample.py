@@ -17,18 +17,18 @@ from symplectic_cv.errors import OptionError, OutputError, UserError
 from symplectic_cv.files.atomic import file_digest
 from symplectic_cv.files.run_folder import RUN, make_folder, require_free, start_run
 from symplectic_cv.models.model_folder import load_model, load_phase_space_model, read_config
-from symplectic_cv.reports.sampling_report import (
+from symplectic_cv.reports.sampling_report import draw_samples
+from symplectic_cv.sampling.chains import SamplingOptions, sample_target
+from symplectic_cv.sampling.conditional import conditional_latent, parse_fixed
+from symplectic_cv.sampling.moves import MOVES, Method
+from symplectic_cv.sampling.results import (
     SUMMARY,
     cautions,
-    draw_samples,
     summarise,
     write_conditional,
     write_samples,
     write_summary,
 )
-from symplectic_cv.sampling.chains import SamplingOptions, sample_target
-from symplectic_cv.sampling.conditional import conditional_latent, parse_fixed
-from symplectic_cv.sampling.moves import MOVES, Method
 from symplectic_cv.sampling.statistics import effective_share
 from symplectic_cv.sampling.target import LatentTarget
 

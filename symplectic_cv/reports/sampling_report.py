@@ -1,24 +1,15 @@
-"""What `sample` leaves behind: the samples, their table, a summary and a figure."""
+"""The figure of `sample`: where the samples are, their energies and the weights of the flow."""
 
 from __future__ import annotations
 
-import json
-import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
-import mdtraj as md
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 
-from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.hamiltonians.base import Descriptor
-from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
-from symplectic_cv.paths.strings import latent_structures
 from symplectic_cv.reports.figures import (
     BLUE,
     GREY,
@@ -30,215 +21,13 @@ from symplectic_cv.reports.figures import (
     _write,
 )
 from symplectic_cv.sampling.chains import Samples, SamplingOptions
-from symplectic_cv.sampling.moves import MOVES, Method
-from symplectic_cv.sampling.statistics import (
-    autocorrelation_time,
-    effective_share,
-    split_rhat,
-    standard_error,
-)
+from symplectic_cv.sampling.moves import Method
+from symplectic_cv.sampling.results import coordinates, descriptors, energy_scale, weights
+from symplectic_cv.sampling.statistics import effective_share
 from symplectic_cv.sampling.target import LatentTarget
-from symplectic_cv.sampling.thermodynamics import RELIABLE_TAIL, pareto_k
-from symplectic_cv.units import thermal_energy
 
-SUMMARY, TABLE = "summary.json", "samples.csv"
-SLOWEST = 2
-"""Modes whose autocorrelation is watched, beside the energy and the descriptors."""
-AGREE = 1.05
-"""R̂ above this: the chains have not forgotten where they began."""
-FEW = 100
-"""Fewer effective samples than this give poor averages."""
-LEAST_SAMPLES = 2.0
-"""Effective samples that a standard error takes."""
 MOST_SHOWN = 10.0
 """Of −ln p in a plane of torsions, nats."""
-
-
-def write_trajectory(
-    folder: Path, model: NeuralCanonicalTransformation, positions: np.ndarray
-) -> None:
-    """samples.xtc with topology.pdb, whole files or none; positions (F, N, 3) in nm."""
-    structures = md.Trajectory(positions.astype(np.float32), model.molecule.topology)
-    for name, what in (("topology.pdb", structures[0]), ("samples.xtc", structures)):
-        aside = folder / f".{os.getpid()}.{name}"
-        try:
-            what.save(str(aside))
-            os.replace(aside, folder / name)
-        finally:
-            aside.unlink(missing_ok=True)
-
-
-def write_conditional(
-    folder: Path, model: NeuralCanonicalTransformation, u: torch.Tensor, target: LatentTarget | None
-) -> np.ndarray | None:
-    """Structures of latent variables u (F, n): trajectory and table; their ln w if known."""
-    way = latent_structures(model, u)
-    energy = weight = np.full(len(u), np.nan)
-    log_weight = None
-    if target is not None:
-        with torch.no_grad():
-            points = target.decode(u)
-        energy = energy_scale(target)[0] * points.energy.numpy()
-        log_weight = points.log_weight.numpy()
-        weight = np.exp(log_weight - log_weight.max())
-        weight = weight / weight.mean()
-    write_trajectory(folder, model, way.positions)
-    modes = [f"mode_{mode}" for mode in range(u.shape[1])]
-    lines = [",".join(["sample", "log_likelihood", "energy", "weight", *modes])]
-    columns = np.column_stack([way.log_likelihood, energy, weight, u.numpy()])
-    for place, row in enumerate(columns):
-        lines.append(",".join([str(place), *(f"{value:.8g}" for value in row)]))
-    write_atomically(folder / TABLE, ("\n".join(lines) + "\n").encode())
-    return log_weight
-
-
-def coordinates(target: LatentTarget, samples: Samples) -> np.ndarray:
-    """q of all samples in the Hamiltonian's own units, (S·C, n)."""
-    x = samples.x.reshape(-1, samples.x.shape[-1])
-    return x[:, x.shape[1] - target.model.dimension :] / math.sqrt(target.reduced.scale)
-
-
-def descriptors(target: LatentTarget, samples: Samples) -> Mapping[str, Descriptor]:
-    """The Hamiltonian's descriptors of all samples (torsions of a molecule)."""
-    q = torch.from_numpy(coordinates(target, samples))
-    return target.reduced.hamiltonian.descriptors(q)
-
-
-def energy_scale(target: LatentTarget) -> tuple[float, str]:
-    """What one nat is in units of energy, and the unit."""
-    if isinstance(target.model, NeuralCanonicalTransformation):
-        return thermal_energy(target.model.temperature), "kJ/mol"
-    return 1.0 / target.reduced.beta, "reduced units"
-
-
-def weights(samples: Samples, method: Method) -> np.ndarray:
-    """Of each sample in averages, (S·C,), 1 on average: equal ones but for `importance`."""
-    log_weight = samples.log_weight.reshape(-1)
-    if method is not Method.IMPORTANCE:
-        return np.ones(len(log_weight))
-    w = np.exp(log_weight - log_weight.max())
-    return w / w.mean()
-
-
-def summarise(target: LatentTarget, samples: Samples, options: SamplingOptions) -> dict[str, Any]:
-    """The numbers by which a sampling is judged, for summary.json."""
-    found = descriptors(target, samples)
-    shape = samples.energy.shape
-    scale, unit = energy_scale(target)
-    energies = scale * samples.energy
-    w = weights(samples, options.method)
-    chains = options.method in MOVES
-    log_w = samples.proposed_log_weights
-    share = effective_share(log_w)
-    times, rhats = {}, {}
-    if chains:
-        watched = {"energy": energies}
-        watched |= {f"mode_{k}": samples.u[..., -target.model.dimension :][..., k]
-                    for k in range(min(SLOWEST, target.model.dimension))}  # fmt: skip
-        for name, descriptor in found.items():
-            values = descriptor.values.numpy().reshape(shape)
-            if descriptor.circular:
-                watched |= {f"cos_{name}": np.cos(values), f"sin_{name}": np.sin(values)}
-            else:
-                watched[name] = values
-        times = {name: autocorrelation_time(series) for name, series in watched.items()}
-        rhats = {name: split_rhat(series) for name, series in watched.items()}
-        mean = float(energies.mean())
-        error: float | None = standard_error(energies)
-        slowest = max(times.values())
-        ess = energies.size / slowest
-    else:
-        with_weight = w > 0.0
-        usable = np.where(with_weight, energies.reshape(-1), 0.0)
-        mean = float((w * usable).mean())
-        slowest = 1.0
-        ess = float(w.sum() ** 2 / (w**2).sum())
-        # a single sample has no spread
-        spread = float(np.sqrt(np.mean((w * (usable - mean)) ** 2) / len(w)))
-        error = spread if ess >= LEAST_SAMPLES else None
-    finite = np.isfinite(log_w)
-    return {
-        "method": options.method.value,
-        "samples": int(energies.size),
-        "chains": shape[1],
-        "thin": options.thin,
-        "warmup": options.warmup if chains else 0,
-        "proposals": samples.proposals,
-        "acceptance": samples.acceptance,
-        "ess_importance": share,
-        "ess_chain": ess,
-        "autocorrelation": slowest,
-        "rhat": max(rhats.values()) if rhats else None,
-        "autocorrelation_of": times,
-        "rhat_of": rhats,
-        "step_size": samples.size,
-        "mean_energy": mean,
-        "mean_energy_standard_error": error,
-        "proposals_without_weight": float(1.0 - finite.mean()),
-        "pareto_k": pareto_k(np.exp(log_w - log_w.max())),
-        "units": {
-            "ess_importance": "share of the flow's samples, 0 to 1",
-            "ess_chain": "independent samples",
-            "autocorrelation": "kept samples of a chain (1: independent)",
-            "energy": unit,
-            "log_likelihood": "nats",
-        },
-    }
-
-
-def cautions(summary: Mapping[str, Any]) -> list[str]:
-    """What to tell where a sampling is not good enough to trust."""
-    messages = []
-    rhat = summary["rhat"]
-    if rhat is not None and not rhat < AGREE:
-        messages.append(
-            f"the chains do not agree yet (R̂ {rhat:.3f}, should be below {AGREE}): ask for more "
-            "--samples, a longer --warmup, or use another --method"
-        )
-    if summary["ess_chain"] < FEW:
-        messages.append(
-            f"only {summary['ess_chain']:.0f} effective samples: ask for more --samples"
-        )
-    weighted = summary["method"] in (Method.IMPORTANCE.value, Method.REJECTION.value)
-    if weighted and summary["pareto_k"] > RELIABLE_TAIL:
-        messages.append(
-            f"the weights have a heavy tail (exponent {summary['pareto_k']:.2f}): averages depend "
-            "on a few samples; --method pcn, hmc or hybrid does better"
-        )
-    return messages
-
-
-def write_samples(folder: Path, target: LatentTarget, samples: Samples, method: Method) -> None:
-    """samples.xtc with topology.pdb (or samples.npz) and samples.csv."""
-    model = target.model
-    q = coordinates(target, samples)
-    if isinstance(model, NeuralCanonicalTransformation):
-        write_trajectory(folder, model, model.frame.positions(torch.from_numpy(q)).numpy())
-    else:
-        arrays = {"q": q, "u": samples.u.reshape(len(q), -1)}
-        if not target.only_coordinates:
-            x = samples.x.reshape(len(q), -1)
-            arrays["p"] = x[:, : model.dimension] / math.sqrt(target.reduced.scale)
-        aside = folder / f".{os.getpid()}.samples.npz"
-        np.savez(aside, **arrays)  # type: ignore[arg-type]
-        os.replace(aside, folder / "samples.npz")
-    n_steps, n_chains = samples.energy.shape
-    step, chain = np.divmod(np.arange(n_steps * n_chains), n_chains)
-    columns = [
-        samples.log_likelihood.reshape(-1),
-        energy_scale(target)[0] * samples.energy.reshape(-1),
-        weights(samples, method),
-        samples.log_weight.reshape(-1),
-    ]
-    lines = ["chain,step,log_likelihood,energy,weight,log_weight"]
-    for place, row in enumerate(zip(*columns, strict=True)):
-        lines.append(f"{chain[place]},{step[place]}," + ",".join(f"{value:.8g}" for value in row))
-    write_atomically(folder / TABLE, ("\n".join(lines) + "\n").encode())
-
-
-def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
-    """summary.json, the last file of a run."""
-    write_atomically(folder / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())
 
 
 def draw_samples(
