@@ -1,1 +1,48 @@
-"""All that touches OpenMM: forces from exported collective variables, simulations, biases."""
+"""What works with OpenMM: collective variables as forces, simulations, biased runs.
+
+    import openmm_plugin as plugin
+    options = plugin.MetadynamicsOptions(time_ns=5.0)
+    run = plugin.metadynamics("model", "md/system.xml", options=options, folder="metadynamics")
+    run.free_energy().values  # kJ/mol on the grid of the modes
+
+Names are loaded when they are first used, so that this package is imported quickly.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openmm_plugin.biasing.metadynamics import metadynamics
+    from openmm_plugin.biasing.metadynamics_options import MetadynamicsOptions
+    from openmm_plugin.biasing.options import BiasProgress
+    from openmm_plugin.forces import mode_forces
+    from openmm_plugin.molecules import read_molecule
+    from openmm_plugin.systems import MolecularSystem, load_system
+
+_MODULES = {
+    "BiasProgress": "biasing.options",
+    "MetadynamicsOptions": "biasing.metadynamics_options",
+    "MolecularSystem": "systems",
+    "load_system": "systems",
+    "metadynamics": "biasing.metadynamics",
+    "mode_forces": "forces",
+    "read_molecule": "molecules",
+}
+
+__all__ = [
+    "BiasProgress",
+    "MetadynamicsOptions",
+    "MolecularSystem",
+    "load_system",
+    "metadynamics",
+    "mode_forces",
+    "read_molecule",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

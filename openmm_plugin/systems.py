@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import openmm
 from openmm import app, unit
@@ -40,11 +41,19 @@ FORCE_FIELDS = {
 
 @dataclass
 class MolecularSystem:
-    """An OpenMM system with its topology and a structure to start from."""
+    """An OpenMM system with its topology and a structure to start from.
+
+    Attributes:
+        system: The OpenMM system.
+        topology: The topology of its atoms.
+        positions: The structure to start from, shape (n_atoms, 3), with unit.
+        source: The digests and settings by which a resumed run recognises the molecule.
+    """
 
     system: openmm.System
     topology: app.Topology
     positions: unit.Quantity
+    source: dict[str, Any] = field(default_factory=dict)
 
     @property
     def periodic(self) -> bool:
@@ -119,6 +128,21 @@ def build_system(
     return MolecularSystem(system, model.topology, model.positions)
 
 
+def read_system(xml: Path) -> openmm.System:
+    """A serialized system; raises TrajectoryError where the file is missing or damaged."""
+    if not xml.is_file():
+        raise TrajectoryError(
+            f"{xml}: no such file (--system; `symplectic-cv simulate` writes one)"
+        )
+    try:
+        system = openmm.XmlSerializer.deserialize(xml.read_text())
+        if not isinstance(system, openmm.System):
+            raise TypeError(f"holds a {type(system).__name__}")
+    except Exception as error:
+        raise TrajectoryError(f"{xml}: not a readable OpenMM system ({error})") from error
+    return system
+
+
 def load_system(xml: str | Path, pdb: str | Path | None = None) -> MolecularSystem:
     """A serialized system with the structure beside it.
 
@@ -130,16 +154,7 @@ def load_system(xml: str | Path, pdb: str | Path | None = None) -> MolecularSyst
         TrajectoryError: a file that is missing or damaged, or another number of atoms.
     """
     xml = Path(xml)
-    if not xml.is_file():
-        raise TrajectoryError(
-            f"{xml}: no such file (--system; `symplectic-cv simulate` writes one)"
-        )
-    try:
-        system = openmm.XmlSerializer.deserialize(xml.read_text())
-        if not isinstance(system, openmm.System):
-            raise TypeError(f"holds a {type(system).__name__}")
-    except Exception as error:
-        raise TrajectoryError(f"{xml}: not a readable OpenMM system ({error})") from error
+    system = read_system(xml)
     if pdb is None:
         pdb = xml.with_name("topology.pdb")
         if not pdb.is_file():

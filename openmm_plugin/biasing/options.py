@@ -18,6 +18,28 @@ from symplectic_cv.units import thermal_energy
 Progress = Callable[[int, np.ndarray], None]
 """Called with the step reached and the values of the modes there."""
 
+
+@dataclass(frozen=True)
+class BiasProgress:
+    """How far a biased run has come.
+
+    Attributes:
+        time_ps: The simulated time, summed over the walkers, in ps.
+        total_ps: The time at which the run ends, summed over the walkers, in ps.
+        modes: The values of the biased modes, (n_modes,); None for walkers and before the start.
+        record: What bias.json says of the bias: method, modes, grid and widths.
+        n_atoms: The number of atoms of the system.
+        platform: The name of OpenMM's platform.
+    """
+
+    time_ps: float
+    total_ps: float
+    modes: np.ndarray | None
+    record: BiasRecord
+    n_atoms: int
+    platform: str
+
+
 MAX_MODES = 3
 COARSEST, COARSEST_OWN = 32, 64
 """Three modes: widths chosen from the data are at least the range over this (41 points an axis); a

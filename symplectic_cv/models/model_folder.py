@@ -54,12 +54,7 @@ def save_model(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # cloned, because couplings share their index buffers and safetensors stores no sharing
-    state = {
-        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for key, value in model.state_dict().items()
-    }
-    weights = safetensors.torch.save(state)
+    weights = weights_of(model)
     config: dict[str, Any] = {
         "format": FORMAT,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
@@ -84,6 +79,16 @@ def save_model(
         lines += [",".join(f"{value:.8g}" for value in asdict(row).values()) for row in history]
         write_atomically(folder / HISTORY, ("\n".join(lines) + "\n").encode())
     write_atomically(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
+
+
+def weights_of(model: PhaseSpaceModel) -> bytes:
+    """The content of model.safetensors; its SHA-256 is `weights_sha256` of the config."""
+    # cloned, because couplings share their index buffers and safetensors stores no sharing
+    state = {
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in model.state_dict().items()
+    }
+    return safetensors.torch.save(state)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,156 @@
+"""Metadynamics and OPES on the modes of a model: one call for a run, its files and its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from openmm_plugin.biasing.metadynamics_options import AUTO, MetadynamicsOptions
+from openmm_plugin.biasing.opes_engine import require_opes
+from openmm_plugin.biasing.options import BiasOptions, BiasProgress
+from openmm_plugin.biasing.run import check_start, run_metadynamics, settle
+from openmm_plugin.biasing.run_folder import BiasedModel, begin_biased_run
+from openmm_plugin.biasing.walkers import WalkerTask, check_scheduler, run_walkers
+from openmm_plugin.molecules import SYSTEM, as_molecule
+from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
+from openmm_plugin.versions import choose_backend
+from symplectic_cv.bias.run import BiasedRun
+from symplectic_cv.files.run_folder import require_free
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+
+OnProgress = Callable[[BiasProgress], None]
+
+
+def metadynamics(
+    model: NeuralCanonicalTransformation | str | Path,
+    system: MolecularSystem | openmm.System | str | Path,
+    topology: app.Topology | str | Path | None = None,
+    positions: unit.Quantity | np.ndarray | None = None,
+    options: MetadynamicsOptions | None = None,
+    folder: str | Path = "metadynamics",
+    resume: bool = False,
+    progress: OnProgress | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> BiasedRun:
+    """Biases modes of a model by well-tempered metadynamics or OPES, alone or by several walkers.
+
+    Writes into the folder trajectory.xtc, colvar.csv (a row per frame: time_ps, modes, bias, c,
+    weight), hills.csv (metadynamics), bias.json, free_energy.npz, convergence.csv and checkpoint/.
+    With walkers each has a folder walker-1, walker-2, …, and `folder` gets the frames of all.
+
+    Args:
+        model: A model, or the path of a model folder.
+        system: An `openmm.System`, the path of a system.xml, or a `MolecularSystem`.
+        topology: The topology of the system's atoms, or the path of a PDB; with a system.xml
+            topology.pdb beside it is read where None.
+        positions: The structure to start from, shape (n_atoms, 3), in nm or with unit; that of the
+            PDB where None.
+        options: How the modes are biased.
+        folder: The folder of the run, made here.
+        resume: Whether to go on with the run that the folder holds, after a kill or to make it
+            longer. Where the folder holds none, a new run begins.
+        progress: Called once before the first step, then at every hill; with walkers five times a
+            second.
+        warn: Called with a line each time that the simulation blew up and goes on.
+
+    Returns:
+        The run, with its tables and its free energy.
+
+    Raises:
+        OptionError: an option makes no sense, or the start lies outside of the grid.
+        ModelError: the model is damaged, or cannot be biased.
+        BackendError: the backend or the scheduler cannot be used here.
+        TrajectoryError: the system or its structure is missing or damaged.
+        OutputError: the folder holds another run, or a damaged file.
+        SimulationError: the simulation blew up again and again.
+
+    Source: A. Barducci, G. Bussi, M. Parrinello, Phys. Rev. Lett. 100, 020603 (2008);
+    M. Invernizzi, M. Parrinello, J. Phys. Chem. Lett. 11, 2731 (2020).
+
+    Example::
+
+        options = openmm_plugin.MetadynamicsOptions(modes=[0, 1], time_ns=5.0)
+        run = openmm_plugin.metadynamics("model", "md/system.xml", options=options, folder="bias")
+        run.free_energy().values
+    """
+    options = options or MetadynamicsOptions()
+    folder = Path(folder)
+    if not resume:
+        require_free(folder)
+    if options.opes:
+        require_opes()
+    if options.scheduler is not None:
+        check_scheduler(options.scheduler)
+    backend = choose_backend(options.backend)
+    biased = BiasedModel.of(model)
+    modes = biased.network.check_modes(options.modes)
+    bias = options.bias_options(len(modes), biased.network.temperature, backend)
+    checkpoint_ps = options.checkpoint_time()
+    molecule = as_molecule(system, topology, positions)
+    platform = choose_platform(options.platform, molecule.topology.getNumAtoms())
+    forces = begin_biased_run(
+        folder,
+        _settings(options, bias, molecule),
+        biased,
+        modes,
+        molecule,
+        backend,
+        resume,
+        lambda forces: check_start(forces, molecule, bias),
+    )
+    # as a resumed run reads it, with the digits of a PDB file
+    molecule = load_system(folder / SYSTEM)
+    names = [f"mode_{mode}" for mode in modes]
+    bias, start = settle(molecule, forces, names, bias, folder, platform)
+    total = 1000.0 * bias.time_ns * options.walkers
+
+    def report(time_ps: float, values: np.ndarray | None = None) -> None:
+        if progress is not None:
+            n_atoms = molecule.topology.getNumAtoms()
+            record = bias.record(names)
+            name = platform.getName()
+            progress(BiasProgress(time_ps, total, values, record, n_atoms, name))
+
+    report(0.0)
+    if options.walkers == 1 and options.scheduler is None:
+        run_metadynamics(
+            molecule,
+            forces,
+            names,
+            bias,
+            folder,
+            platform,
+            lambda step, values: report(1e-3 * step * bias.timestep_fs, values),
+            checkpoint_ps,
+            start=start,
+            warn=warn,
+        )
+    else:
+        task = WalkerTask(
+            parent=str(folder.resolve()),
+            walkers=options.walkers,
+            mode_names=names,
+            options=bias,
+            backend=backend,
+            platform=platform.getName(),
+            checkpoint_ps=checkpoint_ps,
+        )
+        run_walkers(task, options.scheduler, lambda done: report(done * total))
+    return BiasedRun.read(folder)
+
+
+def _settings(
+    options: MetadynamicsOptions, bias: BiasOptions, molecule: MolecularSystem
+) -> dict[str, object]:
+    """What must not change between a run and its resumption."""
+    return {
+        "command": "metadynamics",
+        "walkers": options.walkers,
+        **molecule.source,
+        **bias.settings(),
+        "width": AUTO if bias.width is None else bias.width,
+    }

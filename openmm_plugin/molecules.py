@@ -1,0 +1,160 @@
+"""The molecule of a run: an OpenMM system with its structure, or a PDB with force-field files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from openmm_plugin.running.simulation import write_structure
+from openmm_plugin.systems import (
+    MolecularSystem,
+    Solvent,
+    build_system,
+    load_system,
+    read_pdb,
+    read_system,
+)
+from symplectic_cv.errors import OptionError
+from symplectic_cv.files.atomic import file_digest
+
+SYSTEM = "system.xml"
+
+
+def as_molecule(
+    system: MolecularSystem | openmm.System | str | Path,
+    topology: app.Topology | str | Path | None = None,
+    positions: unit.Quantity | np.ndarray | None = None,
+) -> MolecularSystem:
+    """The molecule that the arguments `system`, `topology` and `positions` of a run describe.
+
+    Args:
+        system: An `openmm.System`, or the path of a system.xml. A `MolecularSystem` is returned as
+            it is.
+        topology: The topology of the system's atoms, or the path of a PDB. With a system.xml it may
+            be left out: topology.pdb beside it is read then.
+        positions: The structure to start from, shape (n_atoms, 3), a quantity or numbers in nm.
+            It may be left out where `topology` is a PDB.
+
+    Raises:
+        OptionError: the topology or the positions are missing, or have another number of atoms.
+        TrajectoryError: a file is missing or damaged.
+    """
+    if isinstance(system, MolecularSystem):
+        if topology is not None or positions is not None:
+            raise OptionError(
+                "`topology` and `positions` are part of a MolecularSystem: leave them out"
+            )
+        source = system.source or {"system_sha256": _digest(system.system)}
+        return replace(system, source=source)
+    if not isinstance(system, openmm.System) and not isinstance(topology, app.Topology):
+        molecule = load_system(system, topology)
+        if positions is not None:
+            molecule.positions = _in_nm(positions)
+    else:
+        if topology is None:
+            raise OptionError("`topology` is missing: an openmm.System does not name its atoms")
+        if not isinstance(topology, app.Topology):
+            structure = read_pdb(Path(topology))
+            topology = structure.topology
+            positions = structure.positions if positions is None else positions
+        if positions is None:
+            raise OptionError("`positions` are missing: give the structure to start from")
+        loaded = system if isinstance(system, openmm.System) else read_system(Path(system))
+        molecule = MolecularSystem(loaded, topology, _in_nm(positions))
+    if isinstance(system, openmm.System):
+        molecule.source = {"system_sha256": _digest(system)}
+    else:
+        molecule.source = {"system_sha256": file_digest(Path(system))}
+    _check_atoms(molecule)
+    return molecule
+
+
+def _digest(system: openmm.System) -> str:
+    """The SHA-256 of its system.xml."""
+    return hashlib.sha256(openmm.XmlSerializer.serialize(system).encode()).hexdigest()
+
+
+def _in_nm(positions: unit.Quantity | np.ndarray) -> unit.Quantity:
+    if unit.is_quantity(positions):
+        return positions
+    return np.asarray(positions, dtype=np.float64) * unit.nanometer
+
+
+def _check_atoms(molecule: MolecularSystem) -> None:
+    """Raises OptionError unless system, topology and positions have the same atoms."""
+    n_atoms = molecule.system.getNumParticles()
+    named, placed = molecule.topology.getNumAtoms(), len(molecule.positions)
+    if not n_atoms == named == placed:
+        raise OptionError(
+            f"the system has {n_atoms} atoms, `topology` has {named} and `positions` has {placed}: "
+            "give those of the same molecule"
+        )
+
+
+def read_molecule(
+    system: str | Path | None = None,
+    top: str | Path | None = None,
+    pdb: str | Path | None = None,
+    forcefield: Sequence[str] | None = None,
+    solvent: Solvent | str | None = None,
+    temperature: float = 300.0,
+    kept: str | Path | None = None,
+) -> MolecularSystem:
+    """The molecule of a system.xml, or of a PDB with force-field files.
+
+    Args:
+        system: The path of a system.xml.
+        top: The PDB to start from, for `system`; topology.pdb beside it where None.
+        pdb: The path of a PDB, in place of `system`.
+        forcefield: Force-field files for `pdb`, OpenMM's or your own; Amber ff99SB-ILDN where None.
+        solvent: The surroundings for `pdb`: "vacuum" (where None), "implicit" or "explicit".
+        temperature: The temperature of the barostat of an explicit solvent, in K.
+        kept: The folder of a run that is resumed; its system.xml is read where it has one.
+
+    Raises:
+        OptionError: neither or both of `system` and `pdb`, or options that belong to the other.
+        TrajectoryError: a file is missing or damaged.
+    """
+    if (system is None) == (pdb is None):
+        raise OptionError(
+            "name the molecule: either `system` (a system.xml), or `pdb` with `forcefield`"
+        )
+    if pdb is None and (forcefield or solvent is not None):
+        raise OptionError("`forcefield` and `solvent` go with `pdb`; a system.xml has its own")
+    if pdb is not None and top is not None:
+        raise OptionError("`top` goes with `system`; `pdb` is the structure to start from")
+    before = None if kept is None else Path(kept) / SYSTEM
+    if before is not None and not before.is_file():
+        before = None
+    if system is not None:
+        molecule = load_system(system, top)
+        source: dict[str, Any] = {"system_sha256": file_digest(Path(system))}
+    else:
+        assert pdb is not None
+        chosen = Solvent.VACUUM if solvent is None else Solvent(solvent)
+        structure = read_pdb(Path(pdb))
+        names = None if forcefield is None else list(forcefield)
+        source = {
+            "pdb_sha256": file_digest(Path(pdb)),
+            "forcefield": names,
+            "solvent": chosen.value,
+        }
+        if before is None:
+            molecule = build_system(structure, chosen, names, False, temperature)
+    if before is not None:
+        molecule = load_system(before)
+    molecule.source = source
+    return molecule
+
+
+def keep_structure(molecule: MolecularSystem, folder: Path) -> None:
+    """Writes topology.pdb and system.xml, unless the folder has them already."""
+    if not (folder / SYSTEM).is_file():
+        write_structure(molecule, folder)
