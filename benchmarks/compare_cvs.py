@@ -42,13 +42,14 @@ from symplectic_cv.bias.combined_runs import combine
 from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.bias.run import BiasedRun, BiasRecord
 from symplectic_cv.bias.surfaces import difference, surface
-from symplectic_cv.bias.weights import effective_size, running_weights, settled_from
+from symplectic_cv.bias.weights import running_weights, settled_from
 from symplectic_cv.bias.well_tempered import bias_offset
 from symplectic_cv.cli.metadynamics import metadynamics
 from symplectic_cv.data.descriptors import compute_columns
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.flows.options import FlowOptions
 from symplectic_cv.models.model_folder import load_model, save_model
+from symplectic_cv.statistics import effective_size
 from symplectic_cv.training.likelihood import initial_model
 from symplectic_cv.units import thermal_energy
 

@@ -53,9 +53,10 @@ from symplectic_cv.reports.figures import STYLE, _figure, _torsion_axes, _write
 from symplectic_cv.sampling.chains import Samples, SamplingOptions, sample_target
 from symplectic_cv.sampling.moves import Method
 from symplectic_cv.sampling.results import descriptors
-from symplectic_cv.sampling.statistics import autocorrelation_time, effective_share
+from symplectic_cv.sampling.statistics import autocorrelation_time
 from symplectic_cv.sampling.target import LatentTarget
 from symplectic_cv.sampling.thermodynamics import pareto_k
+from symplectic_cv.statistics import effective_share
 from symplectic_cv.units import thermal_energy
 
 TEMPERATURE, STRIDE_PS = 300.0, 0.5

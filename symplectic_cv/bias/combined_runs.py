@@ -15,8 +15,9 @@ from itertools import pairwise
 import numpy as np
 
 from symplectic_cv.bias.run import BiasedRun
-from symplectic_cv.bias.weights import effective_size, mbar_weights, running_weights, settled_from
+from symplectic_cv.bias.weights import mbar_weights, running_weights, settled_from
 from symplectic_cv.errors import OptionError
+from symplectic_cv.statistics import effective_size
 
 STRETCHES = 20
 """Per run; ten to forty give the same free energies within their errors."""

@@ -75,16 +75,6 @@ def mbar_weights(reduced: np.ndarray, counts: Sequence[int]) -> np.ndarray:
     return np.exp(exponent - logsumexp(exponent))
 
 
-def effective_size(weights: np.ndarray) -> float:
-    """Kish's effective number of frames, (Σw)²/Σw².
-
-    Example:
-        >>> effective_size(np.array([1.0, 1.0, 0.0]))
-        2.0
-    """
-    return float(weights.sum() ** 2 / (weights * weights).sum())
-
-
 def settled_from(series: np.ndarray, most: float = 0.5) -> int:
     """First frame after the initial transient of a series.
 

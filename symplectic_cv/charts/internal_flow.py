@@ -15,7 +15,7 @@ from symplectic_cv.charts.zmatrix import molecule_z_matrix
 from symplectic_cv.flows.autoregressive import AutoregressiveSpline
 from symplectic_cv.flows.layers import ModeOrder, PointLayer
 from symplectic_cv.flows.options import Coupling, FlowOptions
-from symplectic_cv.flows.parts import AngleToLine, ConditionalGaussian, Part, Scale
+from symplectic_cv.flows.parts import AngleToLine, ConditionalGaussian, Scale, SubsetLayer
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.flows.spline import REACH, SplineCoupling
 from symplectic_cv.molecule import Molecule
@@ -57,8 +57,8 @@ def internal_flow(
         layers += stiff_couplings(options, angles, line)
     if k:
         for place in range(ANGLE_LAYERS if k > 1 else 1):
-            layers.append(Part(_angle_coupling(options, k, place), angles, n))
-        layers.append(Part(AngleToLine(), angles, n))
+            layers.append(SubsetLayer(_angle_coupling(options, k, place), angles, n))
+        layers.append(SubsetLayer(AngleToLine(), angles, n))
     return PointTransformation([*layers, Scale(scale), ModeOrder(torch.arange(n))])
 
 

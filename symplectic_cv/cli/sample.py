@@ -29,8 +29,8 @@ from symplectic_cv.sampling.results import (
     write_samples,
     write_summary,
 )
-from symplectic_cv.sampling.statistics import effective_share
 from symplectic_cv.sampling.target import LatentTarget
+from symplectic_cv.statistics import effective_share
 
 DEFAULT = SamplingOptions()
 

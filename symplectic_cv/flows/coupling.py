@@ -47,7 +47,7 @@ class Conditioner(nn.Module):
         return g1 @ self.first.weight
 
 
-class Coupling(PointLayer):
+class CouplingLayer(PointLayer):
     """What all couplings share: the halves.
 
     Args:
@@ -72,7 +72,7 @@ class Coupling(PointLayer):
         return torch.cat([a, b], -1).index_select(-1, self.merge)
 
 
-class AffineCoupling(Coupling):
+class AffineCoupling(CouplingLayer):
     """b' = b · exp(s(a)) + t(a), with |s| < SCALE_BOUND.
 
     Args:

@@ -49,7 +49,7 @@ class AutogradLayer(PointLayer):
         return p
 
 
-class Part(PointLayer):
+class SubsetLayer(PointLayer):
     """A layer that acts on some of the coordinates and leaves the others.
 
     Args:

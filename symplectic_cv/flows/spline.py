@@ -18,7 +18,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from symplectic_cv.flows.coupling import Conditioner, Coupling
+from symplectic_cv.flows.coupling import Conditioner, CouplingLayer
 
 SMALLEST_BIN = 1e-3
 """Least width and height of a bin, as a fraction of the interval."""
@@ -115,7 +115,7 @@ def spline_by_bin(x: Tensor, bin: list[Tensor]) -> tuple[Tensor, Tensor, Tensor,
     return by_width, by_height, by_d0, by_d1
 
 
-class SplineCoupling(Coupling):
+class SplineCoupling(CouplingLayer):
     """b' = spline(b; c(a)) on [−W, W], the identity outside; on a circle of length 2W where told.
 
     Args:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
 
@@ -66,3 +69,15 @@ class PhaseSpaceModel(nn.Module):
         order = put_slowest_first(self.flow, self.omega)
         with torch.no_grad():
             self.prior.log_omega.copy_(self.prior.log_omega[order])
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def in_float64(model: Model) -> Model:
+    """A copy of a model in double precision: on the CPU, for evaluation, with constant weights.
+
+    Args:
+        model: The model; it is not changed.
+    """
+    return copy.deepcopy(model).to("cpu").double().eval().requires_grad_(False)

@@ -8,7 +8,6 @@ Everything is computed in float64.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from symplectic_cv.errors import FrameError, OptionError
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.phase_space import in_float64
 
 PARALLEL = 1e-12
 """Below this sine two directions span no plane."""
@@ -94,7 +94,7 @@ def spherical_path(
     """
     _require_points(n_points)
     chosen = list(range(model.dimension)) if modes is None else model.check_modes(modes)
-    exact = _in_float64(model)
+    exact = in_float64(model)
     with torch.no_grad():
         start, end = (
             exact.collective_variables(torch.as_tensor(x)) for x in (start_positions, end_positions)
@@ -125,7 +125,7 @@ def cartesian_path(
     Args and errors are those of `spherical_path`.
     """
     _require_points(n_points)
-    exact = _in_float64(model)
+    exact = in_float64(model)
     with torch.no_grad():
         start, end = (
             exact.frame.coordinates(torch.as_tensor(x)) for x in (start_positions, end_positions)
@@ -138,10 +138,6 @@ def cartesian_path(
             positions=exact.frame.positions(q).numpy(),
             log_likelihood=(exact.prior.log_prob_coordinates(latent) + log_det).numpy(),
         )
-
-
-def _in_float64(model: NeuralCanonicalTransformation) -> NeuralCanonicalTransformation:
-    return copy.deepcopy(model).double()
 
 
 def _require_points(n_points: int) -> None:

@@ -8,14 +8,13 @@ as the path along which the least likely structure is as likely as can be nearby
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from symplectic_cv.errors import OptionError
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.phase_space import in_float64
 from symplectic_cv.paths.interpolation import LatentPath
 
 STEP = 0.02
@@ -26,7 +25,7 @@ LONGEST = 0.1
 
 def latent_structures(model: NeuralCanonicalTransformation, scaled: Tensor) -> LatentPath:
     """Structures and likelihoods of scaled latent coordinates u = ωQ (P, n), in float64."""
-    exact = copy.deepcopy(model).double()
+    exact = in_float64(model)
     with torch.no_grad():
         q, log_det = exact.flow.inverse(scaled / exact.omega)
         log_likelihood = exact.prior.log_prob_coordinates(scaled / exact.omega) - log_det
@@ -87,7 +86,7 @@ def refine_path(
         path: at least 3 points.
         iterations: steps at most.
     """
-    exact = copy.deepcopy(model).double().requires_grad_(False)
+    exact = in_float64(model)
     u = torch.as_tensor(path.latent, dtype=torch.float64).clone()
     values = torch.as_tensor(path.log_likelihood)
     mean, least = float(values.mean()), float(values.min())

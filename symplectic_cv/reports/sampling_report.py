@@ -23,8 +23,8 @@ from symplectic_cv.reports.figures import (
 from symplectic_cv.sampling.chains import Samples, SamplingOptions
 from symplectic_cv.sampling.moves import Method
 from symplectic_cv.sampling.results import coordinates, descriptors, energy_scale, weights
-from symplectic_cv.sampling.statistics import effective_share
 from symplectic_cv.sampling.target import LatentTarget
+from symplectic_cv.statistics import effective_share
 
 MOST_SHOWN = 10.0
 """Of −ln p in a plane of torsions, nats."""

@@ -20,8 +20,8 @@ from torch import Tensor
 from symplectic_cv.errors import OptionError, OutputError, SamplingError
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.sampling.moves import MOVES, Method
-from symplectic_cv.sampling.statistics import effective_share
 from symplectic_cv.sampling.target import LatentTarget, Points
+from symplectic_cv.statistics import effective_share
 
 PILOT = 2048
 """Samples of the flow from which the chains' starting points are chosen by weight."""

@@ -6,7 +6,6 @@ stay independent standard normal: no search is needed.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Mapping, Sequence
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from symplectic_cv.errors import OptionError, SamplingError
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.phase_space import in_float64
 
 FARTHEST = 8.0
 """No mode is held further out than this, in standard deviations."""
@@ -67,7 +67,7 @@ def conditional_latent(
         SamplingError: next to no point with these values is a structure.
     """
     generator = torch.Generator().manual_seed(seed)
-    exact = copy.deepcopy(model).double()
+    exact = in_float64(model)
     kept: list[Tensor] = []
     left = n_samples
     for _ in range(ROUNDS):

@@ -21,12 +21,12 @@ from symplectic_cv.sampling.chains import Samples, SamplingOptions
 from symplectic_cv.sampling.moves import MOVES, Method
 from symplectic_cv.sampling.statistics import (
     autocorrelation_time,
-    effective_share,
     split_rhat,
     standard_error,
 )
 from symplectic_cv.sampling.target import LatentTarget
 from symplectic_cv.sampling.thermodynamics import RELIABLE_TAIL, pareto_k
+from symplectic_cv.statistics import effective_share, effective_size
 from symplectic_cv.units import thermal_energy
 
 SUMMARY, TABLE = "summary.json", "samples.csv"
@@ -138,7 +138,7 @@ def summarise(target: LatentTarget, samples: Samples, options: SamplingOptions) 
         usable = np.where(with_weight, energies.reshape(-1), 0.0)
         mean = float((w * usable).mean())
         slowest = 1.0
-        ess = float(w.sum() ** 2 / (w**2).sum())
+        ess = effective_size(w)
         # a single sample has no spread
         spread = float(np.sqrt(np.mean((w * (usable - mean)) ** 2) / len(w)))
         error = spread if ess >= LEAST_SAMPLES else None

@@ -66,12 +66,3 @@ def standard_error(series: np.ndarray) -> float:
     """Standard error of the mean of correlated chains (S, C)."""
     values = np.asarray(series, dtype=np.float64)
     return float(values.std() * np.sqrt(autocorrelation_time(values) / values.size))
-
-
-def effective_share(log_weights: np.ndarray) -> float:
-    """(Σw)² / (N Σw²) of importance weights (N,): their effective share; 0 where all vanish."""
-    top = float(np.max(log_weights))
-    if not np.isfinite(top):
-        return 0.0
-    w = np.exp(log_weights - top)
-    return float(w.sum() ** 2 / (len(w) * (w**2).sum()))

@@ -12,7 +12,6 @@ Every sampler here works on this form, so that each is exact for any flow, good 
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass, fields
 
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from symplectic_cv.hamiltonians.base import require_energies
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
-from symplectic_cv.models.phase_space import PhaseSpaceModel
+from symplectic_cv.models.phase_space import PhaseSpaceModel, in_float64
 from symplectic_cv.models.prior import LOG_2PI
 from symplectic_cv.sampling.thermodynamics import require_same_dimension
 
@@ -82,7 +81,7 @@ class LatentTarget:
         self, model: PhaseSpaceModel, reduced: ReducedHamiltonian, with_volume: bool = True
     ) -> None:
         require_same_dimension(model, reduced)
-        self.model = copy.deepcopy(model).to("cpu").double().eval().requires_grad_(False)
+        self.model = in_float64(model)
         self.reduced = reduced
         self.with_volume = with_volume
         self.only_coordinates = model.is_point and reduced.hamiltonian.kinetic

@@ -15,7 +15,6 @@ the samples a broad Gaussian over the same region, which bounds the weights in t
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -30,7 +29,7 @@ from symplectic_cv.errors import OptionError
 from symplectic_cv.flows.continuous import refined
 from symplectic_cv.flows.options import Chart
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
-from symplectic_cv.models.phase_space import PhaseSpaceModel
+from symplectic_cv.models.phase_space import PhaseSpaceModel, in_float64
 from symplectic_cv.models.prior import LOG_2PI
 from symplectic_cv.training.variational import draw_latent, free_energy_terms, weighted_mean
 
@@ -123,7 +122,7 @@ def estimate(
         OptionError: too few samples, or another number of coordinates than the model has.
     """
     _check(model, reduced, n_samples)
-    model = copy.deepcopy(model).double().eval()
+    model = in_float64(model)
     # the broad proposals reach farther than any training did
     return refined(model.flow, lambda: _estimate(model, reduced, n_samples, seed, progress))
 
@@ -178,7 +177,7 @@ def free_energy_difference(
     _check(model, reduced, n_samples)
     _check(model, other, n_samples)
     assert math.isclose(other.scale, reduced.scale)
-    model = copy.deepcopy(model).double().eval()
+    model = in_float64(model)
     return refined(
         model.flow, lambda: _difference(model, reduced, other, n_samples, seed, progress)
     )

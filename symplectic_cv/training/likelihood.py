@@ -28,7 +28,7 @@ from symplectic_cv.charts.eckart import EckartFrame, FrameHealth, mean_structure
 from symplectic_cv.data.split import contiguous_split
 from symplectic_cv.errors import OptionError
 from symplectic_cv.flows.build import build_flow
-from symplectic_cv.flows.coupling import Coupling
+from symplectic_cv.flows.coupling import CouplingLayer
 from symplectic_cv.flows.options import FlowOptions
 from symplectic_cv.flows.point import PointTransformation, quasi_harmonic_start
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
@@ -223,7 +223,7 @@ class _MaximumLikelihood(TrainingModule[HistoryRow]):
     def configure_optimizers(self) -> Any:
         steps = self.options.steps
         warmup = min(WARMUP_STEPS, steps)
-        couplings = [layer for layer in self.model.flow.layers if isinstance(layer, Coupling)]
+        couplings = [layer for layer in self.model.flow.layers if isinstance(layer, CouplingLayer)]
         groups = [{"params": layer.parameters()} for layer in couplings]
         later = np.linspace(HEAD_START, JOINED, max(1, len(couplings) - 1)) * steps
         joins = [0, *(round(step) for step in later[: len(couplings) - 1])]

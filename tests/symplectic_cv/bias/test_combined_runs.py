@@ -19,12 +19,12 @@ from symplectic_cv.bias.hills import HILLS, hills_header
 from symplectic_cv.bias.run import COLVAR, METADYNAMICS, BiasedRun, BiasRecord, colvar_header
 from symplectic_cv.bias.surfaces import difference
 from symplectic_cv.bias.weights import (
-    effective_size,
     mbar_weights,
     running_weights,
     settled_from,
 )
 from symplectic_cv.errors import OptionError
+from symplectic_cv.statistics import effective_size
 from symplectic_cv.units import thermal_energy
 
 T = 300.0

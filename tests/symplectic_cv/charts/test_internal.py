@@ -19,7 +19,7 @@ from symplectic_cv.flows.autoregressive import AutoregressiveSpline
 from symplectic_cv.flows.canonical import symplectic_defect
 from symplectic_cv.flows.coupling import AffineCoupling
 from symplectic_cv.flows.options import Chart, Coupling, FlowOptions
-from symplectic_cv.flows.parts import AngleToLine, ConditionalGaussian, Part, Scale
+from symplectic_cv.flows.parts import AngleToLine, ConditionalGaussian, Scale, SubsetLayer
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.models.model_folder import load_model, save_model
 from symplectic_cv.training.internal import prepare_internal, train_internal
@@ -157,9 +157,9 @@ def layers():
     return {
         "conditional": ConditionalGaussian(angles, line, 8),
         "autoregressive": AutoregressiveSpline(angles, line, 2, 8, 4),
-        "line": Part(AngleToLine(), angles, 6),
+        "line": SubsetLayer(AngleToLine(), angles, 6),
         "scale": Scale(torch.linspace(0.5, 3.0, 6)),
-        "part": Part(inner, torch.tensor([4, 0, 3]), 6),
+        "part": SubsetLayer(inner, torch.tensor([4, 0, 3]), 6),
     }
 
 

@@ -23,11 +23,11 @@ from symplectic_cv.sampling.chains import SamplingOptions, sample_target
 from symplectic_cv.sampling.moves import MOVES, Method
 from symplectic_cv.sampling.statistics import (
     autocorrelation_time,
-    effective_share,
     split_rhat,
     standard_error,
 )
 from symplectic_cv.sampling.target import LatentTarget
+from symplectic_cv.statistics import effective_share
 
 SAMPLES = {
     Method.INDEPENDENCE: 20_000,

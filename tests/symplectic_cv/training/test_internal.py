@@ -20,9 +20,9 @@ from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.model_folder import save_model
 from symplectic_cv.molecule import Molecule
 from symplectic_cv.sampling.conditional import conditional_latent
-from symplectic_cv.sampling.statistics import effective_share
 from symplectic_cv.sampling.target import LatentTarget
 from symplectic_cv.sampling.thermodynamics import estimate
+from symplectic_cv.statistics import effective_share
 from symplectic_cv.training.internal import prepare_internal, train_internal
 from symplectic_cv.training.options import TrainingOptions
 
