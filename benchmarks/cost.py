@@ -39,8 +39,9 @@ from openmm_plugin.biasing.run import BiasOptions
 from openmm_plugin.forces import mode_forces
 from openmm_plugin.running.simulation import langevin_simulation, relaxed_state, start_from
 from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
+from symplectic_cv.exporting.export import export
 from symplectic_cv.exporting.native_core import Core
-from symplectic_cv.exporting.torchscript import export, load_exported, script
+from symplectic_cv.exporting.torchscript import load_exported, script
 from symplectic_cv.flows.options import FlowOptions
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.molecule import select_atoms

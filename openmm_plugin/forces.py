@@ -27,7 +27,7 @@ from openmm_plugin.versions import choose_backend, native_problem
 from symplectic_cv.errors import ModelError, OptionError, SelectionError
 from symplectic_cv.exporting.compiled import core_problem
 from symplectic_cv.exporting.native_core import Core
-from symplectic_cv.exporting.native_file import SUFFIX, read_metadata
+from symplectic_cv.exporting.native_format import SUFFIX, read_metadata
 from symplectic_cv.exporting.torchscript import load_exported, stored_metadata
 
 NATIVE = "SymplecticCVFlowForce"

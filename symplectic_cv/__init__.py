@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from symplectic_cv.charts.eckart import EckartFrame
     from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
     from symplectic_cv.errors import UserError
+    from symplectic_cv.exporting.export import export
     from symplectic_cv.exporting.native_core import Core, load_core
-    from symplectic_cv.exporting.torchscript import export, load_exported
+    from symplectic_cv.exporting.torchscript import load_exported
     from symplectic_cv.hamiltonians.base import Descriptor, Hamiltonian
     from symplectic_cv.models.model_folder import load_model, load_phase_space_model, save_model
     from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
@@ -49,7 +50,7 @@ _MODULES = {
     "UserError": "errors",
     "VariationalOptions": "training.variational",
     "cartesian_path": "paths.interpolation",
-    "export": "exporting.torchscript",
+    "export": "exporting.export",
     "load_core": "exporting.native_core",
     "load_exported": "exporting.torchscript",
     "load_model": "models.model_folder",

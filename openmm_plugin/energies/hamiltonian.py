@@ -25,9 +25,7 @@ from symplectic_cv.errors import HamiltonianError, OptionError, SelectionError
 from symplectic_cv.flows.canonical import CanonicalTransformation
 from symplectic_cv.flows.options import FlowOptions
 from symplectic_cv.flows.point import PointTransformation
-from symplectic_cv.hamiltonians.base import Descriptor, Hamiltonian
-from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
-from symplectic_cv.hamiltonians.start import Start
+from symplectic_cv.hamiltonians.base import Descriptor, Hamiltonian, Start
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.prior import HarmonicPrior
 from symplectic_cv.molecule import Molecule
@@ -128,7 +126,7 @@ class MolecularHamiltonian(Hamiltonian):
         beyond = torch.full_like(log_volume, -math.inf)
         return torch.where(unique, log_volume, beyond).to(q.device)
 
-    def known_start(self, reduced: ReducedHamiltonian) -> Start:
+    def known_start(self, beta: float = 1.0, scale: float | None = None) -> Start:
         """The harmonic molecule in its minimum, softest mode first.
 
         Its Hessian is that of the potential alone: the volume element changes little over
@@ -136,10 +134,10 @@ class MolecularHamiltonian(Hamiltonian):
         below `SOFTEST` are raised to it.
         """
         curvature, rotation = torch.linalg.eigh(self.hessian())
-        omega = (curvature * reduced.beta / reduced.scale).clamp_min(SOFTEST**2).sqrt()
+        omega = (curvature * beta / (beta if scale is None else scale)).clamp_min(SOFTEST**2).sqrt()
         origin = torch.zeros(1, self.dimension, dtype=torch.float64)
         with torch.no_grad():
-            energy = reduced.beta * float(self.potential(origin))
+            energy = beta * float(self.potential(origin))
         return Start(
             shift=origin[0],
             rotation=rotation,

@@ -9,13 +9,10 @@ import typer
 
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note
-from symplectic_cv.exporting.native_file import SUFFIX
-from symplectic_cv.exporting.plumed import export_for_plumed, plumed_files
-from symplectic_cv.exporting.torchscript import export as write_export
-from symplectic_cv.files.run_folder import require_free_file
-from symplectic_cv.models.model_folder import load_model
-
-FILE = "cv.pt"
+from symplectic_cv.exporting.export import export as write_export
+from symplectic_cv.exporting.export import exported_path
+from symplectic_cv.exporting.native_format import SUFFIX
+from symplectic_cv.exporting.plumed import plumed_files
 
 
 def export(
@@ -39,16 +36,10 @@ def export(
 
     Example: symplectic-cv export model --modes 0 1
     """
-    path = model / FILE if output is None else output
-    if path.suffix != ".pt":
-        path = path / FILE
-    network = load_model(model)
-    if plumed:  # before anything is written
-        for file in plumed_files(path):
-            require_free_file(file)
-    metadata = write_export(network, modes, path)
+    path = exported_path(model, output)
+    metadata = write_export(model, modes, path, plumed)
     for mode, omega in zip(metadata["modes"], metadata["omega_rad_per_ps"], strict=True):
         note(f"mode {mode}: ω = {omega:.3f} rad/ps")
     note(f"collective variables: {path}, {path.with_suffix(SUFFIX).name} beside it")
     if plumed:
-        note("for PLUMED: " + ", ".join(map(str, export_for_plumed(network, modes, path))))
+        note("for PLUMED: " + ", ".join(map(str, plumed_files(path))))

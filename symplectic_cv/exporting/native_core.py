@@ -16,7 +16,7 @@ import numpy as np
 
 from symplectic_cv.errors import BackendError, FrameError, ModelError, OptionError
 from symplectic_cv.exporting.compiled import core_problem
-from symplectic_cv.exporting.native_file import read_metadata
+from symplectic_cv.exporting.native_format import read_metadata
 
 
 class Core:

@@ -1,4 +1,4 @@
-"""The file that the native core reads: one safetensors file with frame, flow and modes.
+"""Writes the file that the native core reads: one safetensors file with frame, flow and modes.
 
 It holds what `cv.pt` holds, as plain tensors: the frame in float64, the networks in float32
 with their units folded into the weights, indices in int64. `docs/native.md` describes every
@@ -8,11 +8,9 @@ whole file (taken with its own digits at zero), so that any altered bit is notic
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -21,6 +19,7 @@ from torch import Tensor
 
 from symplectic_cv.data.periodic import spanning_links
 from symplectic_cv.errors import ModelError
+from symplectic_cv.exporting.native_format import FORMAT, NO_DIGEST, read_metadata, sign
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.run_folder import require_free_file
 from symplectic_cv.flows.coupling import AffineCoupling, Conditioner
@@ -29,10 +28,7 @@ from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.flows.spline import SMALLEST_BIN, SplineCoupling
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 
-FORMAT = "1"
-SUFFIX = ".safetensors"
 AFFINE, SPLINE = 0, 1
-_NO_DIGEST = "0" * 64
 
 
 def export_core(
@@ -67,7 +63,7 @@ def core_bytes(model: NeuralCanonicalTransformation, modes: Sequence[int]) -> by
         "omega_rad_per_ps": json.dumps([float(model.omega[mode]) for mode in modes]),
         "temperature_k": repr(float(model.temperature)),
         "molecule": json.dumps(model.molecule.to_json()),
-        "sha256": _NO_DIGEST,
+        "sha256": NO_DIGEST,
     }
     return sign(_with_metadata(safetensors.numpy.save(core_tensors(model, modes)), metadata))
 
@@ -83,39 +79,6 @@ def _with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
     return len(text).to_bytes(8, "little") + text + content[8 + length :]
-
-
-def sign(content: bytes) -> bytes:
-    """The file with its own SHA-256 in its metadata, whatever digest it carried before."""
-    key = b'"sha256":"'
-    start = content.index(key) + len(key)
-    blank = content[:start] + _NO_DIGEST.encode() + content[start + len(_NO_DIGEST) :]
-    digest = hashlib.sha256(blank).hexdigest().encode()
-    return content[:start] + digest + content[start + len(digest) :]
-
-
-def read_metadata(content: bytes, name: str) -> dict[str, Any]:
-    """Metadata of a file for the core; the molecule as in `Molecule.to_json`.
-
-    Raises:
-        ModelError: not such a file; `name` is what the message calls it.
-    """
-    try:
-        length = int.from_bytes(content[:8], "little")
-        raw = json.loads(content[8 : 8 + length])["__metadata__"]
-        if raw["format"] != FORMAT:
-            raise ValueError(f"format {raw['format']}, this version reads {FORMAT}")
-        return {
-            "modes": [int(mode) for mode in json.loads(raw["modes"])],
-            "omega_rad_per_ps": [float(omega) for omega in json.loads(raw["omega_rad_per_ps"])],
-            "temperature_k": float(raw["temperature_k"]),
-            "molecule": json.loads(raw["molecule"]),
-            "sha256": raw["sha256"],
-        }
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelError(
-            f"{name}: truncated, altered, or not a file for the native core ({error!r})"
-        ) from error
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,9 +20,8 @@ from symplectic_cv.flows.options import FlowOptions
 from symplectic_cv.models.phase_space import PhaseSpaceModel
 from symplectic_cv.models.prior import HarmonicPrior
 
-if TYPE_CHECKING:
-    from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
-    from symplectic_cv.hamiltonians.start import Start
+COLD = 10.0
+"""Factor on the potential at the start of a learning, which is so many times too cold."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,29 @@ class Descriptor:
     values: Tensor
     unit: str = ""
     circular: bool = False
+
+
+@dataclass(frozen=True)
+class Start:
+    """The Gaussian that a learning starts from, in scaled variables.
+
+    Attributes:
+        shift: its centre, (n,).
+        rotation: its axes as columns, (n, n).
+        omega: its frequencies, (n,), before any cooling.
+        spread: typical size of each coordinate, (n,), the unit of the couplings.
+        energy: at the centre, nats.
+        cold: factor on the potential at the first step.
+        learn_rotation: whether the axes are only a guess and are learned.
+    """
+
+    shift: Tensor
+    rotation: Tensor
+    omega: Tensor
+    spread: Tensor
+    energy: float
+    cold: float = COLD
+    learn_rotation: bool = True
 
 
 class Mover(Protocol):
@@ -93,8 +115,13 @@ class Hamiltonian:
         """A point (n,) near a minimum, from which the learning starts."""
         return torch.zeros(self.dimension, dtype=torch.float64)
 
-    def known_start(self, reduced: ReducedHamiltonian) -> Start | None:
-        """The Gaussian to start a learning from; None for a cold start in a minimum."""
+    def known_start(self, beta: float = 1.0, scale: float | None = None) -> Start | None:
+        """The Gaussian to start a learning from; None for a cold start in a minimum.
+
+        Args:
+            beta: The inverse temperature of the energy.
+            scale: The inverse temperature by which the variables are scaled; `beta` where None.
+        """
         return None
 
     def model(

@@ -8,7 +8,6 @@ and no latent variable is the angle.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,40 +15,16 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from symplectic_cv.errors import HamiltonianError
+from symplectic_cv.hamiltonians.base import COLD, Start
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 
-COLD = 10.0
-"""How much colder than asked a learning starts: its potential is multiplied by this."""
 WIDTHS = 2.5
 """Unit of length of the couplings, in thermal widths of the stiffest direction."""
 
 
-@dataclass(frozen=True)
-class Start:
-    """The Gaussian that a learning starts from, in scaled variables.
-
-    Attributes:
-        shift: its centre, (n,).
-        rotation: its axes as columns, (n, n).
-        omega: its frequencies, (n,), before any cooling.
-        spread: typical size of each coordinate, (n,), the unit of the couplings.
-        energy: at the centre, nats.
-        cold: factor on the potential at the first step.
-        learn_rotation: whether the axes are only a guess and are learned.
-    """
-
-    shift: Tensor
-    rotation: Tensor
-    omega: Tensor
-    spread: Tensor
-    energy: float
-    cold: float = COLD
-    learn_rotation: bool = True
-
-
 def find_start(reduced: ReducedHamiltonian, seed: int = 0) -> Start:
     """Where to start: what the Hamiltonian knows of it, or else a cold start."""
-    return reduced.hamiltonian.known_start(reduced) or cold_start(reduced, seed)
+    return reduced.hamiltonian.known_start(reduced.beta, reduced.scale) or cold_start(reduced, seed)
 
 
 def cold_start(reduced: ReducedHamiltonian, seed: int = 0) -> Start:

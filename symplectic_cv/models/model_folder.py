@@ -185,3 +185,23 @@ def load_phase_space_model(folder: str | Path) -> PhaseSpaceModel:
             f"({type(error).__name__}: {error})"
         ) from error
     return model.eval()
+
+
+def open_model(model: PhaseSpaceModel | str | Path) -> PhaseSpaceModel:
+    """The model itself, or the one that a folder holds."""
+    return model if isinstance(model, PhaseSpaceModel) else load_phase_space_model(model)
+
+
+def open_molecular_model(
+    model: PhaseSpaceModel | str | Path,
+) -> NeuralCanonicalTransformation:
+    """The model of a molecule itself, or the one that a folder holds.
+
+    Raises:
+        ModelError: A missing or altered folder, or a model that knows no molecule.
+    """
+    if isinstance(model, NeuralCanonicalTransformation):
+        return model
+    if isinstance(model, PhaseSpaceModel):
+        raise ModelError("this is a model of an analytic Hamiltonian, which has no atoms")
+    return load_model(model)

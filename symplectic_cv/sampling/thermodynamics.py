@@ -28,10 +28,10 @@ from torch import Tensor
 from symplectic_cv.errors import OptionError
 from symplectic_cv.flows.continuous import refined
 from symplectic_cv.flows.options import Chart
+from symplectic_cv.hamiltonians.free_energy import draw_latent, free_energy_terms, weighted_mean
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.phase_space import PhaseSpaceModel, in_float64
 from symplectic_cv.models.prior import LOG_2PI
-from symplectic_cv.training.variational import draw_latent, free_energy_terms, weighted_mean
 
 SCALES = (1.0, 1.1, 1.25, 1.5, 1.75, 2.0)
 """Standard deviations of the proposal's latent Gaussian that a pilot chooses from."""

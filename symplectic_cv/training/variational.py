@@ -23,7 +23,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 from torch.utils.data import IterableDataset
 
 from symplectic_cv.errors import HamiltonianError, OptionError
@@ -32,9 +31,15 @@ from symplectic_cv.flows.continuous import refined
 from symplectic_cv.flows.layers import NormalModes, Rotation
 from symplectic_cv.flows.linear import LinearSymplectic
 from symplectic_cv.flows.options import Flow, FlowOptions
-from symplectic_cv.hamiltonians.base import Hamiltonian, check_hamiltonian
+from symplectic_cv.hamiltonians.base import Hamiltonian, Start, check_hamiltonian
+from symplectic_cv.hamiltonians.free_energy import (
+    draw_latent,
+    free_energy_terms,
+    weighted_mean,
+    whitened_latent,
+)
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
-from symplectic_cv.hamiltonians.start import Start, find_start
+from symplectic_cv.hamiltonians.start import find_start
 from symplectic_cv.models.phase_space import PhaseSpaceModel
 from symplectic_cv.models.prior import HarmonicPrior
 from symplectic_cv.training.loop import (
@@ -52,8 +57,6 @@ LATE = 0.25
 """Part of a training after which the second of two linear layers joins. It then acts on modes that
 are nearly apart, so that each of its weights mixes two of them; that resolves modes of nearly the
 same frequency, which the first alone does not in ten times the steps."""
-WIDE_SHARE = 0.25
-"""Part of each batch that is drawn from the wider Gaussian."""
 LINEAR_RATE = 5.0
 """Learning rate of rotations, linear layers and frequencies in units of that of the networks."""
 VALIDATION_SAMPLES = 8192
@@ -205,20 +208,6 @@ def train_variational(
     return VariationalResult(model.eval(), reduced, module.history)
 
 
-def free_energy_terms(
-    model: PhaseSpaceModel, reduced: ReducedHamiltonian, p: Tensor, q: Tensor, heat: float = 1.0
-) -> Tensor:
-    """ln ρ(x) + βH(x) in nats, (B,), of which the weights of ρ see no gradient."""
-    frozen = {name: value.detach() for name, value in model.named_parameters()}
-    log_density = functional_call(model, frozen, (p, q))
-    return log_density + reduced.capped(reduced.energy(p, q, heat), heat)
-
-
-def wide_scale(dimension: int) -> float:
-    """Standard deviation of the wider Gaussian: 1.5 for two coordinates, less for more of them."""
-    return math.sqrt(1.0 + 1.25 * math.sqrt(2.0 / max(2, dimension)))
-
-
 class _LatentSamples(IterableDataset):
     """Endless batches (P, ω Q, weight); batch number `step` is always the same one."""
 
@@ -236,26 +225,6 @@ class _LatentSamples(IterableDataset):
             step += 1
 
 
-def draw_latent(
-    n_samples: int, dimension: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Samples of z ~ N by a mixture with a wider Gaussian, and their weights.
-
-    Returns:
-        Momenta P and scaled coordinates ωQ, (n_samples, n) each, float32, and the weights
-        N(z) / mixture(z), (n_samples,), of expectation one.
-    """
-    wide = wide_scale(dimension)
-    n_wide = round(WIDE_SHARE * n_samples)
-    z = torch.randn(n_samples, 2 * dimension, generator=generator)
-    z[:n_wide] *= wide
-    square = (z * z).sum(-1)
-    log_ratio = 0.5 * square * (1.0 - wide**-2) - 2 * dimension * math.log(wide)
-    share = n_wide / n_samples
-    weights = 1.0 / (1.0 - share + share * log_ratio.exp())
-    return z[:, :dimension], z[:, dimension:], weights
-
-
 def linear_parameters(
     model: PhaseSpaceModel,
 ) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
@@ -264,16 +233,6 @@ def linear_parameters(
     layers = [module for module in model.flow.modules() if isinstance(module, kinds)]
     early = [p for layer in layers[:1] for p in layer.parameters()]
     return early, [p for layer in layers[1:] for p in layer.parameters()]
-
-
-def whitened_latent(n_samples: int, dimension: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Momenta P and scaled coordinates ωQ, float64, whose first two moments are exact."""
-    generator = torch.Generator().manual_seed(seed)
-    z = torch.randn(n_samples, 2 * dimension, generator=generator, dtype=torch.float64)
-    z = z - z.mean(0)
-    root = torch.linalg.cholesky(z.T @ z / n_samples)
-    z = torch.linalg.solve_triangular(root, z.T, upper=False).T
-    return z[:, :dimension], z[:, dimension:]
 
 
 @torch.no_grad()
@@ -288,13 +247,6 @@ def validation_bound(model: PhaseSpaceModel, reduced: ReducedHamiltonian) -> tup
         terms.append(free_energy_terms(model, reduced, p, q))
         shares.append(weights)
     return weighted_mean(torch.cat(terms).cpu(), torch.cat(shares))
-
-
-def weighted_mean(values: Tensor, weights: Tensor) -> tuple[float, float]:
-    """Σ w v / Σ w of independent samples, (B,) each, and its standard error."""
-    v, w = values.to(torch.float64), weights.to(torch.float64)
-    mean = (w * v).sum() / w.sum()
-    return float(mean), float((w * (v - mean)).square().sum().sqrt() / w.sum())
 
 
 class _FreeEnergy(TrainingModule[VariationalRow]):

@@ -26,7 +26,8 @@ from scipy.spatial.transform import Rotation
 from openmm_plugin.forces import check_atoms, evaluate, mode_forces
 from openmm_plugin.versions import choose_backend
 from symplectic_cv.errors import BackendError, ModelError, OptionError, SelectionError
-from symplectic_cv.exporting.torchscript import export, load_exported
+from symplectic_cv.exporting.export import export
+from symplectic_cv.exporting.torchscript import load_exported
 
 BACKENDS = ["python", "torchforce"]
 TOLERANCE = 1e-5

@@ -18,7 +18,7 @@ from openmm_plugin.running.simulation import langevin_simulation, start_from
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.bias.well_tempered import bias_offset
 from symplectic_cv.errors import OptionError
-from symplectic_cv.exporting.torchscript import export
+from symplectic_cv.exporting.export import export
 
 REFERENCE = openmm.Platform.getPlatformByName("Reference")
 KJ = unit.kilojoules_per_mole

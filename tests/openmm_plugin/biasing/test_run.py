@@ -27,7 +27,7 @@ from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.bias.well_tempered import bias_offset, free_energy
 from symplectic_cv.cli.main import main
 from symplectic_cv.errors import OptionError, OutputError
-from symplectic_cv.exporting.torchscript import export
+from symplectic_cv.exporting.export import export
 
 REFERENCE = openmm.Platform.getPlatformByName("Reference")
 PACE_PS, HILLS = 0.02, 16

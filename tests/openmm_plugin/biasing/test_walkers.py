@@ -18,7 +18,7 @@ from openmm_plugin.running.checkpoints import CheckpointFolder, sole_writer
 from symplectic_cv.bias.hills import hills_header, merge, read_hills
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.errors import OutputError, UserError
-from symplectic_cv.exporting.torchscript import export
+from symplectic_cv.exporting.export import export
 
 HILLS = 120
 OPTIONS = BiasOptions(

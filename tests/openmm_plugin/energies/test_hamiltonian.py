@@ -167,7 +167,7 @@ def test_an_energy_by_hand(chain):
 
 
 def test_gradients_in_q_are_those_of_finite_differences(alanine):
-    start = alanine.known_start(ReducedHamiltonian(alanine))
+    start = alanine.known_start()
     noise = torch.randn(2, 60, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     q = 0.3 * (noise / start.omega) @ start.rotation.T
     x = q.clone().requires_grad_(True)
@@ -235,7 +235,7 @@ def test_copies_share_the_context(alanine):
 def test_learning_starts_in_a_minimum_of_no_slope(alanine, triatomic, chain):
     for hamiltonian in (alanine, triatomic, chain):
         check_hamiltonian(hamiltonian)
-        start = hamiltonian.known_start(ReducedHamiltonian(hamiltonian))
+        start = hamiltonian.known_start()
         q = start.shift.clone().requires_grad_(True)
         assert (q == 0.0).all()
         value = hamiltonian.potential(q[None]).sum()
@@ -253,7 +253,7 @@ def test_frequencies_are_those_of_the_cartesian_hessian(chain):
     hessian = torch.autograd.functional.hessian(chain_potential, x.reshape(-1))
     curvature = torch.linalg.eigvalsh(hessian / root / root[:, None])
     torch.testing.assert_close(curvature[:6].abs().max().item(), 0.0, rtol=0.0, atol=1e-3)
-    start = chain.known_start(ReducedHamiltonian(chain))
+    start = chain.known_start()
     torch.testing.assert_close(start.omega.square(), curvature[6:], rtol=1e-6, atol=1e-3)
     rotated = start.rotation.T @ chain.hessian() @ start.rotation
     torch.testing.assert_close(
@@ -263,9 +263,9 @@ def test_frequencies_are_those_of_the_cartesian_hessian(chain):
 
 def test_at_another_temperature_the_start_scales(chain):
     """β = ¼ doubles widths in q; in the variables of that β nothing but the energy changes."""
-    plain = chain.known_start(ReducedHamiltonian(chain))
-    same = chain.known_start(ReducedHamiltonian(chain, 0.25))
-    wide = chain.known_start(ReducedHamiltonian(chain, 0.25, units_beta=1.0))
+    plain = chain.known_start()
+    same = chain.known_start(0.25)
+    wide = chain.known_start(0.25, scale=1.0)
     torch.testing.assert_close(same.omega, plain.omega)
     torch.testing.assert_close(wide.omega, 0.5 * plain.omega)
     assert same.energy == pytest.approx(0.25 * plain.energy)
@@ -273,7 +273,7 @@ def test_at_another_temperature_the_start_scales(chain):
 
 def test_a_soft_direction_starts_no_broader_than_the_softest():
     soft = MolecularHamiltonian(bent_triatomic(k=0.01), 300.0)
-    start = soft.known_start(ReducedHamiltonian(soft))
+    start = soft.known_start()
     curvature = torch.linalg.eigvalsh(soft.hessian())
     assert 0.0 < float(curvature[0]) < 0.25 * SOFTEST**2
     assert float(start.omega[0]) == pytest.approx(SOFTEST)
@@ -311,7 +311,7 @@ def rigid_volume(hamiltonian):
 @pytest.fixture(scope="module")
 def grid(triatomic):
     """Points q (K, 3) of a grid along the normal modes, and the volume of a cell."""
-    start = triatomic.known_start(ReducedHamiltonian(triatomic))
+    start = triatomic.known_start()
     axes = [
         torch.linspace(-9.0, 9.0, 72, dtype=torch.float64),
         torch.linspace(-9.0, 9.0, 48, dtype=torch.float64),

@@ -93,7 +93,7 @@ def bent(floppier):
 @pytest.fixture(scope="module")
 def harmonic(triatomic):
     """The harmonic molecule as a model, 1.1 times too broad."""
-    start = triatomic.known_start(ReducedHamiltonian(triatomic))
+    start = triatomic.known_start()
     flow = PointTransformation([NormalModes(start.rotation, start.shift)])
     return NeuralCanonicalTransformation(
         triatomic.molecule,

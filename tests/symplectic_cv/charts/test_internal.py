@@ -14,7 +14,7 @@ from symplectic_cv.charts.internal_flow import halves_by_bits, internal_flow, la
 from symplectic_cv.charts.standard import standardise, widest_gap, wrap
 from symplectic_cv.charts.zmatrix import molecule_z_matrix, z_matrix
 from symplectic_cv.errors import FrameError, ModelError, OptionError, SelectionError
-from symplectic_cv.exporting.torchscript import export
+from symplectic_cv.exporting.export import export
 from symplectic_cv.flows.autoregressive import AutoregressiveSpline
 from symplectic_cv.flows.canonical import symplectic_defect
 from symplectic_cv.flows.coupling import AffineCoupling

@@ -1,5 +1,7 @@
 """The native core against the model in float64: values, gradients, invariance, any call."""
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -298,3 +300,17 @@ def test_the_best_kernels_of_this_machine_are_taken(models):
     content = core_bytes(models["affine"], MODES)
     assert Core(content).instructions == _core.instructions()
     assert Core(content, instructions="baseline").instructions == "baseline"
+
+
+def test_loading_a_core_imports_neither_torch_nor_mdtraj_nor_openmm(models, tmp_path):
+    path = tmp_path / "cv.safetensors"
+    path.write_bytes(core_bytes(models["affine"], MODES))
+    program = (
+        "import sys, symplectic_cv as sc; core = sc.load_core(sys.argv[1]); "
+        "core.values([[[0.1 * i, 0.02 * i * i, 0.3 * (i % 3)] for i in range(20)]]); "
+        "print(sorted({'torch', 'mdtraj', 'openmm'} & set(sys.modules)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, path], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "[]"

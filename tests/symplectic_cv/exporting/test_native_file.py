@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from symplectic_cv import _core
 from symplectic_cv.errors import ModelError
 from symplectic_cv.exporting.native_core import Core
-from symplectic_cv.exporting.native_file import core_bytes, core_tensors, read_metadata, sign
+from symplectic_cv.exporting.native_file import core_bytes, core_tensors
+from symplectic_cv.exporting.native_format import read_metadata, sign
 
 RELAXED = settings(
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from symplectic_cv.errors import ModelError, OptionError, OutputError
-from symplectic_cv.exporting.torchscript import export, load_exported, script
+from symplectic_cv.errors import ModelError
+from symplectic_cv.exporting.export import export
+from symplectic_cv.exporting.torchscript import load_exported, script
 
 MODES = [3, 0, 23]
 INDICES = np.array([4, 5, 6, 9, 11, 12, 13, 17, 18, 2])
@@ -196,38 +197,6 @@ def test_a_file_gives_the_same_numbers_and_tells_what_it_is(tmp_path, model, exp
         assert torch.equal(module(x), exported(x))
         for found, expected in zip(_gradient(module, x), _gradient(exported, x), strict=True):
             assert torch.equal(found, expected)
-
-
-def test_exporting_leaves_the_model_as_it_was(tmp_path, make_model):
-    model = make_model(torch.float32, INDICES, N_SYSTEM)
-    before = {key: value.clone() for key, value in model.state_dict().items()}
-    trainable = [parameter.requires_grad for parameter in model.parameters()]
-    export(model, [0], tmp_path / "cv.pt")
-    assert [parameter.requires_grad for parameter in model.parameters()] == trainable
-    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-
-
-@pytest.mark.parametrize(
-    ("modes", "message"),
-    [
-        ([24], r"--modes 24: the model has 24 modes, numbered 0 \(slowest\) to 23"),
-        ([0, -1], "--modes -1"),
-        ([], "--modes is empty"),
-        ([1, 1], "names a mode twice: 1 1"),
-    ],
-)
-def test_modes_that_do_not_exist_write_nothing(tmp_path, model, modes, message):
-    with pytest.raises(OptionError, match=message):
-        export(model, modes, tmp_path / "cv.pt")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_existing_file_is_not_overwritten(tmp_path, model):
-    path = tmp_path / "cv.pt"
-    path.write_bytes(b"before")
-    with pytest.raises(OutputError, match=r"cv.pt: exists already"):
-        export(model, MODES, path)
-    assert path.read_bytes() == b"before"
 
 
 def test_files_that_hold_no_collective_variable_are_named(tmp_path, model):

@@ -8,14 +8,14 @@ import torch
 from scipy.special import logsumexp
 
 from symplectic_cv.errors import HamiltonianError, OptionError
-from symplectic_cv.hamiltonians.base import Hamiltonian, check_hamiltonian
+from symplectic_cv.hamiltonians.base import COLD, Hamiltonian, check_hamiltonian
 from symplectic_cv.hamiltonians.double_well import DoubleWell
 from symplectic_cv.hamiltonians.harmonic_chain import HarmonicChain
 from symplectic_cv.hamiltonians.lennard_jones_pair import LennardJonesPair
 from symplectic_cv.hamiltonians.library import BUILT_IN, find_hamiltonian
 from symplectic_cv.hamiltonians.reduced import ENERGY_CAP, ReducedHamiltonian
 from symplectic_cv.hamiltonians.ringworld import Ringworld
-from symplectic_cv.hamiltonians.start import COLD, cold_start
+from symplectic_cv.hamiltonians.start import cold_start
 
 
 class Own(Hamiltonian):

@@ -10,18 +10,15 @@ from symplectic_cv.flows.continuous import Integrator
 from symplectic_cv.flows.options import Coupling, Flow, FlowOptions, Generator
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.double_well import DoubleWell
+from symplectic_cv.hamiltonians.free_energy import free_energy_terms
 from symplectic_cv.hamiltonians.harmonic_chain import HarmonicChain
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.hamiltonians.ringworld import Ringworld
 from symplectic_cv.training.variational import (
     VariationalOptions,
-    draw_latent,
-    free_energy_terms,
     prepare_variational,
     train_variational,
     validation_bound,
-    weighted_mean,
-    whitened_latent,
 )
 
 SMALL = FlowOptions(layers=2, hidden=8)
@@ -32,35 +29,6 @@ def learn(hamiltonian, steps, flow=SMALL, **more):
         hamiltonian, VariationalOptions(flow=flow, steps=steps, batch=64, **more)
     )
     return train_variational(prepared)
-
-
-@pytest.mark.parametrize("dimension", [1, 2, 7])
-def test_weighted_samples_are_those_of_the_latent_density(dimension):
-    n = 200_000
-    p, q, weights = draw_latent(n, dimension, torch.Generator().manual_seed(0))
-    z, w = torch.cat([p, q], -1).double(), weights.double()
-    assert abs(float(w.mean()) - 1.0) < 4.0 * float(w.std()) / math.sqrt(n)
-    for moment, expected in ((1, 0.0), (2, 1.0), (4, 3.0)):
-        values = (w[:, None] * z**moment).mean(1)
-        assert abs(float(values.mean()) - expected) < 4.0 * float(values.std()) / math.sqrt(n)
-
-
-def test_a_weighted_mean_states_its_scatter():
-    generator = torch.Generator().manual_seed(1)
-    runs = []
-    for _ in range(200):
-        values = torch.randn(500, generator=generator, dtype=torch.float64)
-        weights = torch.rand(500, generator=generator, dtype=torch.float64)
-        runs.append(weighted_mean(values, weights))
-    scores = torch.tensor([mean / error for mean, error in runs])
-    assert abs(float(scores.square().mean()) - 1.0) < 4.0 * math.sqrt(2.0 / 200)
-
-
-def test_whitened_samples_have_exact_moments():
-    p, q = whitened_latent(64, 3, seed=2)
-    z = torch.cat([p, q], -1)
-    torch.testing.assert_close(z.mean(0), torch.zeros(6, dtype=torch.float64))
-    torch.testing.assert_close(z.T @ z / 64, torch.eye(6, dtype=torch.float64))
 
 
 def test_the_gradient_vanishes_where_the_model_is_exact():

@@ -1,0 +1,70 @@
+"""The variational free energy of a model on samples of its latent density.
+
+The free energy F = E[ln ρ(x) + βH(x)] is an upper bound to −ln Z. Training minimises it, and the
+thermodynamics of a model reports it; both use the samples and the terms of this module.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
+from symplectic_cv.models.phase_space import PhaseSpaceModel
+
+WIDE_SHARE = 0.25
+"""Share of each batch that is drawn from the wider Gaussian."""
+
+
+def free_energy_terms(
+    model: PhaseSpaceModel, reduced: ReducedHamiltonian, p: Tensor, q: Tensor, heat: float = 1.0
+) -> Tensor:
+    """ln ρ(x) + βH(x) in nats, (B,), of which the weights of ρ see no gradient."""
+    frozen = {name: value.detach() for name, value in model.named_parameters()}
+    log_density = functional_call(model, frozen, (p, q))
+    return log_density + reduced.capped(reduced.energy(p, q, heat), heat)
+
+
+def wide_scale(dimension: int) -> float:
+    """Standard deviation of the wider Gaussian: 1.5 for two coordinates, less for more of them."""
+    return math.sqrt(1.0 + 1.25 * math.sqrt(2.0 / max(2, dimension)))
+
+
+def draw_latent(
+    n_samples: int, dimension: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Samples of z ~ N by a mixture with a wider Gaussian, and their weights.
+
+    Returns:
+        Momenta P and scaled coordinates ωQ, (n_samples, n) each, float32, and the weights
+        N(z) / mixture(z), (n_samples,), of expectation one.
+    """
+    wide = wide_scale(dimension)
+    n_wide = round(WIDE_SHARE * n_samples)
+    z = torch.randn(n_samples, 2 * dimension, generator=generator)
+    z[:n_wide] *= wide
+    square = (z * z).sum(-1)
+    log_ratio = 0.5 * square * (1.0 - wide**-2) - 2 * dimension * math.log(wide)
+    share = n_wide / n_samples
+    weights = 1.0 / (1.0 - share + share * log_ratio.exp())
+    return z[:, :dimension], z[:, dimension:], weights
+
+
+def whitened_latent(n_samples: int, dimension: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Momenta P and scaled coordinates ωQ, float64, whose first two moments are exact."""
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(n_samples, 2 * dimension, generator=generator, dtype=torch.float64)
+    z = z - z.mean(0)
+    root = torch.linalg.cholesky(z.T @ z / n_samples)
+    z = torch.linalg.solve_triangular(root, z.T, upper=False).T
+    return z[:, :dimension], z[:, dimension:]
+
+
+def weighted_mean(values: Tensor, weights: Tensor) -> tuple[float, float]:
+    """Σ w v / Σ w of independent samples, (B,) each, and its standard error."""
+    v, w = values.to(torch.float64), weights.to(torch.float64)
+    mean = (w * v).sum() / w.sum()
+    return float(mean), float((w * (v - mean)).square().sum().sqrt() / w.sum())
