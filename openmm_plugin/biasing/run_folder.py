@@ -14,8 +14,8 @@ import openmm
 from openmm_plugin.forces import mode_forces
 from openmm_plugin.molecules import keep_structure
 from openmm_plugin.systems import MolecularSystem
-from symplectic_cv.exporting.native_file import SUFFIX
-from symplectic_cv.exporting.torchscript import export
+from symplectic_cv.exporting.export import export
+from symplectic_cv.exporting.native_format import SUFFIX
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.run_folder import start_run
 from symplectic_cv.models.model_folder import load_model, read_config, weights_of
