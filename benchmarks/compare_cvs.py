@@ -38,10 +38,10 @@ from openmm_plugin.running.checkpoints import CheckpointFolder
 from openmm_plugin.running.simulation import langevin_simulation, relaxed_state, start_from
 from openmm_plugin.systems import choose_platform, load_system
 from symplectic_cv.bias.blocks import block_of_frames
-from symplectic_cv.bias.combined_runs import combine
+from symplectic_cv.bias.combined_runs import combine_runs
 from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.bias.run import BiasedRun, BiasRecord
-from symplectic_cv.bias.surfaces import difference, surface
+from symplectic_cv.bias.surfaces import binned_surface, region_difference
 from symplectic_cv.bias.weights import running_weights, settled_from
 from symplectic_cv.bias.well_tempered import bias_offset
 from symplectic_cv.cli.metadynamics import metadynamics
@@ -95,12 +95,12 @@ def against_reference(
         bins = len(archive["phi"])
     blocks = block_of_frames(lengths)
     both = np.stack([phi, psi], 1)
-    found = surface(both, weights, [(-np.pi, np.pi)] * 2, ["phi", "psi"], KT, blocks, bins)
+    found = binned_surface(both, weights, [(-np.pi, np.pi)] * 2, ["phi", "psi"], KT, blocks, bins)
     low = exact < LIMIT
     seen = low & np.isfinite(found.free_energy)
     off = found.free_energy[seen] - exact[seen]
     side = (phi > 0) & (phi < np.radians(140))
-    change = difference(side, ~side, weights, KT, blocks)
+    change = region_difference(side, ~side, weights, KT, blocks)
     return {
         "rms": float(off.std()),
         "missed": int(low.sum() - seen.sum()),
@@ -287,7 +287,7 @@ def judged(folder: Path) -> dict[str, float]:
         run = BiasedRun.read(folder / "metadynamics")
         data = read_trajectories([folder / "metadynamics" / "trajectory.xtc"])
         phi, psi = (c.values for c in compute_columns(data.positions, data.molecule))
-        combined = combine([run])
+        combined = combine_runs([run])
         weights, lengths, rest = combined.weights, combined.lengths, combined.kept
     first = round(TIME_NS * 1000 / PACE_PS)
     found = {

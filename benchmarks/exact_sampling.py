@@ -44,7 +44,7 @@ from openmm_plugin.systems import (
     load_system,
 )
 from symplectic_cv.bias.blocks import block_of_frames
-from symplectic_cv.bias.surfaces import difference
+from symplectic_cv.bias.surfaces import region_difference
 from symplectic_cv.cli.train import train
 from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
@@ -312,7 +312,7 @@ def basins(folder: Path, other: Path, seed: int) -> None:
     log_w = found.proposed_log_weights
     w = np.exp(log_w - log_w.max())
     side = rare(torsions_of(target, found))
-    delta = difference(side, ~side, w, KT, np.arange(len(w)) * BLOCKS // len(w))
+    delta = region_difference(side, ~side, w, KT, np.arange(len(w)) * BLOCKS // len(w))
     print(f"proposals at φ > 0 {side.mean():.4f}, weighted {(w * side).sum() / w.sum():.5f}")
     print(f"importance ESS {effective_share(log_w):.3f}, Pareto exponent {pareto_k(w):.2f}")
     print(f"G(C7ax) - G(C7eq) = {delta.value:.2f} ± {delta.error:.2f} kJ/mol")

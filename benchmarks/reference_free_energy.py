@@ -22,7 +22,7 @@ from openmm_plugin.running.checkpoints import CheckpointFolder
 from openmm_plugin.running.simulation import langevin_simulation, relaxed_state, start_from
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb, choose_platform
 from symplectic_cv.bias.blocks import block_of_frames
-from symplectic_cv.bias.surfaces import difference, surface
+from symplectic_cv.bias.surfaces import binned_surface, region_difference
 from symplectic_cv.units import thermal_energy
 
 PHI, PSI = (4, 6, 8, 14), (6, 8, 14, 16)
@@ -118,9 +118,9 @@ def reduce(folder: Path, path: Path) -> None:
     frames = read_frames(folder)
     weights = np.exp((frames[:, 2] - frames[:, 2].max()) / KT)
     blocks = block_of_frames([len(frames)], BLOCKS)
-    both = surface(frames[:, :2], weights, [(-np.pi, np.pi)] * 2, ["phi", "psi"], KT, blocks)
+    both = binned_surface(frames[:, :2], weights, [(-np.pi, np.pi)] * 2, ["phi", "psi"], KT, blocks)
     side = in_c7ax(frames[:, 0])
-    delta = difference(side, ~side, weights, KT, blocks)
+    delta = region_difference(side, ~side, weights, KT, blocks)
     np.savez_compressed(
         path,
         phi=both.axes[0],

@@ -18,6 +18,7 @@ from symplectic_cv.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from symplectic_cv.analysis.spectrum import power_spectrum
+    from symplectic_cv.bias.reweighting import Reweighted, reweight
     from symplectic_cv.charts.eckart import EckartFrame
     from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
     from symplectic_cv.errors import UserError
@@ -44,6 +45,7 @@ _MODULES = {
     "Hamiltonian": "hamiltonians.base",
     "Molecule": "molecule",
     "NeuralCanonicalTransformation": "models.molecular_model",
+    "Reweighted": "bias.reweighting",
     "TrainingOptions": "training.options",
     "TrainingResult": "training.likelihood",
     "TrajectoryData": "data.trajectories",
@@ -59,6 +61,7 @@ _MODULES = {
     "prepare": "training.likelihood",
     "prepare_variational": "training.variational",
     "read_trajectories": "data.trajectories",
+    "reweight": "bias.reweighting",
     "save_model": "models.model_folder",
     "select_atoms": "molecule",
     "spherical_path": "paths.interpolation",
@@ -73,6 +76,7 @@ __all__ = [
     "Hamiltonian",
     "Molecule",
     "NeuralCanonicalTransformation",
+    "Reweighted",
     "TrainingOptions",
     "TrainingResult",
     "TrajectoryData",
@@ -89,6 +93,7 @@ __all__ = [
     "prepare",
     "prepare_variational",
     "read_trajectories",
+    "reweight",
     "save_model",
     "select_atoms",
     "spherical_path",

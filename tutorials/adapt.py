@@ -118,25 +118,18 @@ with open(work / "adapt" / "rounds.csv") as handle:
 # every how many.
 
 # %%
-from symplectic_cv.bias.combined_runs import transients
-from symplectic_cv.bias.regions import parse_regions
-from symplectic_cv.bias.reweighting import read_runs, reweight
 from symplectic_cv.reports.free_energy_figures import free_energy_profiles
 
 summary = json.loads((work / "adapt" / "free_energy" / "summary.json").read_text())
 print(f"of each round 1 frame counts in {summary['strides']}")
-finished = sorted((work / "adapt").glob("round-*/metadynamics"))
-runs, frames = read_runs(finished, None, None)
-result = reweight(
-    runs,
-    frames,
+result = sc.reweight(
+    sorted((work / "adapt").glob("round-*/metadynamics")),
     torsions=["phi", "psi"],
     distances=["hydrogen_bond=6,17"],
-    regions=parse_regions(["C7eq=phi:-180:0", "C7ax=phi:0:140"]),
-    since_ps=transients(runs),
-    strides=summary["strides"],
+    regions=["C7eq=phi:-180:0", "C7ax=phi:0:140"],
+    stride=summary["strides"],
 )
-print(f"{result.combined.effective_frames:.0f} effective frames of {frames.n_frames}")
+print(f"{result.effective_frames:.0f} effective frames of {len(result.times)}")
 for name, found in result.differences.items():
     print(f"G({name}) - G(C7eq) = {found.value:.2f} ± {found.interval:.2f} kJ/mol (95 %)")
 free_energy_profiles(work / "profiles.png", result.profiles, [c.unit for c in result.columns])

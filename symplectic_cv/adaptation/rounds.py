@@ -12,7 +12,7 @@ import numpy as np
 from symplectic_cv.adaptation import progress as adaptation
 from symplectic_cv.adaptation.progress import MOST_MODES, Progress, RoundModel
 from symplectic_cv.analysis.latent import latent_frames
-from symplectic_cv.bias.combined_runs import Combined, combine
+from symplectic_cv.bias.combined_runs import CombinedRuns, combine_runs
 from symplectic_cv.bias.reweighting import Reweighted, free_energies, planes_of
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.bias.states import BANDWIDTH, States
@@ -79,7 +79,7 @@ class Known:
     models: list[RoundModel]
     modes: list[np.ndarray]
     slow: np.ndarray
-    combined: Combined
+    combined: CombinedRuns
 
     @classmethod
     def read(
@@ -114,7 +114,7 @@ class Known:
             first += len(run.colvar)
             modes.append(values)
         slow = seen[:, :MOST_MODES].astype(np.float64)
-        combined = combine(runs, [values[n_start:] for values in modes])
+        combined = combine_runs(runs, [values[n_start:] for values in modes])
         return cls(loop, runs, data, n_start, models, modes, slow, combined)
 
     def judge(self, kt: float) -> tuple[States, list[Progress]]:

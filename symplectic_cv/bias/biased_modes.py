@@ -1,4 +1,4 @@
-"""The biased modes of several runs on the frames of all, through each run's own exported file."""
+"""The biased modes of each of several runs, evaluated on the frames of all runs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,27 @@ CV = "cv.pt"
 
 
 def modes_of_all(runs: Sequence[BiasedRun], data: TrajectoryData) -> list[np.ndarray]:
-    """The biased modes of each run on the frames of all, through each run's own exported file."""
+    """Evaluates the biased modes of each run on the frames of all runs.
+
+    The modes come from the collective variable that each run exported into its own folder.
+
+    Args:
+        runs: biased runs, in the order of their frames in `data`.
+        data: frames of all runs, one continuous run after another.
+
+    Returns:
+        For each run r the modes on all frames, (F_all, n_r), dimensionless.
+
+    Raises:
+        ModelError: an exported file that is missing or damaged.
+        OptionError: a model that needs an atom that `data` leaves out.
+    """
     found = []
     first = 0
     for run, length in zip(runs, data.lengths, strict=True):
         exported = _Exported.read(run.folder)
         values = exported.values(data.positions[:, exported.places_in(data.molecule)])
-        # as the simulation had them, not as the rounded frames of the file give them back
+        # the simulation's own values: positions in the trajectory file are rounded
         values[first : first + length] = run.colvar.modes
         first += length
         found.append(values)
@@ -36,12 +50,12 @@ def modes_of_all(runs: Sequence[BiasedRun], data: TrajectoryData) -> list[np.nda
 
 @dataclass(frozen=True)
 class _Exported:
-    """The exported modes of a run: through the native core where it is compiled, else torch.
+    """The exported modes of a run, evaluated by the native core or, without one, by torch.
 
     Attributes:
-        name: of the file.
+        name: path of the exported file.
         indices: places of the modelled atoms in the system, (N,).
-        values: modes (F, n) of whole frames (F, N, 3) in nm of these atoms.
+        values: maps whole frames of these atoms, (F, N, 3) in nm, to modes, (F, n).
     """
 
     name: str
@@ -50,7 +64,7 @@ class _Exported:
 
     @classmethod
     def read(cls, folder: Path) -> _Exported:
-        """Raises ModelError where there is no exported file, or a damaged one."""
+        """Reads the exported file; raises ModelError where it is missing or damaged."""
         native = (folder / CV).with_suffix(".safetensors")
         if native.is_file() and core_problem() is None:
             core = load_core(native)
@@ -70,7 +84,7 @@ class _Exported:
         return cls(str(folder / CV), indices, values)
 
     def places_in(self, molecule: Molecule) -> list[int]:
-        """Where its atoms are among those of `molecule`; raises OptionError for one left out."""
+        """Places of the model's atoms in `molecule`; raises OptionError for an atom left out."""
         place = {int(index): k for k, index in enumerate(molecule.indices)}
         for index in self.indices:
             if int(index) not in place:

@@ -1,8 +1,8 @@
 """Several biased runs as one sample: the unbiased weight of every frame.
 
 A metadynamics bias moves, but slowly once the basins are full. Each run is cut into stretches
-of time; a stretch is a state of MBAR with the hills that stood in its middle. All frames are
-weighed against all states, so runs with different modes and models combine exactly.
+of time. Each stretch is a state of MBAR, with the hills that stood in its middle. All frames are
+weighted against all states, so runs with different modes and models combine exactly.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ import numpy as np
 
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.bias.weights import mbar_weights, running_weights, settled_from
+from symplectic_cv.checks import choose
 from symplectic_cv.errors import OptionError
 from symplectic_cv.statistics import effective_size
 
 STRETCHES = 20
-"""Per run; ten to forty give the same free energies within their errors."""
+"""Stretches of time in each run. Ten to forty give the same free energies within their errors."""
 
 
 class Weighting(str, Enum):
-    """How a bias is taken out.
+    """How a bias is removed.
 
-    MBAR: all runs together, each stretch of time a state with the bias in its middle.
-    RUNNING: every frame by exp((V − c)/kT) with the bias that it felt.
+    MBAR: all runs together; each stretch of time is a state with the bias in its middle.
+    RUNNING: each frame by exp((V − c)/kT) with the bias that it felt.
     """
 
     MBAR = "mbar"
@@ -35,18 +36,18 @@ class Weighting(str, Enum):
 
 
 @dataclass(frozen=True)
-class Combined:
-    """Frames of several runs behind their transients, and their weights.
+class CombinedRuns:
+    """Frames of several runs after their transients, and their unbiased weights.
 
     Attributes:
-        since_ps: time of the first frame that is kept, of each run.
-        strides: every how many frames of each run are kept.
-        kept: which of all frames these are, run after run, (F,).
-        run: the run of each, (F,).
-        lengths: of its continuous pieces: every run, or every walker of one.
-        weights: (F,), sum 1.
-        state: of MBAR that each frame is from, (F,); None for running weights.
-        reduced: V/kT of all of these states on each frame, (K, F).
+        since_ps: time of the first frame that is kept, for each run, ps.
+        strides: every how many frames are kept, for each run.
+        kept: places of the kept frames among all frames, run after run, (F,).
+        run: number of the run that each kept frame belongs to, (F,).
+        lengths: kept frames of each continuous piece: each run, or each walker of a run.
+        weights: unbiased weight of each kept frame, (F,), with sum 1.
+        state: the MBAR state that each kept frame was drawn from, (F,); None for running weights.
+        reduced: V/kT of every MBAR state on each kept frame, (K, F); None for running weights.
     """
 
     since_ps: list[float]
@@ -60,16 +61,20 @@ class Combined:
 
     @property
     def effective_frames(self) -> float:
+        """Kish's effective number of frames, (Σw)²/Σw²."""
         return effective_size(self.weights)
 
-    def thinned(self, strides: Sequence[int]) -> Combined:
-        """Every `strides[r]`th frame of each run r, with weights of their own.
+    def thinned(self, strides: Sequence[int]) -> CombinedRuns:
+        """Every `strides[r]`th frame of each run r, with new weights.
 
-        MBAR takes frames for independent, so runs whose frames are less so than those of others
-        must be thinned.
+        MBAR assumes that frames are independent. Runs whose frames are more correlated than
+        those of others must therefore be thinned.
+
+        Args:
+            strides: one stride for each run, 1 or more.
 
         Raises:
-            OptionError: strides that do not fit.
+            OptionError: another number of strides than of runs, or a stride below 1.
         """
         n_runs = len(self.since_ps)
         if len(strides) != n_runs or min(strides) < 1:
@@ -89,7 +94,7 @@ class Combined:
         else:
             state, reduced = self.state[rows], self.reduced[:, rows]
             weights = mbar_weights(reduced, np.bincount(state, minlength=len(reduced)).tolist())
-        return Combined(
+        return CombinedRuns(
             self.since_ps,
             [old * new for old, new in zip(self.strides, strides, strict=True)],
             self.kept[rows],
@@ -102,7 +107,7 @@ class Combined:
 
 
 def transients(runs: Sequence[BiasedRun]) -> list[float]:
-    """Time in ps at which the transient of each run is over, from bias minus c(t) over time."""
+    """Time at which the transient of each run ends, ps, from bias minus c(t) over time."""
     found = []
     for run in runs:
         order = np.argsort(run.colvar.time_ps, kind="stable")  # walkers stand one after another
@@ -111,63 +116,38 @@ def transients(runs: Sequence[BiasedRun]) -> list[float]:
     return found
 
 
-def combine(
+def combine_runs(
     runs: Sequence[BiasedRun],
     modes: Sequence[np.ndarray] | None = None,
     since_ps: Sequence[float] | None = None,
-    weighting: Weighting = Weighting.MBAR,
+    weighting: str | Weighting = Weighting.MBAR,
     stretches: int = STRETCHES,
-) -> Combined:
-    """Weights of the frames of one or several runs at one temperature.
+) -> CombinedRuns:
+    """Unbiased weights of the frames of one or several runs at one temperature.
 
     Args:
-        runs: from `BiasedRun.read`.
-        modes: for each run its biased modes on all frames of all runs, run after run,
-            (F_all, n_r); the colvar's own where None, which does for a single run.
-        since_ps: time of the first frame of each run to use; found by `transients` where None.
-        weighting: how.
-        stretches: of each run, for MBAR.
+        runs: biased runs, from `BiasedRun.read`.
+        modes: for each run r its biased modes on all frames of all runs, run after run,
+            (F_all, n_r), dimensionless. A single run may leave it out; its own table is used.
+        since_ps: time of the first frame of each run to use, ps; the end of each run's
+            transient where None.
+        weighting: `mbar` or `running`.
+        stretches: number of stretches that each run is cut into, for MBAR.
 
     Raises:
         OptionError: runs at different temperatures, modes of other frames, or no frame left.
     """
-    kts = {round(run.record.kt, 9) for run in runs}
-    if len(kts) != 1:
-        found = ", ".join(f"{run.folder}: {run.record.temperature:g} K" for run in runs)
-        raise OptionError(f"runs at different temperatures cannot be combined ({found})")
-    kt = runs[0].record.kt
-    sizes = [len(run.colvar) for run in runs]
+    weighting = choose(Weighting, weighting, "weighting")
+    kt = _common_kt(runs)
     since_ps = transients(runs) if since_ps is None else list(since_ps)
-    if modes is None:
-        if len(runs) > 1:
-            raise OptionError("several runs need the modes of each on the frames of all")
-        modes = [runs[0].colvar.modes]
-    for run, values in zip(runs, modes, strict=True):
-        if len(values) != sum(sizes):
-            raise OptionError(
-                f"{run.folder}: its modes are known on {len(values)} frames, the runs have "
-                f"{sum(sizes)}"
-            )
-    parts, owners, lengths, times = [], [], [], []
-    for number, (run, since) in enumerate(zip(runs, since_ps, strict=True)):
-        rows = np.flatnonzero(run.colvar.time_ps >= since)
-        if len(rows) == 0:
-            raise OptionError(
-                f"{run.folder}: ends at {run.colvar.time_ps.max():g} ps, so no frame is left from "
-                f"{since:g} ps on"
-            )
-        walker = run.colvar.walker[rows]
-        lengths += [int((walker == one).sum()) for one in dict.fromkeys(walker.tolist())]
-        parts.append(sum(sizes[:number]) + rows)
-        owners.append(np.full(len(rows), number))
-        times.append(run.colvar.time_ps[rows])
-    kept, owner = np.concatenate(parts), np.concatenate(owners)
+    modes = _checked_modes(runs, modes)
+    kept, owner, lengths, times = _kept_frames(runs, since_ps)
     strides = [1] * len(runs)
     if weighting is Weighting.RUNNING:
         bias = np.concatenate([run.colvar.bias for run in runs])
         offset = np.concatenate([run.colvar.offset for run in runs])
         weights = running_weights(bias[kept], offset[kept], kt)
-        return Combined(since_ps, strides, kept, owner, lengths, weights)
+        return CombinedRuns(since_ps, strides, kept, owner, lengths, weights)
     biases: list[np.ndarray] = []
     states: list[np.ndarray] = []
     for run, time, values in zip(runs, times, modes, strict=True):
@@ -181,13 +161,68 @@ def combine(
         biases += biases_at(run, np.asarray(values)[kept], middles)
     reduced, state = np.array(biases) / kt, np.concatenate(states)
     weights = mbar_weights(reduced, np.bincount(state).tolist())
-    return Combined(since_ps, strides, kept, owner, lengths, weights, state, reduced)
+    return CombinedRuns(since_ps, strides, kept, owner, lengths, weights, state, reduced)
+
+
+def _common_kt(runs: Sequence[BiasedRun]) -> float:
+    """kT of all runs, kJ/mol; raises OptionError where their temperatures differ."""
+    if len({round(run.record.kt, 9) for run in runs}) != 1:
+        found = ", ".join(f"{run.folder}: {run.record.temperature:g} K" for run in runs)
+        raise OptionError(f"runs at different temperatures cannot be combined ({found})")
+    return runs[0].record.kt
+
+
+def _checked_modes(
+    runs: Sequence[BiasedRun], modes: Sequence[np.ndarray] | None
+) -> Sequence[np.ndarray]:
+    """The modes of each run on the frames of all; raises OptionError where frames are missing."""
+    n_frames = sum(len(run.colvar) for run in runs)
+    if modes is None:
+        if len(runs) > 1:
+            raise OptionError("several runs need the modes of each on the frames of all")
+        modes = [runs[0].colvar.modes]
+    for run, values in zip(runs, modes, strict=True):
+        if len(values) != n_frames:
+            raise OptionError(
+                f"{run.folder}: its modes are known on {len(values)} frames, the runs have "
+                f"{n_frames}"
+            )
+    return modes
+
+
+def _kept_frames(
+    runs: Sequence[BiasedRun], since_ps: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray, list[int], list[np.ndarray]]:
+    """Frames after the transients: places, runs, lengths of pieces, and times of each run."""
+    places, owners, lengths, times, first = [], [], [], [], 0
+    for number, (run, since) in enumerate(zip(runs, since_ps, strict=True)):
+        rows = np.flatnonzero(run.colvar.time_ps >= since)
+        if len(rows) == 0:
+            raise OptionError(
+                f"{run.folder}: ends at {run.colvar.time_ps.max():g} ps, so no frame is left from "
+                f"{since:g} ps on"
+            )
+        walker = run.colvar.walker[rows]
+        lengths += [int((walker == one).sum()) for one in dict.fromkeys(walker.tolist())]
+        places.append(first + rows)
+        owners.append(np.full(len(rows), number))
+        times.append(run.colvar.time_ps[rows])
+        first += len(run.colvar)
+    return np.concatenate(places), np.concatenate(owners), lengths, times
 
 
 def biases_at(run: BiasedRun, modes: np.ndarray, times: Sequence[float]) -> list[np.ndarray]:
-    """The run's bias, walls included, as it stood at each time, on modes (F, n), in kJ/mol.
+    """The run's bias, walls included, as it stood at each of several times.
 
-    That of OPES, which keeps no hills, is its last one at any time.
+    OPES keeps no hills, so its last bias is given for every time.
+
+    Args:
+        run: the run whose bias is wanted.
+        modes: its biased modes, (F, n), dimensionless.
+        times: increasing simulation times, ps.
+
+    Returns:
+        The bias on each frame at each time, (F,) each, in kJ/mol.
     """
     if run.hills is None:
         return [run.bias_at(modes)] * len(times)

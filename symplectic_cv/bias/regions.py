@@ -16,13 +16,24 @@ _REGION = re.compile(r"([\w'+-]+)=(.+)")
 
 @dataclass(frozen=True)
 class Region:
-    """A box in descriptors: for each its name and its two ends, in degrees or nm."""
+    """A box along one or several descriptors.
+
+    Attributes:
+        name: name of the region.
+        ends: low and high end along each descriptor, in degrees for torsions and nm for distances.
+    """
 
     name: str
     ends: dict[str, tuple[float, float]]
 
     def holds(self, columns: Sequence[Column]) -> np.ndarray:
-        """Frames inside, (F,); a torsion may run across ±180 degrees."""
+        """Mask of the frames inside, (F,).
+
+        A torsion's interval whose low end exceeds its high end runs across ±180 degrees.
+
+        Args:
+            columns: descriptors of F frames; those that the region does not name are ignored.
+        """
         inside = np.ones(len(columns[0].values), dtype=bool)
         for column in columns:
             if column.name in self.ends:
@@ -34,13 +45,13 @@ class Region:
 
 
 def parse_regions(definitions: Sequence[str]) -> list[Region]:
-    """Regions from `NAME=phi:-150:0,psi:0:180`, degrees for torsions, nm for distances.
+    """Regions from texts such as `NAME=phi:-150:0,psi:0:180`.
 
     Args:
-        definitions: one per region.
+        definitions: one text for each region, in degrees for torsions and nm for distances.
 
     Raises:
-        OptionError: a text that is no region, or a name used twice.
+        OptionError: a text that is not a region, a name used twice, or one region alone.
 
     Example:
         >>> parse_regions(["near=ends:0.5:0.7", "far=ends:0.7:2"])[0]

@@ -1,4 +1,4 @@
-"""Free energies of biased runs in torsions and distances, with errors and differences."""
+"""Unbiased free energies of biased runs, along torsions and distances, with errors."""
 
 from __future__ import annotations
 
@@ -9,142 +9,290 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mdtraj as md
 import numpy as np
+import pandas as pd
 
 from symplectic_cv.bias.biased_modes import modes_of_all
 from symplectic_cv.bias.blocks import BLOCKS, block_of_frames
-from symplectic_cv.bias.combined_runs import Combined, Weighting, combine
-from symplectic_cv.bias.regions import Region
+from symplectic_cv.bias.combined_runs import CombinedRuns, Weighting, combine_runs
+from symplectic_cv.bias.regions import Region, parse_regions
 from symplectic_cv.bias.run import BiasedRun
-from symplectic_cv.bias.surfaces import BINS, Difference, Surface, difference, surface
+from symplectic_cv.bias.surfaces import (
+    BINS,
+    BinnedSurface,
+    RegionDifference,
+    binned_surface,
+    region_difference,
+)
+from symplectic_cv.checks import choose
 from symplectic_cv.data.descriptors import Column, compute_columns
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.run_folder import make_folder
-from symplectic_cv.reports.figures import free_energy_surface
-from symplectic_cv.reports.free_energy_figures import axis_label, free_energy_profiles
+from symplectic_cv.files.tables import write_table
 
 TRAJECTORY = "trajectory.xtc"
-Progress = Callable[[int], None]
+FRAMES_TABLE, PROFILES_TABLE = "frames.csv", "free_energy.csv"
+ARRAYS, SUMMARY = "free_energy.npz", "summary.json"
 
 
 @dataclass(frozen=True)
 class Reweighted:
-    """All that `symplectic-cv reweight` writes down.
+    """Free energies of one or several biased runs, with the frames and weights behind them.
 
     Attributes:
-        columns: descriptors of the kept frames.
-        profiles: of each descriptor.
-        planes: of pairs of descriptors.
-        combined: which frames, and their weights.
-        differences: free energy of each region less that of the first, kJ/mol.
-        times: of the kept frames, ps.
-        names: of the runs.
+        columns: descriptors of the kept frames, each with F values.
+        profiles: the free energy along each descriptor, in the order of `columns`.
+        planes: the free energy in planes of two descriptors.
+        combined: which frames were kept, and their unbiased weights.
+        differences: free energy of each region minus that of the first region, kJ/mol.
+        times: simulation time of each kept frame, (F,) in ps.
+        names: folder of each run.
+        method: how the bias was removed.
+        reference: name of the first region, which `differences` are relative to.
     """
 
     columns: list[Column]
-    profiles: list[Surface]
-    planes: list[Surface]
-    combined: Combined
-    differences: dict[str, Difference]
+    profiles: list[BinnedSurface]
+    planes: list[BinnedSurface]
+    combined: CombinedRuns
+    differences: dict[str, RegionDifference]
     times: np.ndarray
     names: list[str]
+    method: Weighting = Weighting.MBAR
+    reference: str | None = None
 
+    @property
+    def effective_frames(self) -> float:
+        """Kish's effective number of frames, (Σw)²/Σw²."""
+        return self.combined.effective_frames
 
-def read_runs(
-    folders: Sequence[Path], top: Path | None, atoms: str | None, progress: Progress | None = None
-) -> tuple[list[BiasedRun], TrajectoryData]:
-    """Tables and trajectories of biased runs, checked against one another.
+    def save(self, folder: str | Path) -> None:
+        """Writes frames.csv, free_energy.csv, free_energy.npz and, last, summary.json.
 
-    Raises:
-        OutputError: a folder without a run, or weights that do not match the frames.
-        TrajectoryError: a trajectory or topology that is missing or damaged.
-    """
-    runs = [BiasedRun.read(folder) for folder in folders]
-    files = [folder / TRAJECTORY for folder in folders]
-    data = read_trajectories(files, top, atoms, progress=progress)
-    for run, length in zip(runs, data.lengths, strict=True):
-        run.require_frames(length)
-    return runs, data
+        frames.csv has one row per kept frame with its unbiased weight; free_energy.csv has the
+        profiles; free_energy.npz has profiles and planes on their grids.
+
+        Args:
+            folder: output folder; it is made where it is missing.
+
+        Raises:
+            OutputError: the folder cannot be made.
+        """
+        folder = Path(folder)
+        make_folder(folder)
+        formats = dict.fromkeys([column.name for column in self.columns], "%.6g")
+        write_table(
+            folder / FRAMES_TABLE, self.frames, {"time_ps": "%.8g", "weight": "%.6g", **formats}
+        )
+        write_table(
+            folder / PROFILES_TABLE,
+            self.free_energy,
+            {
+                "value": "%.6g",
+                "free_energy_kj_per_mol": "%.6g",
+                "standard_error_kj_per_mol": "%.4g",
+            },
+        )
+        write_atomically(folder / ARRAYS, self._arrays())
+        content = json.dumps(self._summary(), indent=1) + "\n"
+        write_atomically(folder / SUMMARY, content.encode())
+
+    @property
+    def frames(self) -> pd.DataFrame:
+        """The kept frames: run, time_ps, the descriptors (rad, nm) and the unbiased weight."""
+        return pd.DataFrame(
+            {
+                "run": self.combined.run,
+                "time_ps": self.times,
+                **{column.name: column.values for column in self.columns},
+                "weight": self.combined.weights,
+            }
+        )
+
+    @property
+    def free_energy(self) -> pd.DataFrame:
+        """The profiles: descriptor, value, free energy and standard error in kJ/mol, frames."""
+        return pd.concat(
+            [
+                pd.DataFrame(
+                    {
+                        "descriptor": column.name,
+                        "value": profile.axes[0],
+                        "free_energy_kj_per_mol": profile.free_energy,
+                        "standard_error_kj_per_mol": profile.error,
+                        "frames": profile.frames,
+                    }
+                )
+                for profile, column in zip(self.profiles, self.columns, strict=True)
+            ],
+            ignore_index=True,
+        )
+
+    def _arrays(self) -> bytes:
+        arrays: dict[str, Any] = {
+            column.name: profile.axes[0]
+            for profile, column in zip(self.profiles, self.columns, strict=True)
+        }
+        for found in [*self.profiles, *self.planes]:
+            name = ",".join(found.names)
+            arrays[f"free_energy:{name}"] = found.free_energy
+            arrays[f"error:{name}"] = found.error
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        return buffer.getvalue()
+
+    def _summary(self) -> dict[str, Any]:
+        return {
+            "runs": self.names,
+            "weighting": self.method.value,
+            "since_ps": self.combined.since_ps,
+            "strides": self.combined.strides,
+            "frames": np.bincount(self.combined.run).tolist(),
+            "effective_frames": self.combined.effective_frames,
+            "units": {column.name: column.unit for column in self.columns},
+            "differences_kj_per_mol": {
+                name: {"value": d.value, "standard_error": d.error, "half_95_percent": d.interval}
+                if np.isfinite(d.error)
+                else None
+                for name, d in self.differences.items()
+            },
+        }
 
 
 def reweight(
-    runs: Sequence[BiasedRun],
-    data: TrajectoryData,
+    runs: str | Path | BiasedRun | Sequence[str | Path | BiasedRun],
+    topology: str | Path | md.Topology | None = None,
+    atoms: str | None = None,
     torsions: Sequence[str] | None = None,
     distances: Sequence[str] = (),
-    regions: Sequence[Region] = (),
-    weighting: Weighting = Weighting.MBAR,
-    since_ps: Sequence[float] | None = None,
-    strides: Sequence[int] | None = None,
+    regions: Sequence[str | Region] = (),
+    method: str | Weighting = Weighting.MBAR,
+    skip_ps: float | None = None,
+    stride: int | Sequence[int] | None = None,
     bins: int = BINS,
-    blocks: int = BLOCKS,
     seed: int = 0,
+    blocks: int = BLOCKS,
+    progress: Callable[[int], None] | None = None,
 ) -> Reweighted:
-    """Unbiased free energies of torsions and distances from one or several biased runs.
+    """Unbiased free energies of one or several biased runs, along torsions and distances.
+
+    Several runs are combined by MBAR. They may bias different modes of different models, but
+    they must be of the same molecule at the same temperature.
 
     Args:
-        runs, data: from `read_runs`.
-        torsions, distances: as `compute_columns` takes them.
-        regions: free energies of the others are given relative to the first.
-        weighting: how the bias is taken out.
-        since_ps: first time of each run to use; the end of its transient where None.
-        strides: every how many frames of each run to use; all where None.
-        bins: along each descriptor.
-        blocks: of time, for the errors.
-        seed: of the resamples.
+        runs: folders of biased runs, or `BiasedRun` objects; one or several.
+        topology: topology of the trajectories; found beside the first trajectory where None.
+        atoms: MDTraj selection of the atoms to read; the heavy atoms of the solute where None.
+        torsions: torsions by kind (`phi`, `psi`, `omega`, `chi1`, …) or as `NAME=i,j,k,l` with
+            atom numbers from 1; the backbone's phi and psi where None.
+        distances: distances as `NAME=i,j` with atom numbers from 1, or as `ALA2-CA:ALA2-O`.
+        regions: boxes such as `C7eq=phi:-150:0` (degrees, nm); each region's free energy is
+            given relative to that of the first.
+        method: `mbar`, or `running` for weights exp((V − c)/kT) of the bias each frame felt.
+        skip_ps: time to leave out at the start of each run, ps; the transient that is found in
+            the run's bias where None.
+        stride: every how many frames to use, one number for all runs or one for each. Runs that
+            rarely cross between states need a larger stride (`adaptation.mode_choice`).
+        bins: number of bins along each descriptor.
+        seed: seed of the bootstrap resamples behind the errors.
+        blocks: number of blocks of time that the errors are estimated from.
+        progress: called with the number of frames just read.
+
+    Returns:
+        Profiles, planes and differences with standard errors; `.save(folder)` writes them.
 
     Raises:
-        OptionError: descriptors or regions that do not exist, or strides that do not fit.
+        OptionError: an unknown `method`, or descriptors, regions or strides that do not fit.
+        OutputError: a folder without a run, or weights that do not match the frames.
+        TrajectoryError: a trajectory or topology that is missing or damaged.
     """
+    weighting = choose(Weighting, method, "method")
+    boxes = _boxes(regions)
+    read, data = read_runs(runs, topology, atoms, progress)
     columns = compute_columns(data.positions, data.molecule, torsions, distances)
     if not columns:
         raise OptionError(
             "nothing to draw a free energy along: name --torsions or --distances of these atoms"
         )
     known = {column.name for column in columns}
-    for region in regions:
+    for region in boxes:
         unknown = sorted(set(region.ends) - known)
         if unknown:
             raise OptionError(
                 f"--regions {region.name}: {unknown[0]} is no descriptor here; there are "
                 f"{', '.join(sorted(known))}"
             )
-    modes = modes_of_all(runs, data) if weighting is Weighting.MBAR and len(runs) > 1 else None
-    combined = combine(runs, modes, since_ps, weighting)
-    if strides is not None:
-        combined = combined.thinned(strides)
-    masks = {region.name: region.holds(columns) for region in regions}
-    return free_energies(runs, combined, columns, planes_of(columns), masks, bins, blocks, seed)
+    modes = modes_of_all(read, data) if weighting is Weighting.MBAR and len(read) > 1 else None
+    combined = combine_runs(read, modes, _since_ps(read, skip_ps), weighting)
+    if stride is not None:
+        strides = [stride] if isinstance(stride, int) else list(stride)
+        combined = combined.thinned(strides * len(read) if len(strides) == 1 else strides)
+    masks = {region.name: region.holds(columns) for region in boxes}
+    return free_energies(
+        read, combined, columns, planes_of(columns), masks, bins, blocks, seed, weighting
+    )
+
+
+def read_runs(
+    runs: str | Path | BiasedRun | Sequence[str | Path | BiasedRun],
+    topology: str | Path | md.Topology | None = None,
+    atoms: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[list[BiasedRun], TrajectoryData]:
+    """Reads tables and trajectories of biased runs and checks them against one another.
+
+    Args:
+        runs: folders or `BiasedRun` objects, one or several.
+        topology: topology of the trajectories; found beside the first trajectory where None.
+        atoms: MDTraj selection of the atoms to read; the heavy atoms of the solute where None.
+        progress: called with the number of frames just read.
+
+    Raises:
+        OutputError: a folder without a run, or weights that do not match the frames.
+        TrajectoryError: a trajectory or topology that is missing or damaged.
+    """
+    given = [runs] if isinstance(runs, str | Path | BiasedRun) else runs
+    read = [run if isinstance(run, BiasedRun) else BiasedRun.read(run) for run in given]
+    files = [run.folder / TRAJECTORY for run in read]
+    data = read_trajectories(files, topology, atoms, progress=progress)
+    for run, length in zip(read, data.lengths, strict=True):
+        run.require_frames(length)
+    return read, data
 
 
 def free_energies(
     runs: Sequence[BiasedRun],
-    combined: Combined,
+    combined: CombinedRuns,
     columns: Sequence[Column],
     planes: Sequence[tuple[int, int]],
     masks: Mapping[str, np.ndarray],
     bins: int = BINS,
     blocks: int = BLOCKS,
     seed: int = 0,
+    method: Weighting = Weighting.MBAR,
 ) -> Reweighted:
-    """Free energies along each column and each plane of two, from frames with known weights.
+    """Free energies along each column and in planes of two, from frames with known weights.
 
     Args:
-        runs: the frames' own.
-        combined: which frames, and their weights.
-        columns: descriptors of all frames of all runs.
-        planes: pairs of columns.
-        masks: regions as masks of all frames; the others are compared with the first.
-        bins, blocks, seed: as for `reweight`.
+        runs: the runs that the frames belong to, in the frames' order.
+        combined: which frames are kept, and their weights.
+        columns: descriptors of all frames of all runs, each with F_all values.
+        planes: pairs of columns, by their places in `columns`.
+        masks: regions as masks of all frames, (F_all,) each; each is compared with the first.
+        bins: number of bins along each descriptor.
+        blocks: number of blocks of time that the errors are estimated from.
+        seed: seed of the bootstrap resamples behind the errors.
+        method: how `combined` was weighted, for the record.
     """
     columns = [Column(c.name, c.unit, c.values[combined.kept], c.periodic) for c in columns]
     inside = {name: mask[combined.kept] for name, mask in masks.items()}
     kt, labels = runs[0].record.kt, block_of_frames(combined.lengths, blocks)
 
-    def along(*chosen: Column) -> Surface:
-        return surface(
+    def along(*chosen: Column) -> BinnedSurface:
+        return binned_surface(
             np.stack([column.values for column in chosen], 1),
             combined.weights,
             [column.range for column in chosen],
@@ -162,16 +310,23 @@ def free_energies(
         planes=[along(columns[i], columns[j]) for i, j in planes],
         combined=combined,
         differences={
-            name: difference(inside[name], inside[names[0]], combined.weights, kt, labels, seed)
+            name: region_difference(
+                inside[name], inside[names[0]], combined.weights, kt, labels, seed
+            )
             for name in names[1:]
         },
         times=np.concatenate([run.colvar.time_ps for run in runs])[combined.kept],
         names=[str(run.folder) for run in runs],
+        method=method,
+        reference=names[0] if names else None,
     )
 
 
 def planes_of(columns: Sequence[Column]) -> list[tuple[int, int]]:
-    """Pairs worth a plane: phi and psi of each residue, or the only two there are."""
+    """Pairs of columns that are drawn as planes, by their places.
+
+    These are phi and psi of each residue; where there are two columns only, both of them.
+    """
     if len(columns) == 2:
         return [(0, 1)]
     place = {column.name: k for k, column in enumerate(columns)}
@@ -182,71 +337,23 @@ def planes_of(columns: Sequence[Column]) -> list[tuple[int, int]]:
     ]
 
 
-def write_reweighted(folder: Path, result: Reweighted, weighting: Weighting) -> None:
-    """Writes frames.csv, free_energy.csv, free_energy.npz, figures and summary.json, which is last.
-
-    Raises:
-        OutputError: the folder cannot be made.
-    """
-    make_folder(folder)
-    _write_frames(folder / "frames.csv", result)
-    lines = ["descriptor,value,free_energy_kj_per_mol,standard_error_kj_per_mol,frames"]
-    arrays: dict[str, Any] = {}
-    for profile, column in zip(result.profiles, result.columns, strict=True):
-        arrays[column.name] = profile.axes[0]
-        rows = zip(profile.axes[0], profile.free_energy, profile.error, profile.frames, strict=True)
-        lines += [f"{column.name},{x:.6g},{f:.6g},{e:.4g},{n}" for x, f, e, n in rows]
-    for found in [*result.profiles, *result.planes]:
-        name = ",".join(found.names)
-        arrays[f"free_energy:{name}"] = found.free_energy
-        arrays[f"error:{name}"] = found.error
-    write_atomically(folder / "free_energy.csv", ("\n".join(lines) + "\n").encode())
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    write_atomically(folder / "free_energy.npz", buffer.getvalue())
-    draw_reweighted(folder, result)
-    summary = {
-        "runs": result.names,
-        "weighting": weighting.value,
-        "since_ps": result.combined.since_ps,
-        "strides": result.combined.strides,
-        "frames": np.bincount(result.combined.run).tolist(),
-        "effective_frames": result.combined.effective_frames,
-        "units": {column.name: column.unit for column in result.columns},
-        "differences_kj_per_mol": {
-            name: {"value": d.value, "standard_error": d.error, "half_95_percent": d.interval}
-            if np.isfinite(d.error)
-            else None
-            for name, d in result.differences.items()
-        },
-    }
-    write_atomically(folder / "summary.json", (json.dumps(summary, indent=1) + "\n").encode())
+def _boxes(regions: Sequence[str | Region]) -> list[Region]:
+    """Regions as they are, or parsed from their texts."""
+    texts = [region for region in regions if isinstance(region, str)]
+    if texts and len(texts) < len(regions):
+        raise OptionError("--regions: give all as text or all as `Region`")
+    return parse_regions(texts) if texts else [r for r in regions if isinstance(r, Region)]
 
 
-def draw_reweighted(folder: Path, result: Reweighted) -> list[Path]:
-    """The figures; their paths."""
-    units = {column.name: column.unit for column in result.columns}
-    paths = [folder / "profiles.png"]
-    free_energy_profiles(paths[0], result.profiles, [column.unit for column in result.columns])
-    for plane in result.planes:
-        path = folder / f"plane_{'_'.join(plane.names)}.png"
-        axes = [
-            np.degrees(axis) if units[name] == "rad" else axis
-            for name, axis in zip(plane.names, plane.axes, strict=True)
-        ]
-        labels = [axis_label(name, units[name]) for name in plane.names]
-        free_energy_surface(path, axes, plane.free_energy, labels, binned=True)
-        paths.append(path)
-    return paths
-
-
-def _write_frames(path: Path, result: Reweighted) -> None:
-    run = result.combined.run
-    lines = ["run,time_ps," + ",".join(c.name for c in result.columns) + ",weight"]
-    values = np.stack([column.values for column in result.columns], 1)
-    for r, time, row, weight in zip(
-        run, result.times, values, result.combined.weights, strict=True
-    ):
-        cells = ",".join(f"{value:.6g}" for value in row)
-        lines.append(f"{r},{time:.8g},{cells},{weight:.6g}")
-    write_atomically(path, ("\n".join(lines) + "\n").encode())
+def _since_ps(runs: Sequence[BiasedRun], skip_ps: float | None) -> list[float] | None:
+    """The first time to use of each run, ps; None where the transients are to be found."""
+    if skip_ps is None:
+        return None
+    since_ps = [float(run.colvar.time_ps.min()) + skip_ps for run in runs]
+    for run, since in zip(runs, since_ps, strict=True):
+        if since > run.colvar.time_ps.max():
+            raise OptionError(
+                f"--skip-ps {skip_ps:g} leaves nothing of {run.folder}, which has "
+                f"{run.colvar.time_ps.max():g} ps"
+            )
+    return since_ps

@@ -1,8 +1,9 @@
 """Metastable states along a few collective variables, and how often a run crosses between them.
 
-States are basins of the free energy that stand apart by a barrier of several kT: they need no
-torsions, only the modes themselves. A basin's core is its lower part; a frame belongs to the
-core that was visited last, so that a frame which trembles on a barrier counts no crossing.
+States are basins of the free energy that are separated by a barrier of several kT. They are found
+along the modes alone, without torsions. The core of a basin is its lower part. A frame is assigned
+to the core that was visited last, so a frame that fluctuates on top of a barrier is not counted as
+a crossing.
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ from symplectic_cv.bias.basins import find_basins
 from symplectic_cv.errors import OptionError
 
 PERSISTENCE = 3.0
-"""Barrier out of a state, kT: under it two basins are one."""
+"""Least barrier out of a state, kT. Two basins with a lower barrier between them are one state."""
 BANDWIDTH = 0.1
-"""Smoothing of the density, in units of a mode (its standard deviation in the training data)."""
+"""Width of the smoothing of the density, in units of a mode (the standard deviation of the mode in
+the training data)."""
 POINTS_PER_BANDWIDTH = {1: 2.0, 2: 1.5, 3: 1.0}
-"""Grid points for so many modes."""
+"""Grid points per width of the smoothing, for each number of modes."""
 MOST_POINTS = 400
-"""Along one mode; a smoothing finer than that of the range is made coarser."""
+"""Most widths of the smoothing along one mode; over a larger range the smoothing becomes
+coarser."""
 HIGHEST = 10.0
-"""A state lies at most so high above the deepest one, kT: what lies higher is not visited without a
-bias, and basins there are mostly noise."""
+"""Highest free energy of a state above the deepest one, kT. Basins above it are not visited without
+a bias, and they are mostly noise."""
 FEWEST_FRAMES = 20
 SMALLEST_SHARE = 0.002
-"""A state holds at least so many frames, and so large a part of them: a handful of frames beyond
-everything else is an outlier."""
+"""Least number and least share of frames in a state. A few frames far from all others are
+outliers."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,14 @@ class States:
     """S metastable states on a grid of D variables.
 
     Attributes:
-        axes: grid along each variable.
-        free_energy: smoothed, kJ/mol on the grid, least value 0, infinite where unknown.
-        basins: state of each grid point, −1 outside all.
-        cores: the same for the lower part of each basin.
-        depths: free energy of each state's minimum, kJ/mol, deepest first, (S,).
-        minima: where it lies, (S, D).
-        shares: part of all frames, unweighted, in each basin, (S,).
+        axes: grid points along each variable.
+        free_energy: smoothed free energy on the grid, kJ/mol; the least value is 0, and points
+            without frames are infinite.
+        basins: state of each grid point, −1 outside all states.
+        cores: state of each grid point in the lower part of a basin, −1 elsewhere.
+        depths: free energy of each state's minimum, (S,) in kJ/mol, deepest first.
+        minima: values of the variables at each minimum, (S, D).
+        shares: unweighted share of all frames in each basin, (S,).
     """
 
     axes: list[np.ndarray]
@@ -60,18 +64,18 @@ class States:
         return len(self.depths)
 
     def places(self, values: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Indices of the grid points nearest to values (F, D)."""
+        """Indices of the grid points nearest to values of the variables, (F, D)."""
         return tuple(
             np.clip(np.rint((column - axis[0]) / (axis[1] - axis[0])), 0, len(axis) - 1).astype(int)
             for column, axis in zip(np.asarray(values).T, self.axes, strict=True)
         )
 
     def basin_of(self, values: np.ndarray) -> np.ndarray:
-        """State whose basin holds each frame, −1 for none, (F,)."""
+        """The state whose basin each frame lies in, −1 for none, (F,)."""
         return np.asarray(self.basins[self.places(values)])
 
     def visited(self, values: np.ndarray) -> np.ndarray:
-        """State of the core that each frame of one run visited last, −1 before the first, (F,)."""
+        """The core visited last at each frame of one run, −1 before the first core, (F,)."""
         here = np.asarray(self.cores[self.places(values)])
         last = np.maximum.accumulate(np.where(here >= 0, np.arange(len(here)), -1))
         return np.where(last >= 0, here[last], -1)
@@ -84,18 +88,19 @@ def find_states(
     persistence: float = PERSISTENCE,
     bandwidth: float | Sequence[float] = BANDWIDTH,
 ) -> States:
-    """States of one to three modes, from weighted frames.
+    """Finds the metastable states along one to three modes, from weighted frames.
 
-    The density is smoothed on a grid; basins of −kT ln(density) are merged over every barrier
-    lower than `persistence` above the shallower of the two.
+    The density is smoothed on a grid. Two basins of −kT ln(density) are merged where the barrier
+    between them is lower than `persistence` above the shallower one.
 
     Args:
-        values: the modes, (F, D), dimensionless, D from 1 to 3.
-        weights: (F,) that take a bias out; equal ones for unbiased frames.
+        values: modes of the frames, (F, D), dimensionless, with D from 1 to 3.
+        weights: unbiased weights of the frames, (F,); equal ones for unbiased frames.
         kt: kT in kJ/mol.
         persistence: least barrier out of a state, kT.
-        bandwidth: of the smoothing along every mode, or along each. It must be narrower than the
-            gap between two states: half a hill of metadynamics is a good choice.
+        bandwidth: width of the smoothing along every mode, or along each. It must be narrower
+            than the gap between two states; half the width of a metadynamics hill is a good
+            choice.
 
     Raises:
         OptionError: no or too many modes, or weights that do not match the frames.
@@ -125,7 +130,7 @@ def find_states(
     frames, _ = np.histogramdd(values, edges)
     smooth = gaussian_filter(density, per_width, mode="constant", truncate=4.0)
     known = gaussian_filter(frames, per_width, mode="constant", truncate=4.0)
-    # less than a tenth of what one frame leaves at its own place is nothing but a kernel's tail
+    # less than a tenth of what one frame contributes at its own position is the tail of a kernel
     peak = (1.0 / per_width / np.sqrt(2 * np.pi)) ** n_modes
     with np.errstate(divide="ignore"):
         energy = np.where(known > 0.1 * min(peak, 1.0), -kt * np.log(smooth), np.inf)
@@ -163,11 +168,11 @@ def find_states(
 
 
 def count_crossings(visited: np.ndarray, lengths: Sequence[int] | None = None) -> int:
-    """How often the last visited core changes, within runs.
+    """Counts how often the last visited core changes within each run.
 
     Args:
-        visited: state of each frame, −1 before the first core, (F,).
-        lengths: frames of each continuous run; one run where None.
+        visited: the core visited last at each frame, −1 before the first core, (F,).
+        lengths: number of frames in each continuous run; one run where None.
 
     Example:
         >>> count_crossings(np.array([-1, 0, 0, 1, 1, 0]))

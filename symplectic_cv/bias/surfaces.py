@@ -12,19 +12,20 @@ from symplectic_cv.bias.blocks import log_ratio_error, log_share_error
 from symplectic_cv.errors import OptionError
 
 BINS = 36
-"""Per descriptor; 10 degrees of a torsion."""
+"""Default number of bins along each descriptor; 10 degrees of a torsion."""
 
 
 @dataclass(frozen=True)
-class Surface:
-    """A free energy on bins.
+class BinnedSurface:
+    """A free energy on bins of one or two descriptors.
 
     Attributes:
-        names: of the descriptors.
-        axes: centres of the bins along each, (B,).
-        free_energy: kJ/mol, least value 0, infinite where no frame fell; one axis per descriptor.
-        error: standard error in kJ/mol of −kT ln p, NaN where too few blocks hold a frame.
-        frames: in each bin, unweighted.
+        names: names of the descriptors.
+        axes: centres of the bins along each descriptor, (B,) each.
+        free_energy: kJ/mol, one axis per descriptor; the least value is 0, and bins without a
+            frame are infinite.
+        error: standard error of −kT ln p, kJ/mol; NaN where too few blocks hold a frame.
+        frames: number of frames in each bin, unweighted.
     """
 
     names: list[str]
@@ -35,15 +36,21 @@ class Surface:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A free-energy difference with its standard error and half its 95 % interval, kJ/mol."""
+class RegionDifference:
+    """The free energy of one region minus that of another, kJ/mol.
+
+    Attributes:
+        value: the difference, kJ/mol.
+        error: its standard error, kJ/mol.
+        interval: half the width of its 95 % confidence interval, kJ/mol.
+    """
 
     value: float
     error: float
     interval: float
 
 
-def surface(
+def binned_surface(
     values: np.ndarray,
     weights: np.ndarray,
     ranges: Sequence[tuple[float, float]],
@@ -52,25 +59,26 @@ def surface(
     blocks: np.ndarray,
     bins: int = BINS,
     seed: int = 0,
-) -> Surface:
+) -> BinnedSurface:
     """The free energy −kT ln p on even bins of one or two descriptors.
 
     Args:
-        values: (F, D).
-        weights: (F,), not negative.
+        values: descriptors of the frames, (F, D), with D 1 or 2.
+        weights: weights of the frames, (F,), not negative.
         ranges: low and high end along each descriptor; frames outside are left out.
-        names: of the descriptors.
+        names: names of the descriptors.
         kt: kT in kJ/mol.
-        blocks: of each frame, from `block_of_frames`.
-        bins: along each descriptor.
-        seed: of the resamples.
+        blocks: block of time that each frame belongs to, (F,), from `block_of_frames`.
+        bins: number of bins along each descriptor.
+        seed: seed of the bootstrap resamples.
 
     Raises:
         OptionError: weights that do not fit the frames, or no frame in the ranges.
 
     Example:
         >>> values, blocks = np.array([[0.2], [0.3], [0.7], [0.8]]), np.array([0, 1, 0, 1])
-        >>> found = surface(values, np.array([2., 2, 1, 1]), [(0, 1)], ["x"], 1.0, blocks, bins=2)
+        >>> weights = np.array([2.0, 2.0, 1.0, 1.0])
+        >>> found = binned_surface(values, weights, [(0, 1)], ["x"], 1.0, blocks, bins=2)
         >>> found.free_energy.round(3), found.error.round(3)
         (array([0.   , 0.693]), array([0., 0.]))
     """
@@ -94,7 +102,7 @@ def surface(
         free_energy = -kt * np.log(total / total.sum())
     error = kt * log_share_error(per_block, seed)
     shape = (bins,) * len(edges)
-    return Surface(
+    return BinnedSurface(
         names=list(names),
         axes=[0.5 * (edge[1:] + edge[:-1]) for edge in edges],
         free_energy=(free_energy - free_energy.min()).reshape(shape),
@@ -103,30 +111,32 @@ def surface(
     )
 
 
-def difference(
+def region_difference(
     inside: np.ndarray,
     reference: np.ndarray,
     weights: np.ndarray,
     kt: float,
     blocks: np.ndarray,
     seed: int = 0,
-) -> Difference:
+) -> RegionDifference:
     """G(inside) − G(reference) = −kT ln of the ratio of their populations, in kJ/mol.
 
     Args:
-        inside, reference: masks of the frames in the two regions, (F,).
-        weights: (F,).
+        inside: mask of the frames in the region, (F,).
+        reference: mask of the frames in the region to compare with, (F,).
+        weights: weights of the frames, (F,).
         kt: kT in kJ/mol.
-        blocks: of each frame.
-        seed: of the resamples.
+        blocks: block of time that each frame belongs to, (F,).
+        seed: seed of the bootstrap resamples.
 
     Returns:
-        Infinite where a region holds no weight, with an infinite error where too few blocks do.
+        The difference. It is infinite where a region holds no weight; its error is infinite
+        where too few blocks hold either region.
 
     Example:
         >>> inside = np.array([True, False, True, False])
         >>> w, blocks = np.array([1.0, 2.0, 1.0, 2.0]), np.array([0, 0, 1, 1])
-        >>> round(difference(inside, ~inside, w, 1.0, blocks).value, 4)
+        >>> round(region_difference(inside, ~inside, w, 1.0, blocks).value, 4)
         0.6931
     """
     check_frames(inside, weights, blocks)
@@ -137,12 +147,12 @@ def difference(
         value = float(-kt * np.log(a.sum() / b.sum()))
     error = kt * log_ratio_error(a, b, seed)
     if not np.isfinite(value) or not np.isfinite(error):
-        return Difference(value, np.inf, np.inf)
-    return Difference(value, error, float(student.ppf(0.975, n_blocks - 1)) * error)
+        return RegionDifference(value, np.inf, np.inf)
+    return RegionDifference(value, error, float(student.ppf(0.975, n_blocks - 1)) * error)
 
 
 def check_frames(values: np.ndarray, weights: np.ndarray, blocks: np.ndarray) -> None:
-    """Raises OptionError where values, weights and blocks are not those of the same frames."""
+    """Raises OptionError unless values, weights and blocks belong to the same frames."""
     if not len(values) == len(weights) == len(blocks):
         raise OptionError(
             f"{len(weights)} weights and {len(blocks)} block numbers do not match "

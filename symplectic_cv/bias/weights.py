@@ -1,14 +1,16 @@
-"""Weights that take the bias out of biased frames.
+"""Weights that remove the bias from biased frames.
 
-Two ways. Of one metadynamics run: exp((V(s, t) − c(t))/kT), with the bias that each frame
-felt. Of one or several runs together: their stretches are states of MBAR, each with the bias
-in its middle, and every frame is weighed against all of them.
+There are two ways. The frames of one metadynamics run have the weights exp((V(s, t) − c(t))/kT),
+with the bias that each frame felt. The frames of one or several runs have MBAR weights: each
+stretch of a run is a state with the bias in its middle, and every frame is weighted against all
+states.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from scipy.special import logsumexp
@@ -16,15 +18,27 @@ from scipy.special import logsumexp
 from symplectic_cv.errors import OptionError
 
 TOLERANCE = 1e-7
-"""Relative, of the free energies of the states."""
+"""Relative tolerance of the free energies of the MBAR states."""
+
+
+@contextmanager
+def quiet_pymbar() -> Iterator[None]:
+    """Hides the notes of pymbar about JAX while it is imported and used."""
+    logger = logging.getLogger("pymbar")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def running_weights(bias: np.ndarray, offset: np.ndarray, kt: float) -> np.ndarray:
     """Normalised weights ∝ exp((V − c)/kT) of the frames of a metadynamics run, (F,).
 
     Args:
-        bias: V(s(t), t) in kJ/mol that each frame felt, (F,).
-        offset: c(t) in kJ/mol, (F,).
+        bias: bias V(s(t), t) that each frame felt, (F,) in kJ/mol.
+        offset: c(t) at each frame, (F,) in kJ/mol.
         kt: kT in kJ/mol.
 
     Source: P. Tiwary and M. Parrinello, J. Phys. Chem. B 119, 736 (2015).
@@ -38,11 +52,11 @@ def running_weights(bias: np.ndarray, offset: np.ndarray, kt: float) -> np.ndarr
 
 
 def mbar_weights(reduced: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-    """Normalised weights of frames from several biased states in the unbiased one, (F,).
+    """Normalised weights in the unbiased state of frames from several biased states, (F,).
 
     Args:
-        reduced: V_k(x)/kT of every state k for every frame, (K, F).
-        counts: frames of each state, (K,), which sum to F.
+        reduced: V_k(x)/kT of every state k on every frame, (K, F).
+        counts: number of frames drawn from each state, (K,), with sum F.
 
     Raises:
         OptionError: shapes that do not fit, or energies that are not finite.
@@ -62,12 +76,12 @@ def mbar_weights(reduced: np.ndarray, counts: Sequence[int]) -> np.ndarray:
         )
     if not np.isfinite(reduced).all():
         raise OptionError("a bias is not finite on some frame: the frames belong to another run")
-    logging.getLogger("pymbar").setLevel(logging.ERROR)  # it advertises JAX
-    from pymbar import MBAR
-
-    # its default tolerance is out of reach where a free energy is near 0, and takes minutes then
+    # pymbar's default tolerance cannot be reached where a free energy is near 0, and takes minutes
     solver = ({"method": "adaptive", "tol": TOLERANCE, "options": {"maxiter": 500}},)
-    solved = MBAR(reduced, counts_, solver_protocol=solver)
+    with quiet_pymbar():
+        from pymbar import MBAR
+
+        solved = MBAR(reduced, counts_, solver_protocol=solver)
     # the unbiased state has no frames and zero energy: its weights are the mixture's inverse
     filled = counts_ > 0
     terms = solved.f_k[filled, None] - reduced[filled] + np.log(counts_[filled])[:, None]
@@ -76,21 +90,22 @@ def mbar_weights(reduced: np.ndarray, counts: Sequence[int]) -> np.ndarray:
 
 
 def settled_from(series: np.ndarray, most: float = 0.5) -> int:
-    """First frame after the initial transient of a series.
+    """Number of the first frame after the initial transient of a series.
 
-    The start that leaves the most uncorrelated frames behind it, among a hundred candidates.
+    Among a hundred candidates it is the one that leaves the most uncorrelated frames after it.
 
     Args:
-        series: (F,), for metadynamics c(t) taken off the bias: it drifts until basins are full.
-        most: part of the series that may be given up at most.
+        series: values over time, (F,). For metadynamics this is the bias minus c(t), which drifts
+            until the basins are full.
+        most: largest part of the series that may be given up.
 
     Source: J. D. Chodera, J. Chem. Theory Comput. 12, 1799 (2016), through pymbar.
     """
-    logging.getLogger("pymbar").setLevel(logging.ERROR)
-    from pymbar.timeseries import detect_equilibration
-
     n = len(series)
     if n < 20 or np.ptp(series) == 0.0:
         return 0
-    start, _, _ = detect_equilibration(np.asarray(series), fast=True, nskip=max(1, n // 100))
+    with quiet_pymbar():
+        from pymbar.timeseries import detect_equilibration
+
+        start, _, _ = detect_equilibration(np.asarray(series), fast=True, nskip=max(1, n // 100))
     return min(int(start), int(most * n))

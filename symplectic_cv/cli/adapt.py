@@ -23,8 +23,6 @@ from symplectic_cv.adaptation import progress as adaptation
 from symplectic_cv.adaptation.progress import Progress, RoundModel
 from symplectic_cv.adaptation.rounds import SUMMARY, Known, Loop
 from symplectic_cv.analysis.latent import latent_frames
-from symplectic_cv.bias.combined_runs import Weighting
-from symplectic_cv.bias.reweighting import write_reweighted
 from symplectic_cv.bias.states import States
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.biased import AUTO, Backend, bias_options
@@ -40,6 +38,7 @@ from symplectic_cv.models.model_folder import CONFIG, load_model, read_config
 from symplectic_cv.models.molecular_model import check_modes
 from symplectic_cv.molecule import select_atoms
 from symplectic_cv.reports.adaptation_report import story_of_states, write_report, write_rounds
+from symplectic_cv.reports.reweighting_figures import draw_reweighted
 from symplectic_cv.training.options import TrainingOptions
 from symplectic_cv.units import thermal_energy
 
@@ -277,7 +276,8 @@ def adapt(
     result = known.free_energies(best, progress, states, seed)
     final = output / "free_energy"
     shutil.rmtree(final, ignore_errors=True)
-    write_reweighted(final, result, Weighting.MBAR)
+    result.save(final)
+    draw_reweighted(final, result)
     about = (
         "Along each mode and torsion, with a band of two standard errors to either side; gaps and "
         "missing bands: too few frames."

@@ -7,20 +7,14 @@ from typing import Annotated, Optional
 
 import typer
 
+from symplectic_cv.bias import reweighting
 from symplectic_cv.bias.combined_runs import Weighting
-from symplectic_cv.bias.regions import parse_regions
-from symplectic_cv.bias.reweighting import (
-    read_runs,
-    write_reweighted,
-)
-from symplectic_cv.bias.reweighting import (
-    reweight as run_reweighting,
-)
+from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.bias.surfaces import BINS
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
-from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import require_free
+from symplectic_cv.reports.reweighting_figures import draw_reweighted
 
 FEW_EFFECTIVE = 200
 """Below so many effective frames a free energy is a guess."""
@@ -87,33 +81,34 @@ def reweight(
     Example: symplectic-cv reweight metadynamics --top md/topology.pdb --torsions phi psi
     """
     require_free(output)
-    wanted = parse_regions(regions or [])
+    read = [BiasedRun.read(folder) for folder in runs]
     with progress_bar("reading", None, "frames") as bar:
-        read, data = read_runs(runs, top, atoms, bar.advance)
-    since_ps = None
-    if skip_ps is not None:
-        since_ps = [float(run.colvar.time_ps.min()) + skip_ps for run in read]
-        for run, since in zip(read, since_ps, strict=True):
-            if since > run.colvar.time_ps.max():
-                raise OptionError(
-                    f"--skip-ps {skip_ps:g} leaves nothing of {run.folder}, which has "
-                    f"{run.colvar.time_ps.max():g} ps"
-                )
-    strides = stride * len(read) if stride and len(stride) == 1 else stride
-    result = run_reweighting(
-        read, data, torsions, distances or [], wanted, method, since_ps, strides, bins, seed=seed
-    )
-    write_reweighted(output, result, method)
+        result = reweighting.reweight(
+            read,
+            top,
+            atoms,
+            torsions,
+            distances or [],
+            regions or [],
+            method,
+            skip_ps,
+            stride,
+            bins,
+            seed,
+            progress=bar.advance,
+        )
+    result.save(output)
+    draw_reweighted(output, result)
     for run, since in zip(read, result.combined.since_ps, strict=True):
         time = run.colvar.time_ps
         note(f"{run.folder}: the first {since - time.min():.0f} of {time.max():.0f} ps left out")
-    effective = result.combined.effective_frames
+    effective = result.effective_frames
     note(f"{len(result.combined.weights)} frames, {effective:.0f} effective")
     if effective < FEW_EFFECTIVE:
         warn(f"{effective:.0f} effective frames are few: run longer, or bias other modes")
     for name, found in result.differences.items():
         note(
-            f"G({name}) − G({wanted[0].name}) = {found.value:.2f} ± {found.error:.2f} kJ/mol "
+            f"G({name}) − G({result.reference}) = {found.value:.2f} ± {found.error:.2f} kJ/mol "
             f"(standard error; 95 %: ± {found.interval:.2f})"
         )
     note(f"free energies: {output / 'free_energy.csv'}, {output / 'profiles.png'}")

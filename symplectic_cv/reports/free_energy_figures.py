@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.ticker import FixedLocator
 
-from symplectic_cv.bias.surfaces import Surface
+from symplectic_cv.bias.surfaces import BinnedSurface
 from symplectic_cv.reports.figures import (
     BLUE,
     FREE_ENERGY_LIMIT,
@@ -29,7 +29,9 @@ def axis_label(name: str, unit: str) -> str:
     return _label(name).replace("mode_", "mode ") + shown
 
 
-def free_energy_profiles(path: Path, profiles: Sequence[Surface], units: Sequence[str]) -> None:
+def free_energy_profiles(
+    path: Path, profiles: Sequence[BinnedSurface], units: Sequence[str]
+) -> None:
     """Free energies along one descriptor each, with bands of two standard errors.
 
     Args:

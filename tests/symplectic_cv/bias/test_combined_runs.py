@@ -13,11 +13,11 @@ import pytest
 from scipy.integrate import quad
 
 from symplectic_cv.bias.blocks import block_of_frames
-from symplectic_cv.bias.combined_runs import Weighting, biases_at, combine, transients
+from symplectic_cv.bias.combined_runs import Weighting, biases_at, combine_runs, transients
 from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.bias.hills import HILLS, hills_header
 from symplectic_cv.bias.run import COLVAR, METADYNAMICS, BiasedRun, BiasRecord, colvar_header
-from symplectic_cv.bias.surfaces import difference
+from symplectic_cv.bias.surfaces import region_difference
 from symplectic_cv.bias.weights import (
     mbar_weights,
     running_weights,
@@ -101,28 +101,28 @@ def projections(frames, runs):
 @pytest.mark.parametrize("weighting", list(Weighting))
 def test_one_run_gives_the_exact_free_energy_within_its_error(toys, weighting):
     (run, *_), (frames, *_) = toys
-    combined = combine([run], weighting=weighting)
+    combined = combine_runs([run], weighting=weighting)
     x = frames[combined.kept, 0]
     blocks = block_of_frames(combined.lengths)
-    found = difference(x > 0, x < 0, combined.weights, KT, blocks)
+    found = region_difference(x > 0, x < 0, combined.weights, KT, blocks)
     assert found.error < 1.2
     assert abs(found.value - exact_difference()) < 2.5 * found.error
     # unweighted, the bias has levelled most of it
-    level = difference(x > 0, x < 0, np.ones(len(x)), KT, blocks)
+    level = region_difference(x > 0, x < 0, np.ones(len(x)), KT, blocks)
     assert abs(level.value) < 0.7 * abs(exact_difference())
 
 
 def test_runs_of_different_modes_combine(toys):
     runs, frames = toys
-    combined = combine(runs, projections(frames, runs))
+    combined = combine_runs(runs, projections(frames, runs))
     x, y = np.concatenate(frames)[combined.kept].T
     blocks = block_of_frames(combined.lengths)
-    found = difference(x > 0, x < 0, combined.weights, KT, blocks)
+    found = region_difference(x > 0, x < 0, combined.weights, KT, blocks)
     assert abs(found.value - exact_difference()) < 2.5 * found.error
     # y is independent of x and of unit variance, whatever was biased
     mean = (combined.weights * y**2).sum()
     assert mean == pytest.approx(1.0, abs=0.12)
-    alone = combine(runs[:1])
+    alone = combine_runs(runs[:1])
     assert combined.effective_frames > 1.5 * alone.effective_frames
 
 
@@ -134,11 +134,11 @@ def test_a_run_that_never_crossed_misleads_unless_it_is_thinned(toys):
     modes = [x[:, None]] * 2
 
     def found(strides):
-        combined = combine([run, stuck], modes).thinned(strides)
+        combined = combine_runs([run, stuck], modes).thinned(strides)
         assert (np.diff(combined.kept) > 0).all()
         blocks = block_of_frames(combined.lengths)
         inside = x[combined.kept] > 0
-        return difference(inside, ~inside, combined.weights, KT, blocks)
+        return region_difference(inside, ~inside, combined.weights, KT, blocks)
 
     alike, thinned = found([1, 1]), found([1, int(left.sum())])
     assert alike.value - exact_difference() > 1.0
@@ -186,7 +186,7 @@ def test_walkers_that_stand_one_after_another_weigh_as_one_run(toys):
     dealt = run.colvar[order]
     walker = np.repeat([1, 2], frames // 2)
     two = BiasedRun(run.folder, run.record, replace(dealt, walker=walker), run.hills)
-    one, other = combine([run]), combine([two])
+    one, other = combine_runs([run]), combine_runs([two])
     assert other.since_ps == one.since_ps
     assert len(other.lengths) == 2
     assert sum(other.lengths) == one.lengths[0]
@@ -229,20 +229,20 @@ def test_runs_at_two_temperatures_are_told(toys, tmp_path):
     hot = BiasedRun(other, BiasRecord.read(other), run.colvar, run.hills)
     assert record.temperature == T
     with pytest.raises(OptionError, match=r"different temperatures .*300 K.*310 K"):
-        combine([run, hot], [run.colvar.modes] * 2)
+        combine_runs([run, hot], [run.colvar.modes] * 2)
 
 
 def test_frames_that_do_not_match_are_told(toys):
     runs = toys[0]
     with pytest.raises(OptionError, match="known on 4000 frames, the runs have 8000"):
-        combine(runs[:2], [run.colvar.modes for run in runs[:2]])
+        combine_runs(runs[:2], [run.colvar.modes for run in runs[:2]])
     with pytest.raises(OptionError, match="modes of each on the frames of all"):
-        combine(runs[:2])
+        combine_runs(runs[:2])
     with pytest.raises(OptionError, match="no frame is left from 4001 ps on"):
-        combine(runs[:1], since_ps=[4001.0])
+        combine_runs(runs[:1], since_ps=[4001.0])
     for strides in ([1, 1], [0]):
         with pytest.raises(OptionError, match="one number for each of the 1 runs"):
-            combine(runs[:1]).thinned(strides)
+            combine_runs(runs[:1]).thinned(strides)
     with pytest.raises(OptionError, match="2 states with 3 frames in all"):
         mbar_weights(np.zeros((2, 4)), [1, 2])
     with pytest.raises(OptionError, match="not finite"):
