@@ -61,6 +61,20 @@ class TrajectoryData:
             frame -= length
         raise IndexError(frame)
 
+    def joined(self, other: TrajectoryData) -> TrajectoryData:
+        """These frames and, after them, those of other runs of the same atoms.
+
+        Args:
+            other: Frames that were read with `like` these.
+        """
+        return TrajectoryData(
+            positions=np.concatenate([self.positions, other.positions]),
+            lengths=[*self.lengths, *other.lengths],
+            names=[*self.names, *other.names],
+            molecule=self.molecule,
+            links=self.links,
+        )
+
 
 @dataclass(frozen=True)
 class _Chunk:
@@ -97,24 +111,27 @@ def find_topology(trajectory: Path) -> Path | None:
 
 def read_trajectories(
     sources: Sequence[str | Path],
-    top: str | Path | None = None,
+    top: str | Path | md.Topology | None = None,
     atoms: str | None = None,
     molecule: Molecule | None = None,
     mdshare_folder: Path = Path("mdshare"),
     mdshare_catalogue: Path | None = None,
     progress: Progress | None = None,
+    like: TrajectoryData | None = None,
 ) -> TrajectoryData:
     """Reads every frame of the given files, picks the atoms and makes them whole.
 
     Args:
         sources: trajectory files (.xtc, .dcd, .h5, .nc, .trr, .pdb, or .npz of positions
             in nm, (F, N, 3) or (F, 3N)), or names `mdshare:…` of the mdshare repository.
-        top: topology file; found beside the first trajectory where None.
+        top: topology, or a file that holds one; found beside the first trajectory where None.
         atoms: MDTraj selection; the heavy atoms of the solute where None.
         molecule: pick these atoms instead (of a trained model); excludes `atoms`.
         mdshare_folder: where files from the mdshare repository are kept.
         mdshare_catalogue: catalogue of another repository than mdshare's own.
         progress: called with the number of frames just read.
+        like: frames that were read before: the same atoms are picked, and they are made whole
+            along the same links, as if all files were read at once; excludes `atoms`.
 
     Raises:
         TrajectoryError: a file that is missing, truncated, has NaN or infinite coordinates,
@@ -125,18 +142,24 @@ def read_trajectories(
         raise TrajectoryError("no trajectory file given")
     files, built_in = _resolve(sources, mdshare_folder, mdshare_catalogue)
     topology = built_in
-    if top is not None or topology is None:
+    if isinstance(top, md.Topology):
+        topology = top
+    elif top is not None or topology is None:
         topology = _topology_for(files[0], Path(top) if top is not None else None)
+    if like is not None:
+        molecule = like.molecule
     if molecule is None:
         molecule = select_atoms(topology, atoms)
         places = molecule.indices
     else:
-        places = molecule.places_in(topology, str(top or files[0]))
+        places = molecule.places_in(topology, str(top if isinstance(top, str | Path) else files[0]))
 
     runs: list[np.ndarray] = []
     names: list[str] = []
     links: Links | None = None
     typical: np.ndarray | None = None
+    if like is not None:
+        links, typical = like.links, _typical_lengths(like.positions[:CHUNK], like.links)
     for file in files:
         for name, chunks in _open_runs(file, topology, places, built_in is not None):
             parts = []
@@ -150,8 +173,7 @@ def read_trajectories(
                     )
                 whole = make_whole(chunk.positions, box, links)
                 if typical is None:
-                    steps = whole[:, links.pairs[:, 1]] - whole[:, links.pairs[:, 0]]
-                    typical = np.median(np.linalg.norm(steps, axis=-1), axis=0)
+                    typical = _typical_lengths(whole, links)
                 _require_whole(whole, links, typical, name, done, molecule, box is not None)
                 parts.append(whole.astype(np.float32))
                 done += len(whole)
@@ -169,6 +191,12 @@ def read_trajectories(
         molecule=molecule,
         links=links,
     )
+
+
+def _typical_lengths(whole: np.ndarray, links: Links) -> np.ndarray:
+    """The median length of each link over whole frames, (N−1,) in nm."""
+    steps = whole[:, links.pairs[:, 1]] - whole[:, links.pairs[:, 0]]
+    return np.asarray(np.median(np.linalg.norm(steps, axis=-1), axis=0))
 
 
 def _resolve(

@@ -167,6 +167,23 @@ def test_molecules_in_pieces_are_made_whole(tmp_path, system, positions, top, bo
     np.testing.assert_allclose(whole - whole[:, :1], expected, rtol=0.0, atol=atol)
 
 
+def test_files_read_one_after_another_are_as_if_read_at_once(tmp_path, system, positions, top):
+    """Waters without bonds to one another: which link joins them depends on the first frame."""
+    box = 2.6 * np.eye(3)
+    moved = positions.copy()
+    moved[:, :3] += 0.4
+    files = [
+        _save(tmp_path / f"{k}.xtc", x % 2.6, system, box) for k, x in enumerate((positions, moved))
+    ]
+    atoms = "water or name CA"
+    at_once = read_trajectories(files, top, atoms)
+    first = read_trajectories(files[:1], md.load_topology(top), atoms)
+    both = first.joined(read_trajectories(files[1:], top, like=first))
+    assert np.array_equal(both.positions, at_once.positions)
+    assert (both.lengths, both.names) == (at_once.lengths, at_once.names)
+    assert np.array_equal(both.links.pairs, at_once.links.pairs)
+
+
 def test_a_box_of_zeros_means_no_box(tmp_path, positions, top):
     file = tmp_path / "run.xtc"
     with XTCTrajectoryFile(str(file), "w") as handle:
