@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
     from symplectic_cv.molecule import Molecule, select_atoms
     from symplectic_cv.paths.interpolation import cartesian_path, spherical_path
+    from symplectic_cv.paths.latent_path import LatentPath
+    from symplectic_cv.paths.path import latent_path
+    from symplectic_cv.paths.strings import refine_path, scan_mode
     from symplectic_cv.training.likelihood import TrainingResult, prepare, train
     from symplectic_cv.training.options import TrainingOptions
     from symplectic_cv.training.variational import (
@@ -43,6 +46,7 @@ _MODULES = {
     "Descriptor": "hamiltonians.base",
     "EckartFrame": "charts.eckart",
     "Hamiltonian": "hamiltonians.base",
+    "LatentPath": "paths.latent_path",
     "Molecule": "molecule",
     "NeuralCanonicalTransformation": "models.molecular_model",
     "Reweighted": "bias.reweighting",
@@ -53,6 +57,7 @@ _MODULES = {
     "VariationalOptions": "training.variational",
     "cartesian_path": "paths.interpolation",
     "export": "exporting.export",
+    "latent_path": "paths.path",
     "load_core": "exporting.native_core",
     "load_exported": "exporting.torchscript",
     "load_model": "models.model_folder",
@@ -61,8 +66,10 @@ _MODULES = {
     "prepare": "training.likelihood",
     "prepare_variational": "training.variational",
     "read_trajectories": "data.trajectories",
+    "refine_path": "paths.strings",
     "reweight": "bias.reweighting",
     "save_model": "models.model_folder",
+    "scan_mode": "paths.strings",
     "select_atoms": "molecule",
     "spherical_path": "paths.interpolation",
     "train": "training.likelihood",
@@ -74,6 +81,7 @@ __all__ = [
     "Descriptor",
     "EckartFrame",
     "Hamiltonian",
+    "LatentPath",
     "Molecule",
     "NeuralCanonicalTransformation",
     "Reweighted",
@@ -85,6 +93,7 @@ __all__ = [
     "__version__",
     "cartesian_path",
     "export",
+    "latent_path",
     "load_core",
     "load_exported",
     "load_model",
@@ -93,8 +102,10 @@ __all__ = [
     "prepare",
     "prepare_variational",
     "read_trajectories",
+    "refine_path",
     "reweight",
     "save_model",
+    "scan_mode",
     "select_atoms",
     "spherical_path",
     "train",

@@ -24,8 +24,13 @@ from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.run_folder import make_folder, require_free
 from symplectic_cv.models.model_folder import load_model
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
-from symplectic_cv.paths.interpolation import LatentPath, cartesian_path, spherical_path
-from symplectic_cv.paths.strings import refine_path, scan_mode, straight_latent_path
+from symplectic_cv.paths.interpolation import (
+    cartesian_path,
+    spherical_path,
+    straight_latent_path,
+)
+from symplectic_cv.paths.latent_path import LatentPath
+from symplectic_cv.paths.strings import refine_path, scan_mode
 from symplectic_cv.reports.path_figures import latent_path
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -15,6 +17,24 @@ def write_atomically(path: Path, content: bytes) -> None:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def replaced_whole(path: Path) -> Iterator[Path]:
+    """A path beside a file, of the same kind, that takes the file's place once it is written.
+
+    Writers that choose the format by the ending of the name can use it. If they raise, the file
+    stays as it was.
+
+    Args:
+        path: The file to write.
+    """
+    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield aside
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)

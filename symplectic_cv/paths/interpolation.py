@@ -9,42 +9,35 @@ Everything is computed in float64.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from symplectic_cv.errors import FrameError, OptionError
+from symplectic_cv.checks import check_whole
+from symplectic_cv.errors import FrameError
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.phase_space import in_float64
+from symplectic_cv.paths.latent_path import LatentPath, latent_structures
 
 PARALLEL = 1e-12
-"""Below this sine two directions span no plane."""
-
-
-@dataclass(frozen=True)
-class LatentPath:
-    """P points between two structures.
-
-    Attributes:
-        latent: dimensionless u_k = ω_k Q_k, (P, n).
-        positions: superposed on the model's reference, (P, N, 3) in nm.
-        log_likelihood: ln ρ(q) in nats (q in ps), (P,).
-    """
-
-    latent: np.ndarray
-    positions: np.ndarray
-    log_likelihood: np.ndarray
+"""Two directions whose angle has a sine below this span no plane."""
 
 
 def slerp(start: Tensor, end: Tensor, n_points: int) -> Tensor:
-    """Spherical interpolation of direction, linear of length, (P, n), float64.
+    """Points between two vectors: the direction is interpolated spherically, the length linearly.
 
-    The direction turns at constant speed along the great circle from `start` (n,) to `end`
-    (n,), both of which are reproduced. Parallel vectors are joined by a straight line.
-    Between opposite ones every great circle is as short; one is taken. A vector of length
-    zero takes the direction of the other.
+    The direction turns at constant speed along the great circle. Parallel vectors are joined by a
+    straight line. Between opposite vectors every great circle is as short, and one is taken. A
+    vector of length zero takes the direction of the other.
+
+    Args:
+        start: The first vector, shape (n,).
+        end: The last vector, shape (n,).
+        n_points: The number of points, both ends included.
+
+    Returns:
+        The points, shape (n_points, n), in float64; the ends are reproduced.
 
     Source: K. Shoemake, Comput. Graph. (SIGGRAPH) 19, 245 (1985).
 
@@ -80,38 +73,49 @@ def spherical_path(
     n_points: int,
     modes: Sequence[int] | None = None,
 ) -> LatentPath:
-    """The path by `slerp` of the scaled latent coordinates.
+    """The path between two structures by spherical interpolation of the scaled latent coordinates.
 
     Args:
-        start_positions, end_positions: whole structures, (N, 3) in nm.
-        n_points: both ends included, at least 2.
-        modes: those interpolated on their sphere, the others linearly; all where None.
-            One mode alone has no sphere and is interpolated linearly.
+        model: The model.
+        start_positions: The whole structure at the start, shape (n_atoms, 3), in nm.
+        end_positions: The whole structure at the end, shape (n_atoms, 3), in nm.
+        n_points: The number of points, both ends included, at least 2.
+        modes: The modes that are interpolated on their sphere, while the others are interpolated
+            linearly; all where None. One mode alone has no sphere and is interpolated linearly.
 
     Raises:
-        OptionError: fewer than two points, or a mode that does not exist.
-        FrameError: an end that the model maps to infinity.
+        OptionError: Fewer than two points, or a mode that does not exist.
+        FrameError: The model maps an end to infinity.
     """
-    _require_points(n_points)
+    check_whole(n_points, "points", least=2)
     chosen = list(range(model.dimension)) if modes is None else model.check_modes(modes)
-    exact = in_float64(model)
-    with torch.no_grad():
-        start, end = (
-            exact.collective_variables(torch.as_tensor(x)) for x in (start_positions, end_positions)
-        )
-        _require_finite(start, "start")
-        _require_finite(end, "end")
-        share = torch.linspace(0.0, 1.0, n_points, dtype=torch.float64).unsqueeze(-1)
-        scaled = (1.0 - share) * start + share * end
-        if len(chosen) > 1:
-            scaled[:, chosen] = slerp(start[chosen], end[chosen], n_points)
-        latent = scaled / exact.omega
-        q, log_det = exact.flow.inverse(latent)
-        return LatentPath(
-            latent=scaled.numpy(),
-            positions=exact.frame.positions(q).numpy(),
-            log_likelihood=(exact.prior.log_prob_coordinates(latent) - log_det).numpy(),
-        )
+    start, end = (
+        latent_point(model, positions, name)
+        for positions, name in ((start_positions, "start"), (end_positions, "end"))
+    )
+    scaled = _straight(start, end, n_points)
+    if len(chosen) > 1:
+        scaled[:, chosen] = slerp(start[chosen], end[chosen], n_points)
+    return latent_structures(model, scaled)
+
+
+def straight_latent_path(
+    model: NeuralCanonicalTransformation, start: np.ndarray, end: np.ndarray, n_points: int
+) -> LatentPath:
+    """The straight line between two latent points, which leads through the unlikely inside.
+
+    Args:
+        model: The model.
+        start: Scaled latent coordinates of the start, shape (n,).
+        end: Scaled latent coordinates of the end, shape (n,).
+        n_points: The number of points, both ends included, at least 2.
+
+    Raises:
+        OptionError: Fewer than two points.
+    """
+    check_whole(n_points, "points", least=2)
+    first, last = (torch.as_tensor(x, dtype=torch.float64) for x in (start, end))
+    return latent_structures(model, _straight(first, last, n_points))
 
 
 def cartesian_path(
@@ -122,32 +126,54 @@ def cartesian_path(
 ) -> LatentPath:
     """The straight line in q, that is, between the superposed structures.
 
-    Args and errors are those of `spherical_path`.
+    Args:
+        model: The model.
+        start_positions: The whole structure at the start, shape (n_atoms, 3), in nm.
+        end_positions: The whole structure at the end, shape (n_atoms, 3), in nm.
+        n_points: The number of points, both ends included, at least 2.
+
+    Raises:
+        OptionError: Fewer than two points.
     """
-    _require_points(n_points)
+    check_whole(n_points, "points", least=2)
     exact = in_float64(model)
     with torch.no_grad():
         start, end = (
             exact.frame.coordinates(torch.as_tensor(x)) for x in (start_positions, end_positions)
         )
-        share = torch.linspace(0.0, 1.0, n_points, dtype=torch.float64).unsqueeze(-1)
-        q = (1.0 - share) * start + share * end
+        q = _straight(start, end, n_points)
         latent, log_det = exact.flow(q)
         return LatentPath(
             latent=(latent * exact.omega).numpy(),
             positions=exact.frame.positions(q).numpy(),
             log_likelihood=(exact.prior.log_prob_coordinates(latent) + log_det).numpy(),
+            molecule=model.molecule,
         )
 
 
-def _require_points(n_points: int) -> None:
-    if n_points < 2:
-        raise OptionError(f"--points must be at least 2, the two ends; got {n_points}")
+def latent_point(model: NeuralCanonicalTransformation, positions: np.ndarray, name: str) -> Tensor:
+    """The scaled latent coordinates of a structure, shape (n,), in float64.
 
+    Args:
+        model: The model.
+        positions: The whole structure, shape (n_atoms, 3), in nm.
+        name: The structure's name for the message, such as "start".
 
-def _require_finite(latent: Tensor, end: str) -> None:
+    Raises:
+        FrameError: The model maps the structure to infinity.
+    """
+    with torch.no_grad():
+        exact = in_float64(model)
+        latent = exact.encode(torch.as_tensor(positions, dtype=torch.float64)) * exact.omega
     if not bool(torch.isfinite(latent).all()):
         raise FrameError(
-            f"the model maps the {end} structure to infinity, so it is far from all that the "
+            f"the model maps the {name} structure to infinity, so it is far from all that the "
             "model was trained on: choose another, or train on data that hold it"
         )
+    return latent
+
+
+def _straight(start: Tensor, end: Tensor, n_points: int) -> Tensor:
+    """Linear interpolation, shape (P, n)."""
+    share = torch.linspace(0.0, 1.0, n_points, dtype=torch.float64).unsqueeze(-1)
+    return (1.0 - share) * start + share * end

@@ -1,78 +1,63 @@
 """Strings of structures in the latent space: refined to the most likely path, or along one mode.
 
 A string starts as any latent path and climbs ln ρ(q) at every point, while its points are
-kept at equal distances: the simplified string method of W. E, W. Ren and E. Vanden-Eijnden,
-J. Chem. Phys. 126, 164103 (2007), in the metric of the scaled latent coordinates. It ends
-as the path along which the least likely structure is as likely as can be nearby.
+kept at equal distances in the metric of the scaled latent coordinates. This is the simplified
+string method. It ends where the least likely structure of the path is as likely as possible.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from symplectic_cv.errors import OptionError
+from symplectic_cv.checks import check_number, check_whole
+from symplectic_cv.models.model_folder import open_molecular_model
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.phase_space import in_float64
-from symplectic_cv.paths.interpolation import LatentPath
+from symplectic_cv.paths.interpolation import latent_point
+from symplectic_cv.paths.latent_path import LatentPath, latent_structures
 
 STEP = 0.02
-"""First step along the gradient; it halves where the string gets no better."""
+"""The first step along the gradient; it is halved when the string does not improve."""
 LONGEST = 0.1
-"""No point moves further than this in one step."""
-
-
-def latent_structures(model: NeuralCanonicalTransformation, scaled: Tensor) -> LatentPath:
-    """Structures and likelihoods of scaled latent coordinates u = ωQ (P, n), in float64."""
-    exact = in_float64(model)
-    with torch.no_grad():
-        q, log_det = exact.flow.inverse(scaled / exact.omega)
-        log_likelihood = exact.prior.log_prob_coordinates(scaled / exact.omega) - log_det
-        return LatentPath(
-            latent=scaled.numpy(),
-            positions=exact.frame.positions(q).numpy(),
-            log_likelihood=log_likelihood.numpy(),
-        )
-
-
-def straight_latent_path(
-    model: NeuralCanonicalTransformation, start: np.ndarray, end: np.ndarray, n_points: int
-) -> LatentPath:
-    """The straight line between scaled latent coordinates (n,): through the unlikely inside."""
-    share = torch.linspace(0.0, 1.0, n_points, dtype=torch.float64).unsqueeze(-1)
-    ends = [torch.as_tensor(x, dtype=torch.float64) for x in (start, end)]
-    return latent_structures(model, (1.0 - share) * ends[0] + share * ends[1])
+"""The greatest distance that a point moves in one step."""
 
 
 def scan_mode(
-    model: NeuralCanonicalTransformation,
+    model: NeuralCanonicalTransformation | str | Path,
     mode: int,
-    reach: float,
-    n_points: int,
+    reach: float = 2.5,
+    n_points: int = 50,
     origin: np.ndarray | None = None,
 ) -> LatentPath:
-    """One mode from −reach/ω to reach/ω, the others held.
+    """One mode from −reach/ω to reach/ω, while the others are held.
 
     Args:
-        mode: which, 0 is the slowest.
-        reach: in standard deviations of the mode.
-        n_points: at least 2.
-        origin: scaled latent coordinates (n,) of the others; zero where None.
+        model: A model, or its folder.
+        mode: The mode to move; 0 is the slowest.
+        reach: The greatest displacement, in standard deviations of the mode.
+        n_points: The number of points, at least 2.
+        origin: Where the other modes are held: scaled latent coordinates, shape (n,), or a whole
+            structure, shape (n_atoms, 3), in nm. They are held at zero where None.
 
     Raises:
-        OptionError: a mode that does not exist, a reach or number of points too small.
+        OptionError: A mode that does not exist, or a reach or number of points that is too small.
+        FrameError: A point is no structure, or a torsion is undefined there.
     """
+    model = open_molecular_model(model)
     model.check_modes([mode], "--scan")
-    if n_points < 2:
-        raise OptionError(f"--points must be at least 2, the two ends; got {n_points}")
-    if not 0.0 < reach < 20.0:
-        raise OptionError(f"--reach must be positive, in standard deviations; got {reach}")
+    check_whole(n_points, "points", least=2)
+    check_number(reach, "reach", above=0.0, below=20.0)
     scaled = torch.zeros(n_points, model.dimension, dtype=torch.float64)
-    if origin is not None:
+    if origin is not None and np.ndim(origin) == 2:
+        scaled += latent_point(model, origin, "start")
+    elif origin is not None:
         scaled += torch.as_tensor(origin, dtype=torch.float64)
     scaled[:, mode] = torch.linspace(-reach, reach, n_points, dtype=torch.float64)
-    return latent_structures(model, scaled)
+    return latent_structures(model, scaled).check()
 
 
 def refine_path(
@@ -83,8 +68,11 @@ def refine_path(
     Neither the mean nor the least ln ρ of the result is below that of the path it starts from.
 
     Args:
-        path: at least 3 points.
-        iterations: steps at most.
+        model: The model.
+        path: The path to start from, of at least 3 points.
+        iterations: The greatest number of steps.
+
+    Source: W. E, W. Ren, E. Vanden-Eijnden, J. Chem. Phys. 126, 164103 (2007).
     """
     exact = in_float64(model)
     u = torch.as_tensor(path.latent, dtype=torch.float64).clone()

@@ -16,7 +16,7 @@ import torch
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.hamiltonians.base import Descriptor
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
-from symplectic_cv.paths.strings import latent_structures
+from symplectic_cv.paths.latent_path import latent_structures
 from symplectic_cv.sampling.chains import Samples, SamplingOptions
 from symplectic_cv.sampling.moves import MOVES, Method
 from symplectic_cv.sampling.statistics import (

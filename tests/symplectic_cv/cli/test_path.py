@@ -10,13 +10,6 @@ import torch
 from commands import run
 
 from symplectic_cv.models.model_folder import save_model
-from symplectic_cv.paths.interpolation import spherical_path
-from symplectic_cv.paths.strings import (
-    latent_structures,
-    refine_path,
-    scan_mode,
-    straight_latent_path,
-)
 
 
 def rows(path):
@@ -36,36 +29,6 @@ def folder(tmp_path, network, wobble, molecule):
     trajectory.save_xtc(str(tmp_path / "run.xtc"))
     trajectory[0].save_pdb(str(tmp_path / "run.pdb"))
     return tmp_path
-
-
-def test_refined_paths_are_more_likely_and_keep_their_ends(network, wobble):
-    plain = spherical_path(network, *wobble(2, seed=8, size=0.02), 15)
-    refined = refine_path(network, plain)
-    assert refined.log_likelihood.mean() > plain.log_likelihood.mean() + 0.1
-    assert refined.log_likelihood.min() > plain.log_likelihood.min() - 1e-6
-    np.testing.assert_allclose(refined.latent[[0, -1]], plain.latent[[0, -1]], rtol=1e-12)
-    pieces = np.linalg.norm(np.diff(refined.latent, axis=0), axis=1)
-    assert pieces.max() < 1.1 * pieces.min()
-    again = network.log_likelihood(torch.from_numpy(refined.positions)).detach().numpy()
-    np.testing.assert_allclose(again, refined.log_likelihood, rtol=1e-8)
-
-
-def test_a_scan_moves_one_mode_alone(network):
-    origin = np.linspace(-1.0, 1.0, 24)
-    way = scan_mode(network, 3, 2.0, 5, origin)
-    np.testing.assert_allclose(way.latent[:, 3], [-2.0, -1.0, 0.0, 1.0, 2.0])
-    others = np.delete(np.arange(24), 3)
-    np.testing.assert_array_equal(way.latent[:, others], np.tile(origin[others], (5, 1)))
-    found = network.collective_variables(torch.from_numpy(way.positions)).detach().numpy()
-    np.testing.assert_allclose(found, way.latent, atol=1e-8)
-
-
-def test_the_straight_latent_path_is_straight(network):
-    start, end = np.zeros(24), np.linspace(0.0, 1.0, 24)
-    way = straight_latent_path(network, start, end, 3)
-    np.testing.assert_allclose(way.latent[1], 0.5 * end)
-    again = latent_structures(network, torch.from_numpy(way.latent))
-    np.testing.assert_array_equal(again.positions, way.positions)
 
 
 def test_the_command_refines_and_adds_hydrogens(folder, capsys):
