@@ -19,8 +19,9 @@ import sys
 import time
 from pathlib import Path
 
+from symplectic_cv.bias.free_energy import SURFACE
 from symplectic_cv.bias.hills import HILLS
-from symplectic_cv.bias.run import COLVAR, SURFACE, BiasRecord
+from symplectic_cv.bias.run import COLVAR, BiasRecord
 from symplectic_cv.models.model_folder import load_model
 
 COMMAND = [str(Path(sys.executable).with_name("symplectic-cv"))]

@@ -110,8 +110,8 @@ class Known:
             seen = latent_frames(load_model(loop.round(number) / "model"), data).modes
             values = seen[:, model.modes].astype(np.float64)
             # as the simulation had them, not as the rounded frames of the file give them back
-            values[first : first + len(run.colvar)] = run.colvar.modes
-            first += len(run.colvar)
+            values[first : first + len(run.frames)] = run.frames.modes
+            first += len(run.frames)
             modes.append(values)
         slow = seen[:, :MOST_MODES].astype(np.float64)
         combined = combine_runs(runs, [values[n_start:] for values in modes])
@@ -124,7 +124,7 @@ class Known:
         n = len(self.loop.start)
         lengths = [self.data.lengths[:n], *([length] for length in self.data.lengths[n:])]
         start_ns = self.loop.start_ns()
-        times = [start_ns, *(1e-3 * float(run.colvar.time_ps[-1]) for run in self.runs)]
+        times = [start_ns, *(1e-3 * float(run.frames.time_ps[-1]) for run in self.runs)]
         # two states may be no farther apart than a hill is wide
         width = min(BANDWIDTH, *(0.5 * hill for hill in self.runs[-1].record.widths))
         return adaptation.judge(self.slow, weights, lengths, times, kt, 0, width)

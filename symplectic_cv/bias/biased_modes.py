@@ -42,7 +42,7 @@ def modes_of_all(runs: Sequence[BiasedRun], data: TrajectoryData) -> list[np.nda
         exported = _Exported.read(run.folder)
         values = exported.values(data.positions[:, exported.places_in(data.molecule)])
         # the simulation's own values: positions in the trajectory file are rounded
-        values[first : first + length] = run.colvar.modes
+        values[first : first + length] = run.frames.modes
         first += length
         found.append(values)
     return found

@@ -110,9 +110,9 @@ def transients(runs: Sequence[BiasedRun]) -> list[float]:
     """Time at which the transient of each run ends, ps, from bias minus c(t) over time."""
     found = []
     for run in runs:
-        order = np.argsort(run.colvar.time_ps, kind="stable")  # walkers stand one after another
-        series = (run.colvar.bias - run.colvar.offset)[order]
-        found.append(float(run.colvar.time_ps[order][settled_from(series)]))
+        order = np.argsort(run.frames.time_ps, kind="stable")  # walkers stand one after another
+        series = (run.frames.bias - run.frames.offset)[order]
+        found.append(float(run.frames.time_ps[order][settled_from(series)]))
     return found
 
 
@@ -144,15 +144,15 @@ def combine_runs(
     kept, owner, lengths, times = _kept_frames(runs, since_ps)
     strides = [1] * len(runs)
     if weighting is Weighting.RUNNING:
-        bias = np.concatenate([run.colvar.bias for run in runs])
-        offset = np.concatenate([run.colvar.offset for run in runs])
+        bias = np.concatenate([run.frames.bias for run in runs])
+        offset = np.concatenate([run.frames.offset for run in runs])
         weights = running_weights(bias[kept], offset[kept], kt)
         return CombinedRuns(since_ps, strides, kept, owner, lengths, weights)
     biases: list[np.ndarray] = []
     states: list[np.ndarray] = []
     for run, time, values in zip(runs, times, modes, strict=True):
         order = np.argsort(time, kind="stable")  # walkers stand one after another
-        number = min(stretches, len(time)) if run.hills is not None else 1
+        number = min(stretches, len(time)) if run.hill_list is not None else 1
         bounds = np.arange(number + 1) * len(time) // number
         middles = [time[order[(a + b) // 2]] for a, b in pairwise(bounds)]
         of_frame = np.empty(len(time), dtype=np.int64)
@@ -176,11 +176,11 @@ def _checked_modes(
     runs: Sequence[BiasedRun], modes: Sequence[np.ndarray] | None
 ) -> Sequence[np.ndarray]:
     """The modes of each run on the frames of all; raises OptionError where frames are missing."""
-    n_frames = sum(len(run.colvar) for run in runs)
+    n_frames = sum(len(run.frames) for run in runs)
     if modes is None:
         if len(runs) > 1:
             raise OptionError("several runs need the modes of each on the frames of all")
-        modes = [runs[0].colvar.modes]
+        modes = [runs[0].frames.modes]
     for run, values in zip(runs, modes, strict=True):
         if len(values) != n_frames:
             raise OptionError(
@@ -196,18 +196,18 @@ def _kept_frames(
     """Frames after the transients: places, runs, lengths of pieces, and times of each run."""
     places, owners, lengths, times, first = [], [], [], [], 0
     for number, (run, since) in enumerate(zip(runs, since_ps, strict=True)):
-        rows = np.flatnonzero(run.colvar.time_ps >= since)
+        rows = np.flatnonzero(run.frames.time_ps >= since)
         if len(rows) == 0:
             raise OptionError(
-                f"{run.folder}: ends at {run.colvar.time_ps.max():g} ps, so no frame is left from "
+                f"{run.folder}: ends at {run.frames.time_ps.max():g} ps, so no frame is left from "
                 f"{since:g} ps on"
             )
-        walker = run.colvar.walker[rows]
+        walker = run.frames.walker[rows]
         lengths += [int((walker == one).sum()) for one in dict.fromkeys(walker.tolist())]
         places.append(first + rows)
         owners.append(np.full(len(rows), number))
-        times.append(run.colvar.time_ps[rows])
-        first += len(run.colvar)
+        times.append(run.frames.time_ps[rows])
+        first += len(run.frames)
     return np.concatenate(places), np.concatenate(owners), lengths, times
 
 
@@ -224,10 +224,12 @@ def biases_at(run: BiasedRun, modes: np.ndarray, times: Sequence[float]) -> list
     Returns:
         The bias on each frame at each time, (F,) each, in kJ/mol.
     """
-    if run.hills is None:
+    if run.hill_list is None:
         return [run.bias_at(modes)] * len(times)
     inside, walls = run.record.grid.clamp(modes), run.record.walls_at(modes)
-    hills = run.hills[run.hills.heights > 0.0]  # none is added once c(t) has reached the fill
+    hills = run.hill_list[
+        run.hill_list.heights > 0.0
+    ]  # none is added once c(t) has reached the fill
     total, done, found = np.zeros(len(modes)), 0, []
     for until in np.searchsorted(hills.time_ps, times, side="right"):
         if until > done:

@@ -16,8 +16,9 @@ from scipy.ndimage import gaussian_filter
 
 from symplectic_cv.bias.basins import BARRIER, find_basins
 from symplectic_cv.bias.blocks import block_of_frames, log_ratio_error, log_share_error
+from symplectic_cv.bias.free_energy import SURFACE
 from symplectic_cv.bias.grid import BiasGrid
-from symplectic_cv.bias.run import OPES, SURFACE, BiasedRun, BiasRecord, Colvar
+from symplectic_cv.bias.run import OPES, BiasedFrames, BiasedRun, BiasRecord
 from symplectic_cv.files.atomic import write_atomically
 
 CONVERGENCE = "convergence.csv"
@@ -56,7 +57,7 @@ class Convergence:
 
 
 def weighted_surface(
-    colvar: Colvar, record: BiasRecord, seed: int = 0
+    frames: BiasedFrames, record: BiasRecord, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Free energy on the grid from weighted frames, and its standard error, in kJ/mol.
 
@@ -67,7 +68,7 @@ def weighted_surface(
         F with least value 0, infinite where no frame came near; the error is infinite there too,
         and where too few blocks came near.
     """
-    settled, blocks = settled_blocks(colvar)
+    settled, blocks = settled_blocks(frames)
     grid = record.grid
     places = grid_places(grid, settled.modes)
     flat = np.ravel_multi_index(places, grid.shape)
@@ -81,9 +82,9 @@ def weighted_surface(
         counted = np.bincount(flat[mine], settled.weight[mine], size).reshape(grid.shape)
         density[block] = gaussian_filter(counted, blur, mode="constant").ravel()
     total = density.sum(0)
-    frames = np.bincount(flat, minlength=size).astype(np.float64).reshape(grid.shape)
+    visits = np.bincount(flat, minlength=size).astype(np.float64).reshape(grid.shape)
     alone = 1.0 / np.prod(np.sqrt(2.0 * np.pi) * np.maximum(blur, 0.4))
-    seen = (gaussian_filter(frames, blur, mode="constant").ravel() > NEAR * alone) & (total > 0)
+    seen = (gaussian_filter(visits, blur, mode="constant").ravel() > NEAR * alone) & (total > 0)
     with np.errstate(divide="ignore"):
         surface = np.where(seen, -record.kt * np.log(total / total.sum()), np.inf)
     error = np.full(size, np.inf)
@@ -92,20 +93,22 @@ def weighted_surface(
     return (surface - surface.min()).reshape(grid.shape), error.reshape(grid.shape)
 
 
-def settled_blocks(colvar: Colvar, transient: float = TRANSIENT) -> tuple[Colvar, np.ndarray]:
+def settled_blocks(
+    frames: BiasedFrames, transient: float = TRANSIENT
+) -> tuple[BiasedFrames, np.ndarray]:
     """Frames behind the transient of each walker, and the block of time of each frame."""
-    keep = np.zeros(len(colvar), dtype=bool)
-    blocks = np.zeros(len(colvar), dtype=np.int64)
-    walkers = np.unique(colvar.walker)
+    keep = np.zeros(len(frames), dtype=bool)
+    blocks = np.zeros(len(frames), dtype=np.int64)
+    walkers = np.unique(frames.walker)
     per_walker = max(2, -(-BLOCKS // len(walkers)))
     for place, walker in enumerate(walkers):
-        rows = np.flatnonzero(colvar.walker == walker)
+        rows = np.flatnonzero(frames.walker == walker)
         rows = rows[int(transient * len(rows)) :]
         keep[rows] = True
         blocks[rows] = place * per_walker + block_of_frames([len(rows)], per_walker)
     used, renumbered = np.unique(blocks[keep], return_inverse=True)
     assert len(used) > 0
-    return colvar[keep], renumbered
+    return frames[keep], renumbered
 
 
 def grid_places(grid: BiasGrid, modes: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -132,19 +135,19 @@ def convergence(run: BiasedRun, surface: np.ndarray, seed: int = 0) -> Convergen
     Returns:
         None where the surface has but one basin.
     """
-    record, colvar = run.record, run.colvar
+    record, frames = run.record, run.frames
     kt = record.kt
     basins = find_basins(surface, BARRIER * kt)
     if basins.max() < 1:
         return None
-    of_frame = basins[grid_places(record.grid, colvar.modes)]
-    times = np.linspace(0.0, colvar.time_ps.max(), TIMES + 1)[1:]
+    of_frame = basins[grid_places(record.grid, frames.modes)]
+    times = np.linspace(0.0, frames.time_ps.max(), TIMES + 1)[1:]
     columns = np.full((3, TIMES), np.nan)
     bias, taken = np.zeros(record.grid.shape), 0
     for k, time in enumerate(times):
-        if run.hills is not None:
-            until = int(np.searchsorted(run.hills.time_ps, time, side="right"))
-            bias = bias + run.hills[taken:until].on_grid(record.grid)
+        if run.hill_list is not None:
+            until = int(np.searchsorted(run.hill_list.time_ps, time, side="right"))
+            bias = bias + run.hill_list[taken:until].on_grid(record.grid)
             taken = until
             scaled = record.bias_factor / (record.bias_factor - 1.0) * bias / kt
             # of both basins alike; without it the exponential overflows
@@ -152,23 +155,23 @@ def convergence(run: BiasedRun, surface: np.ndarray, seed: int = 0) -> Convergen
             columns[0, k] = _difference(
                 population[basins == 0].sum(), population[basins == 1].sum(), kt
             )
-        rows = np.flatnonzero(colvar.time_ps <= time)
+        rows = np.flatnonzero(frames.time_ps <= time)
         if len(rows) < 2 * BLOCKS:
             continue
-        settled, blocks = settled_blocks(colvar[rows])
+        settled, blocks = settled_blocks(frames[rows])
         n_blocks = int(blocks.max()) + 1
-        here = of_frame[rows][_kept(colvar[rows])]
+        here = of_frame[rows][_kept(frames[rows])]
         sums = [np.bincount(blocks[here == b], settled.weight[here == b], n_blocks) for b in (0, 1)]
         columns[1, k] = _difference(sums[0].sum(), sums[1].sum(), kt)
         columns[2, k] = kt * log_ratio_error(sums[1], sums[0], seed)
     return Convergence(times, *columns)
 
 
-def _kept(colvar: Colvar) -> np.ndarray:
+def _kept(frames: BiasedFrames) -> np.ndarray:
     """Mask of the frames that `settled_blocks` keeps."""
-    keep = np.zeros(len(colvar), dtype=bool)
-    for walker in np.unique(colvar.walker):
-        rows = np.flatnonzero(colvar.walker == walker)
+    keep = np.zeros(len(frames), dtype=bool)
+    for walker in np.unique(frames.walker):
+        rows = np.flatnonzero(frames.walker == walker)
         keep[rows[int(TRANSIENT * len(rows)) :]] = True
     return keep
 
@@ -193,7 +196,7 @@ def summarise(folder: Path, bias: np.ndarray) -> Convergence | None:
     """
     run = BiasedRun.read(folder)
     record = run.record
-    reweighted, error = weighted_surface(run.colvar, record)
+    reweighted, error = weighted_surface(run.frames, record)
     if record.method == OPES:
         surface = known = reweighted
     else:

@@ -315,7 +315,7 @@ def free_energies(
             )
             for name in names[1:]
         },
-        times=np.concatenate([run.colvar.time_ps for run in runs])[combined.kept],
+        times=np.concatenate([run.frames.time_ps for run in runs])[combined.kept],
         names=[str(run.folder) for run in runs],
         method=method,
         reference=names[0] if names else None,
@@ -349,11 +349,11 @@ def _since_ps(runs: Sequence[BiasedRun], skip_ps: float | None) -> list[float] |
     """The first time to use of each run, ps; None where the transients are to be found."""
     if skip_ps is None:
         return None
-    since_ps = [float(run.colvar.time_ps.min()) + skip_ps for run in runs]
+    since_ps = [float(run.frames.time_ps.min()) + skip_ps for run in runs]
     for run, since in zip(runs, since_ps, strict=True):
-        if since > run.colvar.time_ps.max():
+        if since > run.frames.time_ps.max():
             raise OptionError(
                 f"--skip-ps {skip_ps:g} leaves nothing of {run.folder}, which has "
-                f"{run.colvar.time_ps.max():g} ps"
+                f"{run.frames.time_ps.max():g} ps"
             )
     return since_ps

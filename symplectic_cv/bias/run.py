@@ -13,18 +13,19 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
+import pandas as pd
 from scipy.interpolate import RegularGridInterpolator
 
+from symplectic_cv.bias.free_energy import SURFACE, FreeEnergy, read_surface
 from symplectic_cv.bias.grid import BiasGrid
-from symplectic_cv.bias.hills import HILLS, Hills, read_hills
+from symplectic_cv.bias.hills import HILLS, Hills, hills_header, read_hills
 from symplectic_cv.errors import OutputError
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.units import thermal_energy
 
-RECORD, COLVAR, SURFACE = "bias.json", "colvar.csv", "free_energy.npz"
+RECORD, COLVAR = "bias.json", "colvar.csv"
 METADYNAMICS, OPES = "metadynamics", "opes"
 WEIGHT_TOLERANCE = 1e-4
 """Relative, of a weight to the one of bias and c beside it; all are written to 8 digits."""
@@ -104,7 +105,7 @@ class BiasRecord:
 
 
 @dataclass(frozen=True)
-class Colvar:
+class BiasedFrames:
     """`colvar.csv`, one row per frame of the trajectory beside it.
 
     Attributes:
@@ -126,8 +127,8 @@ class Colvar:
     def __len__(self) -> int:
         return len(self.time_ps)
 
-    def __getitem__(self, rows: slice | np.ndarray) -> Colvar:
-        return Colvar(
+    def __getitem__(self, rows: slice | np.ndarray) -> BiasedFrames:
+        return BiasedFrames(
             *(
                 getattr(self, name)[rows]
                 for name in ("time_ps", "modes", "bias", "offset", "weight", "walker")
@@ -140,7 +141,7 @@ def colvar_header(names: list[str]) -> list[str]:
     return ["time_ps", *names, "bias_kj_per_mol", "c_kj_per_mol", "weight"]
 
 
-def read_colvar(path: Path, kt: float | None = None) -> Colvar:
+def read_colvar(path: Path, kt: float | None = None) -> BiasedFrames:
     """Reads colvar.csv.
 
     Args:
@@ -177,7 +178,7 @@ def read_colvar(path: Path, kt: float | None = None) -> Colvar:
                 "its own frame: the table was altered, or written at another temperature"
             )
     walker = table[:, -1].astype(int) if walkers else np.ones(len(table), dtype=int)
-    return Colvar(table[:, 0], table[:, 1 : 1 + n], bias, offset, weight, walker)
+    return BiasedFrames(table[:, 0], table[:, 1 : 1 + n], bias, offset, weight, walker)
 
 
 @dataclass(frozen=True)
@@ -185,16 +186,58 @@ class BiasedRun:
     """A finished or unfinished biased run, or the common folder of several walkers.
 
     Attributes:
-        folder: where it lies.
-        record: method and grid.
-        colvar: one row per frame.
-        hills: of metadynamics; None for OPES.
+        folder: The folder of the run.
+        record: What bias.json says: method, modes, grid, widths and temperature.
+        frames: The frames as arrays, one row per frame of trajectory.xtc.
+        hill_list: The hills of metadynamics as arrays; None for OPES.
+
+    Example::
+
+        run = BiasedRun.read("metadynamics")
+        run.colvar.plot(x="time_ps", y="mode_0")
+        surface = run.free_energy()
+        surface.axes[0], surface.values  # kJ/mol
     """
 
     folder: Path
     record: BiasRecord
-    colvar: Colvar
-    hills: Hills | None
+    frames: BiasedFrames
+    hill_list: Hills | None
+
+    @property
+    def colvar(self) -> pd.DataFrame:
+        """The columns of colvar.csv: time_ps, the modes, bias_kj_per_mol, c_kj_per_mol, weight.
+
+        The frames of several walkers also have the column walker.
+        """
+        frames = self.frames
+        table = {
+            "time_ps": frames.time_ps,
+            **dict(zip(self.record.modes, frames.modes.T, strict=True)),
+            "bias_kj_per_mol": frames.bias,
+            "c_kj_per_mol": frames.offset,
+            "weight": frames.weight,
+        }
+        if (frames.walker > 1).any():
+            table["walker"] = frames.walker
+        return pd.DataFrame(table)
+
+    @property
+    def hills(self) -> pd.DataFrame | None:
+        """The columns of hills.csv: time_ps, centres, widths, height_kj_per_mol; None for OPES."""
+        if self.hill_list is None:
+            return None
+        hills = self.hill_list
+        columns = [hills.time_ps, *hills.centres.T, *hills.widths.T, hills.heights]
+        return pd.DataFrame(dict(zip(hills_header(self.record.modes), columns, strict=True)))
+
+    def free_energy(self) -> FreeEnergy:
+        """The free energy on the grid of the modes, in kJ/mol.
+
+        Raises:
+            OutputError: the run has not ended yet, or its file is damaged.
+        """
+        return FreeEnergy.read(self.folder, self.record.modes)
 
     @classmethod
     def read(cls, folder: str | Path) -> BiasedRun:
@@ -217,9 +260,9 @@ class BiasedRun:
 
     def require_frames(self, n_frames: int) -> None:
         """Raises OutputError unless the trajectory has as many frames as there are weights."""
-        if n_frames != len(self.colvar):
+        if n_frames != len(self.frames):
             raise OutputError(
-                f"{self.folder / COLVAR}: has weights of {len(self.colvar)} frames, the trajectory "
+                f"{self.folder / COLVAR}: has weights of {len(self.frames)} frames, the trajectory "
                 f"has {n_frames} frames: they belong to different runs, or the run was killed; "
                 "resume it with --resume"
             )
@@ -234,18 +277,14 @@ class BiasedRun:
             OutputError: the grid of an OPES run is missing or damaged.
         """
         inside = self.record.grid.clamp(np.asarray(modes, dtype=np.float64))
-        if self.hills is not None:
-            bias = self.hills.at(inside)
+        if self.hill_list is not None:
+            bias = self.hill_list.at(inside)
         else:
-            try:
-                with np.load(self.folder / SURFACE, allow_pickle=False) as archive:
-                    table = archive["bias"]
-                if table.shape != self.record.grid.shape:
-                    raise ValueError(f"its grid has {table.shape} points, not the run's")
-            except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            table = read_surface(self.folder, ["bias"])["bias"]
+            if table.shape != self.record.grid.shape:
                 raise OutputError(
-                    f"{self.folder / SURFACE}: missing or damaged ({error}); --resume writes it "
-                    "anew"
-                ) from error
+                    f"{self.folder / SURFACE}: missing or damaged (its grid has {table.shape} "
+                    "points, not the run's); a run that is resumed (`resume`) writes it anew"
+                )
             bias = RegularGridInterpolator(self.record.grid.axes, table, method="cubic")(inside)
         return bias + self.record.walls_at(modes)

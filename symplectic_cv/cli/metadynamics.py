@@ -13,8 +13,9 @@ from openmm_plugin.biasing import walkers as several
 from openmm_plugin.biasing.opes_engine import require_opes
 from openmm_plugin.systems import choose_platform, load_system
 from openmm_plugin.versions import choose_backend, native_problem
+from symplectic_cv.bias.free_energy import SURFACE
 from symplectic_cv.bias.results import CONVERGENCE, Convergence, from_bias
-from symplectic_cv.bias.run import OPES, SURFACE, BiasedRun, BiasRecord
+from symplectic_cv.bias.run import OPES, BiasedRun, BiasRecord
 from symplectic_cv.cli import molecules as m
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.biased import (
@@ -238,7 +239,7 @@ def metadynamics(
 def draw(folder: Path) -> None:
     """The figures of a run: the modes over time, the free energy, its convergence."""
     run = BiasedRun.read(folder)
-    record, table = run.record, run.colvar
+    record, table = run.record, run.frames
     labels = [f"{name.replace('_', ' ')} (dimensionless)" for name in record.modes]
     order = np.argsort(table.time_ps, kind="stable")
     two_lines = [label.replace(" (", "\n(") for label in labels]

@@ -100,7 +100,7 @@ def reweight(
     result.save(output)
     draw_reweighted(output, result)
     for run, since in zip(read, result.combined.since_ps, strict=True):
-        time = run.colvar.time_ps
+        time = run.frames.time_ps
         note(f"{run.folder}: the first {since - time.min():.0f} of {time.max():.0f} ps left out")
     effective = result.effective_frames
     note(f"{len(result.combined.weights)} frames, {effective:.0f} effective")

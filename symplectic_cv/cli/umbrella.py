@@ -12,7 +12,8 @@ import typer
 from openmm_plugin.biasing.umbrella import UmbrellaTask, run_umbrella, window_folder
 from openmm_plugin.systems import choose_platform
 from openmm_plugin.versions import choose_backend
-from symplectic_cv.bias.run import COLVAR, SURFACE
+from symplectic_cv.bias.free_energy import SURFACE
+from symplectic_cv.bias.run import COLVAR
 from symplectic_cv.bias.umbrella import (
     LEAST_OVERLAP,
     UmbrellaResult,

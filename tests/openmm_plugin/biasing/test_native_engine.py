@@ -237,14 +237,14 @@ def test_hills_end_where_the_bias_is_filled_up(vacuum, cv, tmp_path, backend):
     options = replace(OPTIONS, fill=KT + 0.5, height=10.0)
     _run(vacuum, cv, tmp_path / "run", options=options, backend=backend)
     run = BiasedRun.read(tmp_path / "run")
-    full = run.colvar.offset >= options.fill
+    full = run.frames.offset >= options.fill
     assert 3 <= full.argmax() < len(full) - 3
     assert full[full.argmax() :].all()
-    assert (run.hills.heights[full] == 0.0).all()
-    assert (run.hills.heights[~full] > 0.0).all()
-    assert np.ptp(run.colvar.offset[full]) == 0.0
-    still = run.hills.at(run.colvar.modes[full])
-    np.testing.assert_allclose(run.colvar.bias[full], still, atol=2e-2 * still.max())
+    assert (run.hill_list.heights[full] == 0.0).all()
+    assert (run.hill_list.heights[~full] > 0.0).all()
+    assert np.ptp(run.frames.offset[full]) == 0.0
+    still = run.hill_list.at(run.frames.modes[full])
+    np.testing.assert_allclose(run.frames.bias[full], still, atol=2e-2 * still.max())
     with pytest.raises(OptionError, match=r"--fill must be above kT .*; got 1 kJ/mol"):
         replace(OPTIONS, fill=1.0)
 
@@ -387,16 +387,16 @@ def test_a_run_that_blew_up_goes_on_from_its_checkpoint(vacuum, cv, tmp_path):
     assert "blew up near 0.2 ps" in told[0]
     _run(vacuum, cv, tmp_path / "whole", options=options)
     run, whole = BiasedRun.read(folder), BiasedRun.read(tmp_path / "whole")
-    np.testing.assert_array_equal(run.colvar.time_ps, whole.colvar.time_ps)
-    np.testing.assert_array_equal(run.hills.time_ps, whole.hills.time_ps)
+    np.testing.assert_array_equal(run.frames.time_ps, whole.frames.time_ps)
+    np.testing.assert_array_equal(run.hill_list.time_ps, whole.hill_list.time_ps)
     with md.open(str(folder / "trajectory.xtc")) as xtc:
-        assert len(xtc) == len(run.colvar)
+        assert len(xtc) == len(run.frames)
     grid = np.stack(np.meshgrid(*run.record.grid.axes, indexing="ij"), -1).reshape(-1, 2)
     np.testing.assert_allclose(run.bias_at(grid), bias.reshape(-1), atol=1e-9)
     # the same up to the checkpoint at step 100, another run from there on
-    early = run.colvar.time_ps < 0.201
-    np.testing.assert_array_equal(run.colvar.modes[early], whole.colvar.modes[early])
-    assert (run.colvar.modes[~early] != whole.colvar.modes[~early]).all()
+    early = run.frames.time_ps < 0.201
+    np.testing.assert_array_equal(run.frames.modes[early], whole.frames.modes[early])
+    assert (run.frames.modes[~early] != whole.frames.modes[~early]).all()
 
 
 def test_a_simulation_that_blows_up_leaves_its_frame(vacuum, cv, tmp_path):

@@ -516,11 +516,11 @@ def test_a_run_with_a_barostat_goes_on_from_its_checkpoint(at_constant_pressure,
     start("killed")
     assert len(np.unique(volumes[0])) > 3
     whole, killed = (BiasedRun.read(tmp_path / name) for name in ("whole", "killed"))
-    assert len(killed.colvar) == len(killed.hills) == HILLS
-    np.testing.assert_array_equal(killed.colvar.modes[:6], whole.colvar.modes[:6])
+    assert len(killed.frames) == len(killed.hill_list) == HILLS
+    np.testing.assert_array_equal(killed.frames.modes[:6], whole.frames.modes[:6])
     np.testing.assert_array_equal(volumes[1][:6], volumes[0][:6])
     with np.load(tmp_path / "killed" / "free_energy.npz") as archive:
-        rebuilt = killed.hills.on_grid(killed.record.grid)
+        rebuilt = killed.hill_list.on_grid(killed.record.grid)
         np.testing.assert_allclose(archive["bias"], rebuilt, atol=1e-8)
 
 

@@ -58,8 +58,8 @@ def _check(parent, count, hills=HILLS):
     for walker in range(1, count + 1):
         folder = walker_folder(parent, walker)
         run = BiasedRun.read(folder)
-        np.testing.assert_allclose(run.colvar.time_ps, 0.02 * np.arange(1, hills + 1), rtol=1e-7)
-        np.testing.assert_allclose(run.hills.centres, run.colvar.modes, rtol=1e-6)
+        np.testing.assert_allclose(run.frames.time_ps, 0.02 * np.arange(1, hills + 1), rtol=1e-7)
+        np.testing.assert_allclose(run.hill_list.centres, run.frames.modes, rtol=1e-6)
         latest = CheckpointFolder(folder / "checkpoint", []).latest()
         record = json.loads((latest / "record.json").read_text())
         with np.load(latest / "arrays.npz") as archive:
@@ -72,17 +72,17 @@ def _check(parent, count, hills=HILLS):
         np.testing.assert_allclose(merge(seen).on_grid(run.record.grid), bias, atol=1e-6)
         parts.append(run)
     common = BiasedRun.read(parent)
-    assert len(common.hills) == len(common.colvar) == count * hills
-    assert (np.bincount(common.colvar.walker)[1:] == hills).all()
-    assert len(np.unique(common.hills.centres)) == count * hills
+    assert len(common.hill_list) == len(common.frames) == count * hills
+    assert (np.bincount(common.frames.walker)[1:] == hills).all()
+    assert len(np.unique(common.hill_list.centres)) == count * hills
     grid = common.record.grid
-    total = sum(part.hills.on_grid(grid) for part in parts)
-    np.testing.assert_allclose(common.hills.on_grid(grid), total, atol=1e-9)
+    total = sum(part.hill_list.on_grid(grid) for part in parts)
+    np.testing.assert_allclose(common.hill_list.on_grid(grid), total, atol=1e-9)
     with np.load(parent / "free_energy.npz") as archive:
         np.testing.assert_allclose(archive["bias"], total, atol=1e-9)
     frames = md.load(str(parent / "trajectory.xtc"), top=str(parent / "topology.pdb"))
     common.require_frames(frames.n_frames)
-    np.testing.assert_allclose(frames.time, common.colvar.time_ps, atol=1e-4)
+    np.testing.assert_allclose(frames.time, common.frames.time_ps, atol=1e-4)
     return parts
 
 
@@ -90,7 +90,7 @@ def test_walkers_on_this_machine_share_their_hills_and_are_made_longer(parent):
     fractions = []
     walkers.run_walkers(_task(parent, 2), progress=fractions.append)
     one, two = _check(parent, 2)
-    assert (one.colvar.modes != two.colvar.modes).all()
+    assert (one.frames.modes != two.frames.modes).all()
     assert fractions == sorted(fractions)
     seen = []
     for walker in (1, 2):
@@ -148,7 +148,7 @@ def test_opes_walkers_share_their_kernels(parent):
     options.record(["mode_0"]).write(parent)
     walkers.run_walkers(_task(parent, 2, options))
     common = BiasedRun.read(parent)
-    assert len(common.colvar) == HILLS
+    assert len(common.frames) == HILLS
     assert sorted(path.name.split("_")[1] for path in (parent / "kernels").glob("kde_*")) == [
         *("1", "2")
     ]

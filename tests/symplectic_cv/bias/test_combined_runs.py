@@ -129,7 +129,7 @@ def test_runs_of_different_modes_combine(toys):
 def test_a_run_that_never_crossed_misleads_unless_it_is_thinned(toys):
     (run, *_), (frames, *_) = toys
     left = frames[:, 0] < 0.0
-    stuck = BiasedRun(run.folder, run.record, run.colvar[left], run.hills)
+    stuck = BiasedRun(run.folder, run.record, run.frames[left], run.hill_list)
     x = np.concatenate([frames, frames[left]])[:, 0]
     modes = [x[:, None]] * 2
 
@@ -150,8 +150,8 @@ def test_the_bias_in_the_middle_is_the_sum_of_the_hills_until_then(toys):
     run = toys[0][0]
     points = np.array([[-1.0], [0.5], [4.5]])
     early, late = biases_at(run, points, [100.0, 4000.0])
-    before = run.hills.time_ps <= 100.0
-    centres, heights = run.hills.centres[before, 0], run.hills.heights[before]
+    before = run.hill_list.time_ps <= 100.0
+    centres, heights = run.hill_list.centres[before, 0], run.hill_list.heights[before]
     by_hand = [(heights * np.exp(-0.5 * ((s - centres) / WIDTH) ** 2)).sum() for s in (-1, 0.5, 4)]
     by_hand[2] += 0.5 * WALL * 0.5**2  # the wall beyond the grid's end
     assert early == pytest.approx(by_hand, abs=1e-9)
@@ -160,8 +160,8 @@ def test_the_bias_in_the_middle_is_the_sum_of_the_hills_until_then(toys):
 
 def test_a_bias_that_stands_still_is_the_same_at_all_later_times(toys):
     run = toys[0][0]
-    filled = np.where(run.hills.time_ps <= 1000.0, run.hills.heights, 0.0)
-    ended = replace(run, hills=replace(run.hills, heights=filled))
+    filled = np.where(run.hill_list.time_ps <= 1000.0, run.hill_list.heights, 0.0)
+    ended = replace(run, hill_list=replace(run.hill_list, heights=filled))
     points = np.linspace(-1.5, 1.5, 7)[:, None]
     times = [500.0, 1000.0, 1500.0, 4000.0]
     early, full, *later = biases_at(ended, points, times)
@@ -181,11 +181,11 @@ def test_the_filling_of_the_first_basin_is_left_out(toys):
 
 def test_walkers_that_stand_one_after_another_weigh_as_one_run(toys):
     """Frames of a run dealt to two walkers: the same weights, and blocks that keep them apart."""
-    run, frames = toys[0][0], len(toys[0][0].colvar)
+    run, frames = toys[0][0], len(toys[0][0].frames)
     order = np.concatenate([np.arange(0, frames, 2), np.arange(1, frames, 2)])
-    dealt = run.colvar[order]
+    dealt = run.frames[order]
     walker = np.repeat([1, 2], frames // 2)
-    two = BiasedRun(run.folder, run.record, replace(dealt, walker=walker), run.hills)
+    two = BiasedRun(run.folder, run.record, replace(dealt, walker=walker), run.hill_list)
     one, other = combine_runs([run]), combine_runs([two])
     assert other.since_ps == one.since_ps
     assert len(other.lengths) == 2
@@ -226,16 +226,16 @@ def test_runs_at_two_temperatures_are_told(toys, tmp_path):
     other.mkdir()
     record = run.record
     BiasRecord(METADYNAMICS, ["mode_0"], GRID, [WIDTH], WALL, FACTOR, 310.0, 1.0).write(other)
-    hot = BiasedRun(other, BiasRecord.read(other), run.colvar, run.hills)
+    hot = BiasedRun(other, BiasRecord.read(other), run.frames, run.hill_list)
     assert record.temperature == T
     with pytest.raises(OptionError, match=r"different temperatures .*300 K.*310 K"):
-        combine_runs([run, hot], [run.colvar.modes] * 2)
+        combine_runs([run, hot], [run.frames.modes] * 2)
 
 
 def test_frames_that_do_not_match_are_told(toys):
     runs = toys[0]
     with pytest.raises(OptionError, match="known on 4000 frames, the runs have 8000"):
-        combine_runs(runs[:2], [run.colvar.modes for run in runs[:2]])
+        combine_runs(runs[:2], [run.frames.modes for run in runs[:2]])
     with pytest.raises(OptionError, match="modes of each on the frames of all"):
         combine_runs(runs[:2])
     with pytest.raises(OptionError, match="no frame is left from 4001 ps on"):

@@ -12,7 +12,7 @@ from symplectic_cv.bias.results import (
     summarise,
     weighted_surface,
 )
-from symplectic_cv.bias.run import BiasedRun, BiasRecord, Colvar
+from symplectic_cv.bias.run import BiasedFrames, BiasedRun, BiasRecord
 from symplectic_cv.bias.well_tempered import bias_offset
 from symplectic_cv.reports.bias_figures import convergence_curve, free_energy_with_error
 
@@ -60,7 +60,7 @@ def run(tmp_path_factory):
         bias = bias + heights[-1] * np.exp(-0.5 * ((axis - x) / WIDTH) ** 2)
     modes, felt, offset = np.array(rows).T
     time = np.arange(1.0, count + 1)
-    colvar = Colvar(
+    colvar = BiasedFrames(
         time, modes[:, None], felt, offset, np.exp((felt - offset) / KT), np.ones(count, dtype=int)
     )
     hills = Hills(time, modes[:, None], np.full((count, 1), WIDTH), np.array(heights))
@@ -79,8 +79,8 @@ def test_both_estimates_find_the_landscape(run):
     axis = RECORD.grid.axes[0]
     exact = landscape(axis)
     low = exact - exact.min() < 12.0
-    reweighted, error = weighted_surface(run.colvar, RECORD)
-    surface = from_bias(run.hills.on_grid(RECORD.grid), GAMMA)
+    reweighted, error = weighted_surface(run.frames, RECORD)
+    surface = from_bias(run.hill_list.on_grid(RECORD.grid), GAMMA)
     for found in (reweighted, surface):
         gap = (found - exact)[low]
         assert np.isfinite(found[low]).all()
@@ -91,7 +91,7 @@ def test_both_estimates_find_the_landscape(run):
 
 def test_the_error_covers_the_truth(run):
     """The gap to the exact populations of the bins, in units of its own error, is near one."""
-    reweighted, error = weighted_surface(run.colvar, RECORD)
+    reweighted, error = weighted_surface(run.frames, RECORD)
     axis = RECORD.grid.axes[0]
     exact = -KT * np.log(_blurred(axis))
     low = exact - exact.min() < 10.0
@@ -110,7 +110,7 @@ def _blurred(axis):
 
 
 def test_the_difference_of_the_basins_converges_to_the_exact_one(run):
-    curve = convergence(run, from_bias(run.hills.on_grid(RECORD.grid), GAMMA))
+    curve = convergence(run, from_bias(run.hill_list.on_grid(RECORD.grid), GAMMA))
     exact = _exact_difference()
     assert exact == pytest.approx(3.0, abs=0.3)
     assert curve.time_ps[-1] == 6000.0
@@ -129,8 +129,8 @@ def test_one_basin_has_no_difference(run):
 def test_blocks_are_stretches_of_time_of_each_walker(run):
     rows = np.r_[0:40, 0:20]
     walkers = np.repeat([1, 2], [40, 20])
-    part = run.colvar[rows]
-    colvar = Colvar(part.time_ps, part.modes, part.bias, part.offset, part.weight, walkers)
+    part = run.frames[rows]
+    colvar = BiasedFrames(part.time_ps, part.modes, part.bias, part.offset, part.weight, walkers)
     kept, blocks = settled_blocks(colvar)
     assert np.bincount(kept.walker)[1:].tolist() == [32, 16]
     assert blocks.max() == 9
@@ -141,10 +141,10 @@ def test_blocks_are_stretches_of_time_of_each_walker(run):
 def test_a_summary_holds_both_estimates(run, tmp_path):
     RECORD.write(tmp_path)
     names = ["time_ps", "mode_0", "bias_kj_per_mol", "c_kj_per_mol", "weight"]
-    c = run.colvar
+    c = run.frames
     table = np.column_stack([c.time_ps, c.modes, c.bias, c.offset, c.weight])
     _csv(tmp_path / "colvar.csv", names, table)
-    h = run.hills
+    h = run.hill_list
     _csv(
         tmp_path / "hills.csv",
         ["time_ps", "mode_0", "width_mode_0", "height_kj_per_mol"],

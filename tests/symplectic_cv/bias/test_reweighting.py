@@ -50,7 +50,7 @@ def test_runs_are_folders_or_objects_one_or_several(folders):
 
 def test_the_method_is_a_plain_string(folders):
     running = sc.reweight(folders[0], method="running", skip_ps=0.0)
-    table = BiasedRun.read(folders[0]).colvar.weight
+    table = BiasedRun.read(folders[0]).frames.weight
     assert running.combined.weights == pytest.approx(table / table.sum())
     with pytest.raises(OptionError, match="`method` must be mbar or running; got 'wham'"):
         sc.reweight(folders[0], method="wham")

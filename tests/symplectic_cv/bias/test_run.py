@@ -148,9 +148,9 @@ def test_merged_hills_are_sorted_by_time():
 def test_a_run_is_read_and_its_last_bias_evaluated(folder):
     run = BiasedRun.read(folder)
     assert run.record == _record()
-    assert len(run.colvar) == 30
+    assert len(run.frames) == 30
     np.testing.assert_allclose(
-        run.colvar.weight, np.exp((run.colvar.bias - run.colvar.offset) / KT), rtol=1e-6
+        run.frames.weight, np.exp((run.frames.bias - run.frames.offset) / KT), rtol=1e-6
     )
     points = np.array([[0.1, -0.7], [5.0, 0.2]])
     inside = _hills(2).at(np.array([[0.1, -0.7], [3.0, 0.2]]))
@@ -278,3 +278,43 @@ def test_basins_in_any_dimension_and_unknown_places(n):
 
 def test_nothing_known_is_no_basin():
     assert find_basins(np.full((4, 5), np.inf), 1.0).tolist() == [[-1] * 5] * 4
+
+
+# --- tables as data frames -----------------------------------------------------------------
+
+
+def test_the_tables_of_a_run_are_data_frames_with_the_columns_of_the_files(folder):
+    run = BiasedRun.read(folder)
+    for name, table in (("colvar.csv", run.colvar), ("hills.csv", run.hills)):
+        header, *rows = (folder / name).read_text().splitlines()
+        assert list(table.columns) == header.split(",")
+        np.testing.assert_array_equal(table, [[float(cell) for cell in r.split(",")] for r in rows])
+
+
+def test_the_frames_of_walkers_have_a_column_walker_and_opes_has_no_hills(folder):
+    _record(method="opes").write(folder)
+    lines = (folder / "colvar.csv").read_text().splitlines()
+    rows = [f"{row},{1 + k // 15}" for k, row in enumerate(lines[1:])]
+    (folder / "colvar.csv").write_text("\n".join([f"{lines[0]},walker", *rows]) + "\n")
+    run = BiasedRun.read(folder)
+    assert run.colvar["walker"].tolist() == [1] * 15 + [2] * 15
+    assert run.hills is None
+
+
+def test_the_free_energy_of_a_run_has_names_axes_and_values(folder):
+    record = _record()
+    run = BiasedRun.read(folder)
+    with pytest.raises(OutputError, match=r"free_energy\.npz: missing or damaged"):
+        run.free_energy()
+    rng = np.random.default_rng(0)
+    names = ("free_energy", "reweighted", "error", "bias")
+    arrays = {name: rng.normal(size=record.grid.shape) for name in names}
+    axes = dict(zip(NAMES, record.grid.axes, strict=True))
+    np.savez(folder / "free_energy.npz", **arrays, **axes)
+    found = run.free_energy()
+    assert found.names == NAMES
+    for k in range(2):
+        np.testing.assert_array_equal(found.axes[k], record.grid.axes[k])
+    np.testing.assert_array_equal(found.values, arrays["free_energy"])
+    for name in names[1:]:
+        np.testing.assert_array_equal(getattr(found, name), arrays[name])

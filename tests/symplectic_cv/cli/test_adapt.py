@@ -53,7 +53,7 @@ def test_each_round_leaves_its_model_and_its_run(adapted):
         folder = adapted / f"round-{number}"
         assert (folder / "model" / "config.json").is_file()
         biased = BiasedRun.read(folder / "metadynamics")
-        assert len(biased.colvar) == FRAMES
+        assert len(biased.frames) == FRAMES
         assert biased.record.modes == [f"mode_{mode}" for mode in biased_modes(folder)]
     assert not (adapted / "round-3").exists()
 
@@ -138,8 +138,8 @@ def test_killed_at_any_moment_it_resumes(adapted, system, tmp_path):
     assert (folder / model).read_bytes() == (adapted / model).read_bytes()
     for number in (1, 2):
         biased = BiasedRun.read(folder / f"round-{number}" / "metadynamics")
-        assert biased.colvar.time_ps == pytest.approx(0.05 * np.arange(1, FRAMES + 1))
-        assert biased.hills.time_ps == pytest.approx(biased.colvar.time_ps)
+        assert biased.frames.time_ps == pytest.approx(0.05 * np.arange(1, FRAMES + 1))
+        assert biased.hill_list.time_ps == pytest.approx(biased.frames.time_ps)
         with md.open(str(biased.folder / "trajectory.xtc")) as trajectory:
             assert len(trajectory) == FRAMES
     assert [row["frames"] for row in rows_of(folder)] == ["100", str(FRAMES), str(FRAMES)]

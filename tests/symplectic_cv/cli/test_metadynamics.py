@@ -94,8 +94,8 @@ def test_a_row_for_each_frame_and_weights_that_go_with_them(whole, place):
     run = BiasedRun.read(folder)
     frames = md.load(str(folder / "trajectory.xtc"), top=str(folder / "topology.pdb"))
     run.require_frames(frames.n_frames)
-    np.testing.assert_allclose(frames.time, run.colvar.time_ps, atol=1e-4)
-    np.testing.assert_allclose(run.hills.centres, run.colvar.modes, rtol=1e-7)
+    np.testing.assert_allclose(frames.time, run.frames.time_ps, atol=1e-4)
+    np.testing.assert_allclose(run.hill_list.centres, run.frames.modes, rtol=1e-7)
     with np.load(folder / "free_energy.npz") as archive:
         grid = np.stack(np.meshgrid(*run.record.grid.axes, indexing="ij"), -1)
         np.testing.assert_allclose(run.bias_at(grid.reshape(-1, 1)), archive["bias"], atol=1e-9)
@@ -115,11 +115,11 @@ def test_the_widths_come_from_the_start(whole):
 def test_opes_keeps_the_same_files_with_its_own_weights(whole):
     folder = whole("--opes")
     run = BiasedRun.read(folder)
-    assert run.hills is None
-    assert (run.colvar.offset == 0.0).all()
+    assert run.hill_list is None
+    assert (run.frames.offset == 0.0).all()
     kt = 8.31446261815324e-3 * 300.0
-    np.testing.assert_allclose(run.colvar.weight, np.exp(run.colvar.bias / kt), rtol=1e-5)
-    assert run.colvar.bias[0] == -40.0  # nothing is known at first: the bias is minus the barrier
+    np.testing.assert_allclose(run.frames.weight, np.exp(run.frames.bias / kt), rtol=1e-5)
+    assert run.frames.bias[0] == -40.0  # nothing is known at first: the bias is minus the barrier
     assert run.record.bias_factor == pytest.approx(40.0 / kt)
     width = json.loads((folder / "bias.json").read_text())["width"][0]
     plain = json.loads((whole() / "bias.json").read_text())["width"][0]
@@ -211,7 +211,7 @@ def test_two_processes_cannot_run_in_one_folder(finished, arguments, refused):
         assert "another process is running this very run" in line
         assert content(finished) == before
     run(*arguments(finished, "--time-ns", "0.0034"), "--resume")
-    assert len(BiasedRun.read(finished).colvar) == 170
+    assert len(BiasedRun.read(finished).frames) == 170
 
 
 def test_figures_are_drawn_anew(finished, arguments):
@@ -268,11 +268,11 @@ def test_walkers_whose_command_is_killed_go_on(arguments, tmp_path):
     run(*words, "--resume")
     assert time.monotonic() - started < 60.0
     both = BiasedRun.read(tmp_path / "run")
-    assert np.bincount(both.colvar.walker).tolist() == [0, 150, 150]
-    assert len(np.unique(both.hills.centres)) == len(both.hills) == 300
+    assert np.bincount(both.frames.walker).tolist() == [0, 150, 150]
+    assert len(np.unique(both.hill_list.centres)) == len(both.hill_list) == 300
     for walker in (1, 2):
         part = BiasedRun.read(tmp_path / "run" / f"walker-{walker}")
-        np.testing.assert_allclose(part.colvar.time_ps, 0.02 * np.arange(1, 151), rtol=1e-7)
+        np.testing.assert_allclose(part.frames.time_ps, 0.02 * np.arange(1, 151), rtol=1e-7)
     for name in ("free_energy.png", "modes.png", "trajectory.xtc"):
         assert (tmp_path / "run" / name).is_file()
 
@@ -284,6 +284,6 @@ def test_a_molecule_of_ones_own_with_its_force_field(place, tmp_path):
         *("--modes", "0", "--time-ns", "0.0002", "--pace", "0.02", "--width", "0.3"),
     ]
     run(*words)
-    assert len(BiasedRun.read(tmp_path / "run").colvar) == 10
+    assert len(BiasedRun.read(tmp_path / "run").frames) == 10
     run(*words, "--resume", "--time-ns", "0.0004")
-    assert len(BiasedRun.read(tmp_path / "run").colvar) == 20
+    assert len(BiasedRun.read(tmp_path / "run").frames) == 20
