@@ -148,8 +148,8 @@ def linear_model(data: list[TrajectoryData], kind: str, spacings: list[float]):
 def biased(model: Path, system: Path, folder: Path, seed: int) -> None:
     metadynamics(
         model,
-        system,
-        folder,
+        system=system,
+        output=folder,
         time_ns=TIME_NS,
         bias_factor=FACTOR,
         height=HEIGHT,

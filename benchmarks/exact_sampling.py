@@ -133,8 +133,8 @@ def learn(
         return math.nan
     begin = time.process_time()
     train(
-        trajectories,
-        output,
+        *trajectories,
+        output=output,
         top=folder / "topology.pdb",
         atoms="all",
         chart=chart,

@@ -52,7 +52,7 @@ from symplectic_cv.cli.simulate import simulate
 
 simulate(
     "alanine-dipeptide",
-    work / "md",
+    output=work / "md",
     solvent=Solvent.VACUUM,
     time_ns=max(0.02, 1.0 * SCALE),
     stride_ps=0.2,
@@ -87,7 +87,7 @@ print(f"{data.n_frames} frames; part with φ > 0: {(phi.values > 0).mean():.3f}"
 from symplectic_cv.cli.adapt import adapt
 
 adapt(
-    [str(work / "md" / "trajectory.xtc")],
+    str(work / "md" / "trajectory.xtc"),
     system=work / "md" / "system.xml",
     output=work / "adapt",
     rounds=3 if SCALE >= 1 else 2,

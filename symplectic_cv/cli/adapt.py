@@ -9,11 +9,10 @@ import math
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-import typer
 
 from openmm_plugin.running import simulation
 from openmm_plugin.running.checkpoints import steps_of
@@ -28,6 +27,7 @@ from symplectic_cv.cli import options as o
 from symplectic_cv.cli.biased import AUTO, Backend, bias_options
 from symplectic_cv.cli.console import console, note, progress_bar
 from symplectic_cv.cli.metadynamics import metadynamics
+from symplectic_cv.cli.options import argument, option
 from symplectic_cv.cli.train import train
 from symplectic_cv.data.split import SMALLEST_SET, contiguous_split
 from symplectic_cv.data.trajectories import load_topology, read_trajectories
@@ -51,37 +51,33 @@ and each training chooses their signs anew."""
 
 
 def adapt(
-    trajectories: Annotated[
-        Optional[list[str]],
-        typer.Argument(
-            metavar="[TRAJ...]",
+    *trajectories: Annotated[
+        str,
+        argument(
+            "TRAJ",
             help="Where to begin: trajectories of all atoms of the system (default: a short "
             "unbiased run is made).",
         ),
-    ] = None,
-    system: Annotated[
-        Optional[Path], typer.Option("--system", help="system.xml of the molecule.")
-    ] = None,
+    ],
+    system: Annotated[Path | None, option("--system", help="system.xml of the molecule.")] = None,
     output: o.Output = Path("adapt"),
     top: Annotated[
-        Optional[Path],
-        typer.Option(
+        Path | None,
+        option(
             "--top", help="PDB of the system's atoms (default: topology.pdb beside the system)."
         ),
     ] = None,
     atoms: o.Atoms = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds at most.")] = 3,
-    time_ns: Annotated[float, typer.Option(help="Biased dynamics of each round, ns.")] = 5.0,
+    rounds: Annotated[int, option(at_least=1, help="Rounds at most.")] = 3,
+    time_ns: Annotated[float, option(help="Biased dynamics of each round, ns.")] = 5.0,
     final_ns: Annotated[
         float,
-        typer.Option(min=0.0, help="Added to the run of the best round at the end, ns."),
+        option(at_least=0.0, help="Added to the run of the best round at the end, ns."),
     ] = 0.0,
-    start_ns: Annotated[
-        float, typer.Option(help="Unbiased run where no trajectory is given, ns.")
-    ] = 1.0,
+    start_ns: Annotated[float, option(help="Unbiased run where no trajectory is given, ns.")] = 1.0,
     modes: Annotated[
-        Optional[list[str]],
-        typer.Option(
+        list[str] | None,
+        option(
             metavar="auto|K [K...]",
             help="Modes to bias; auto (the default): those below the widest gap in frequency, two "
             "or three.",
@@ -89,26 +85,26 @@ def adapt(
     ] = None,
     flatten: Annotated[
         float,
-        typer.Option(
-            min=0.0,
-            max=1.0,
+        option(
+            at_least=0.0,
+            at_most=1,
             help="Frames weigh density^(−flatten) in training, by their density along the slow "
             "modes known so far; 0: all the same.",
         ),
     ] = adaptation.FLATTEN,
     growth: Annotated[
         float,
-        typer.Option(help="Stop when crossings per ns grow by less than this part."),
+        option(help="Stop when crossings per ns grow by less than this part."),
     ] = adaptation.LEAST_GROWTH,
-    steps: Annotated[int, typer.Option(help="Optimizer steps of each training.")] = TRAINING.steps,
-    batch: Annotated[int, typer.Option(help="Frames per step.")] = TRAINING.batch,
-    layers: Annotated[int, typer.Option(help="Coupling layers.")] = TRAINING.layers,
-    hidden: Annotated[int, typer.Option(help="Width of the hidden layers.")] = TRAINING.hidden,
-    bias_factor: Annotated[float, typer.Option(help="Bias factor γ.")] = 15.0,
-    height: Annotated[float, typer.Option(help="Height of the first hill, kJ/mol.")] = 1.0,
+    steps: Annotated[int, option(help="Optimizer steps of each training.")] = TRAINING.steps,
+    batch: Annotated[int, option(help="Frames per step.")] = TRAINING.batch,
+    layers: Annotated[int, option(help="Coupling layers.")] = TRAINING.layers,
+    hidden: Annotated[int, option(help="Width of the hidden layers.")] = TRAINING.hidden,
+    bias_factor: Annotated[float, option(help="Bias factor γ.")] = 15.0,
+    height: Annotated[float, option(help="Height of the first hill, kJ/mol.")] = 1.0,
     fill: Annotated[
         float,
-        typer.Option(
+        option(
             metavar="KJ",
             help="Hills of a round end when c(t) reaches so many kJ/mol: enough for barriers of "
             "this height, and too little for what should stay as it is (peptide bonds turn to cis "
@@ -117,26 +113,24 @@ def adapt(
     ] = 40.0,
     width: Annotated[
         list[str],
-        typer.Option(metavar="auto|W [W...]", help="Width of a hill, as for metadynamics."),
-    ] = [AUTO],  # noqa: B006 - Typer reads the default
+        option(metavar="auto|W [W...]", help="Width of a hill, as for metadynamics."),
+    ] = [AUTO],  # noqa: B006 - the parser reads the default
     pace: Annotated[
         float,
-        typer.Option(help="Time between hills, and between frames, ps; whole time steps."),
+        option(help="Time between hills, and between frames, ps; whole time steps."),
     ] = 0.2,
     grid: Annotated[
         tuple[float, float],
-        typer.Option(
+        option(
             "--range",
             metavar="LOW HIGH",
             help="Range of the grid, at least -3 to 3; walls at its ends.",
         ),
     ] = (-9.0, 9.0),
-    timestep_fs: Annotated[float, typer.Option(help="Time step, fs.")] = 2.0,
-    backend: Annotated[
-        Backend, typer.Option(help="How OpenMM evaluates the modes.")
-    ] = Backend.AUTO,
+    timestep_fs: Annotated[float, option(help="Time step, fs.")] = 2.0,
+    backend: Annotated[Backend, option(help="How OpenMM evaluates the modes.")] = Backend.AUTO,
     platform: Annotated[
-        Optional[str], typer.Option(help="OpenMM platform (default: the fastest for this size).")
+        str | None, option(help="OpenMM platform (default: the fastest for this size).")
     ] = None,
     temperature: o.Temperature = 300.0,
     seed: o.Seed = 0,
@@ -188,7 +182,7 @@ def adapt(
     dimension = 3 * select_atoms(load_topology(top), atoms).n_atoms - 6
     if chosen is not None:
         check_modes(chosen, dimension)
-    given = list(trajectories or [])
+    given = list(trajectories)
     if given:
         _check_given(read_trajectories(given, top, atoms).lengths, dimension)
     else:
@@ -226,8 +220,8 @@ def adapt(
         folder = loop.bias(number)
         metadynamics(
             loop.round(number) / "model",
-            system,
-            folder,
+            system=system,
+            output=folder,
             top=top,
             modes=biased,
             time_ns=until_ns,
@@ -334,9 +328,9 @@ def _learnt_from(*lengths: int) -> int:
 
 def _check_loop(final_ns: float, growth: float, grid: tuple[float, float]) -> None:
     """Raises OptionError for options of the loop itself that make no sense."""
-    for option, value in (("--final-ns", final_ns), ("--growth", growth)):
+    for flag, value in (("--final-ns", final_ns), ("--growth", growth)):
         if not 0.0 <= value < float("inf"):
-            raise OptionError(f"{option} must not be negative or infinite; got {value}")
+            raise OptionError(f"{flag} must not be negative or infinite; got {value}")
     low, high = grid
     if low < high and not low <= -DATA_REACH < DATA_REACH <= high:
         raise OptionError(
@@ -414,8 +408,8 @@ def _train_round(
         np.save(buffer, adaptation.flattening_weights(slow, flatten))
         write_atomically(weights, buffer.getvalue())
     train(
-        [str(source) for source in sources],
-        folder / "model",
+        *(str(source) for source in sources),
+        output=folder / "model",
         top=loop.top,
         atoms=atoms,
         temperature=temperature,

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import numpy as np
 import torch
-import typer
 
 from symplectic_cv.analysis import latent
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.cli.options import option
 from symplectic_cv.data.torsions import find_torsions
 from symplectic_cv.data.trajectories import read_trajectories
 from symplectic_cv.files.run_folder import require_free
@@ -21,12 +21,13 @@ from symplectic_cv.reports.analysis_report import read_history, write_analysis
 
 def analyze(
     model: o.ModelFolder,
-    trajectories: o.Trajectories,
+    /,
+    *trajectories: o.Trajectory,
     output: o.Output = Path("analysis"),
     top: o.Top = None,
     torsions: Annotated[
-        Optional[list[str]],
-        typer.Option(
+        list[str] | None,
+        option(
             metavar="T [T...]",
             help="Torsions to compare with: phi psi omega chi1 …, or NAME=i,j,k,l with atom "
             "numbers of the topology, counted from 1 (default: phi and psi where there are any).",
@@ -51,7 +52,7 @@ def analyze(
     found = find_torsions(trained.molecule, torsions or None)
     with progress_bar("reading", None, "frames") as bar:
         data = read_trajectories(
-            trajectories,
+            list(trajectories),
             top,
             molecule=trained.molecule,
             mdshare_folder=mdshare_folder,

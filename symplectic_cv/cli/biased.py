@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import openmm
-import typer
 
 from openmm_plugin.biasing.options import MAX_MODES, BiasOptions, check_count
 from openmm_plugin.forces import mode_forces
 from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.cli.molecules import keep_structure
+from symplectic_cv.cli.options import option
 from symplectic_cv.errors import OptionError
 from symplectic_cv.exporting.export import export
 from symplectic_cv.exporting.native_format import SUFFIX
@@ -35,9 +35,7 @@ class Backend(str, Enum):
     PYTHON = "python"
 
 
-BackendOption = Annotated[
-    Backend, typer.Option("--backend", help="How OpenMM evaluates the modes.")
-]
+BackendOption = Annotated[Backend, option("--backend", help="How OpenMM evaluates the modes.")]
 
 
 def bias_options(

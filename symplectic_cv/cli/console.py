@@ -16,18 +16,20 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from symplectic_cv.cli.errors import translated
+
 console = Console(highlight=False, soft_wrap=True, emoji=False)
 error_console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 
 
 def note(message: str) -> None:
     """A line about what happens."""
-    console.print(message, markup=False)
+    console.print(translated(message), markup=False)
 
 
 def warn(message: str) -> None:
     """A line the user should not miss, on stderr."""
-    error_console.print(f"warning: {message}", style="yellow", markup=False)
+    error_console.print(f"warning: {translated(message)}", style="yellow", markup=False)
 
 
 class Bar:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import typer
 
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.analyze import analyze
@@ -19,6 +18,7 @@ from symplectic_cv.cli.biased import Backend, BackendOption
 from symplectic_cv.cli.console import console, note
 from symplectic_cv.cli.export import export
 from symplectic_cv.cli.metadynamics import metadynamics
+from symplectic_cv.cli.options import option
 from symplectic_cv.cli.path import path as draw_path
 from symplectic_cv.cli.simulate import simulate
 from symplectic_cv.cli.train import train
@@ -60,9 +60,10 @@ class Sizes:
 
 
 def demo(
+    *,
     output: o.Output = Path("demo"),
     scale: Annotated[
-        float, typer.Option(help="Multiplies the lengths of simulation, training and bias.")
+        float, option(help="Multiplies the lengths of simulation, training and bias.")
     ] = 1.0,
     backend: BackendOption = Backend.AUTO,
     seed: o.Seed = 0,
@@ -97,7 +98,7 @@ def demo(
         model,
         lambda: simulate(
             "alanine-dipeptide",
-            md,
+            output=md,
             time_ns=sizes.simulation_ns,
             stride_ps=sizes.stride_ps,
             seed=seed,
@@ -108,24 +109,24 @@ def demo(
         f"train {sizes.training_steps} steps, 8 couplings of width {sizes.hidden}",
         model / "config.json",
         lambda: train(
-            [trajectory],
-            model,
+            trajectory,
+            output=model,
             steps=sizes.training_steps,
             hidden=sizes.hidden,
             seed=seed,
             resume=resume,
         ),
     )
-    stage("analyze", analysis / "report.html", lambda: analyze(model, [trajectory], analysis))
+    stage("analyze", analysis / "report.html", lambda: analyze(model, trajectory, output=analysis))
     show_modes(analysis)
-    stage("export modes 0 and 1", model / "cv.pt", lambda: export(model, [0, 1]))
+    stage("export modes 0 and 1", model / "cv.pt", lambda: export(model, modes=[0, 1]))
     stage(
         f"metadynamics of {sizes.bias_ns:g} ns, a hill each {sizes.pace_ps:g} ps",
         bias / "free_energy.png",
         lambda: metadynamics(
             model,
-            md / "system.xml",
-            bias,
+            system=md / "system.xml",
+            output=bias,
             time_ns=sizes.bias_ns,
             pace=sizes.pace_ps,
             backend=backend,

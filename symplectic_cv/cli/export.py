@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
-
-import typer
+from typing import Annotated
 
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note
+from symplectic_cv.cli.options import option
 from symplectic_cv.exporting.export import export as write_export
 from symplectic_cv.exporting.export import exported_path
 from symplectic_cv.exporting.native_format import SUFFIX
@@ -17,15 +16,17 @@ from symplectic_cv.exporting.plumed import plumed_files
 
 def export(
     model: o.ModelFolder,
-    modes: o.Modes = [0, 1],  # noqa: B006 - Typer reads the default
+    /,
+    *,
+    modes: o.Modes = [0, 1],  # noqa: B006 - the parser reads the default
     output: Annotated[
-        Optional[Path],
-        typer.Option(
+        Path | None,
+        option(
             "-o", "--output", help="Folder for cv.pt, or a file *.pt (default: the model folder)."
         ),
     ] = None,
     plumed: Annotated[
-        bool, typer.Option("--plumed", help="Also cv-plumed.pt and cv-plumed.dat, for PLUMED.")
+        bool, option("--plumed", help="Also cv-plumed.pt and cv-plumed.dat, for PLUMED.")
     ] = False,
 ) -> None:
     """Write the chosen modes for other programs: positions (n_atoms, 3) in nm → values.

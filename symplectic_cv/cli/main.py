@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-import re
+import inspect
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
-import typer
-from typer.core import TyperCommand, TyperGroup
+from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter, Token, convert
+from cyclopts.help import DefaultFormatter, HelpPanel
 
 from symplectic_cv.cli.console import error_console
+from symplectic_cv.cli.errors import (
+    flags_of,
+    translated,
+    translation,
+    unknown_command,
+    usage_message,
+)
 from symplectic_cv.errors import UserError
 
 COMMANDS = {
@@ -31,116 +37,164 @@ COMMANDS = {
     "demo": "The whole job on alanine dipeptide, small, with a report.",
 }
 """Every command in the order of a project, with its line of help; each is the function of its name
-in the module of its name."""
+in the module of its name, which is imported (and with it torch, OpenMM, …) when it is used."""
 
-SEVERAL_VALUES = {
-    "--modes": re.compile(r"-?\d+"),
-    "--stride": re.compile(r"-?\d+"),
-    "--width": re.compile(r"-?\d*\.?\d+(e-?\d+)?"),
-    "--forcefield": re.compile(r"[^-].*\.xml"),
-    "--torsions": re.compile(r"[^-/.][^/.]*"),
-    "--distances": re.compile(r"[\w'+-]+=\d+,\d+|[^-/.:][^/.:]*:[^/.:]+"),
-    "--regions": re.compile(r"[\w'+-]+=.+:.+:.+"),
-}
-"""Options that take several values behind one flag, and what such a value looks like."""
+ABOUT = """Collective variables from trajectories by neural canonical transformations.
+
+simulate (or your own files) → train → analyze → export → metadynamics, path.
+
+Units: nm, ps, Da, kJ/mol, K, rad/ps, nats.
+"""
 
 
-CONTEXT = {"help_option_names": ["-h", "--help"]}
+class _Help(DefaultFormatter):
+    """Tables of options in which a default value stands as a user would type it."""
+
+    def __call__(self, console: Any, options: Any, panel: HelpPanel) -> None:
+        entries = [entry.copy(default=_typed(entry.default)) for entry in panel.entries]
+        super().__call__(console, options, panel.copy(entries=entries))
 
 
-class _LazyCommands(TyperGroup):
-    """Imports a command's module (and with it torch, OpenMM, …) only when it is used."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, name: str) -> Any:
-        """A stand-in, enough for the list of commands in the help."""
-        return TyperCommand(name, help=COMMANDS[name]) if name in COMMANDS else None
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        name, stand_in, rest = super().resolve_command(ctx, args)
-        if name is None or stand_in is None:
-            return name, stand_in, rest
-        single = typer.Typer(add_completion=False, context_settings=CONTEXT)
-        command = getattr(importlib.import_module(f"symplectic_cv.cli.{name}"), name)
-        single.command(name, help=_reflowed(command.__doc__))(command)
-        return name, typer.main.get_command(single), rest
-
-
-def _reflowed(text: str) -> str:
-    """A docstring with one line a paragraph: the terminal, not the source, breaks its lines."""
-    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
-
-
-app = typer.Typer(
-    cls=_LazyCommands,
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings=CONTEXT,
-)
-
-
-def _version(show: bool) -> None:
-    if show:
-        from symplectic_cv.version import VERSION
-
-        typer.echo(f"symplectic-cv {VERSION}")
-        raise typer.Exit()
-
-
-@app.callback()
-def _root(
-    version: bool = typer.Option(
-        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
-    ),
-) -> None:
-    """Collective variables from trajectories by neural canonical transformations.
-
-    simulate (or your own files) → train → analyze → export → metadynamics, path.
-    Units: nm, ps, Da, kJ/mol, K, rad/ps, nats.
-    """
-
-
-def expand_several_values(arguments: Sequence[str]) -> list[str]:
-    """`--modes 0 1` as `--modes 0 --modes 1`, which the parser behind Typer understands.
+def _typed(default: str | None) -> str | None:
+    """A default value as a user would type it; None for flags that are off.
 
     Example:
-        >>> expand_several_values(["export", "--modes", "0", "1", "-o", "x"])
-        ['export', '--modes', '0', '--modes', '1', '-o', 'x']
+        >>> _typed("(-9.0, 9.0)"), _typed("['auto']"), _typed("False")
+        ('-9.0 9.0', 'auto', None)
     """
-    out: list[str] = []
-    flag: str | None = None
-    fresh = False
-    for argument in arguments:
-        if flag is not None and not fresh and SEVERAL_VALUES[flag].fullmatch(argument):
-            out += [flag, argument]
-            continue
-        if fresh:
-            fresh = False
-            out.append(argument)
-            continue
-        flag = argument if argument in SEVERAL_VALUES else None
-        fresh = flag is not None
-        out.append(argument)
-    return out
+    if default is None or default in ("False", "[]"):
+        return None
+    return " ".join(part.strip(" ()[]'") for part in default.split(","))
+
+
+def _value(hint: Any, tokens: Sequence[Token]) -> Any:
+    """Converts words as Cyclopts does, but refuses fractions in the place of whole numbers."""
+    if int in (hint, *get_args(hint)):
+        for token in tokens:
+            if not _is_whole_number(token.value):
+                raise ValueError(f"{token.value!r} is not a whole number")
+    return convert(hint, tokens)
+
+
+def _version() -> str:
+    from symplectic_cv.version import VERSION
+
+    return f"symplectic-cv {VERSION}"
+
+
+def build_app() -> App:
+    """The command line; no command's module is imported before that command is used."""
+    options = Group("Options", sort_key=1)
+    app = App(
+        name="symplectic-cv",
+        help=ABOUT,
+        version=_version,
+        help_format="plaintext",
+        help_formatter=_Help(),
+        suppress_keyboard_interrupt=False,
+        group_commands=Group("Commands", sort_key=0),
+        group_parameters=options,
+        default_parameter=Parameter(
+            allow_repeating=True,
+            consume_multiple=(1, None),
+            converter=_value,
+            json_list=False,
+            negative=(),
+        ),
+    )
+    for order, (name, line) in enumerate(COMMANDS.items()):
+        app.command(f"symplectic_cv.cli.{name}:{name}", name=name, help=line, sort_key=order)
+    for flag in ("--help", "--version"):
+        app[flag].group = options
+    return app
+
+
+def _import(app: App, name: str) -> ArgumentCollection:
+    """Imports a command and returns what it declares."""
+    command = app[name]
+    text = inspect.getdoc(command.default_command) or ""
+    # one line a paragraph: the terminal, not the source, breaks the lines
+    command.help = "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+    return command.assemble_argument_collection()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line; a user's error is one line on stderr and exit status 2."""
-    arguments = expand_several_values(sys.argv[1:] if arguments is None else arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = app(arguments, prog_name="symplectic-cv", standalone_mode=False)
-    except UserError as error:
-        error_console.print(f"error: {error}", style="red", markup=False)
-        sys.exit(2)
-    except (typer.Abort, KeyboardInterrupt):
+        status = _run(words)
+    except KeyboardInterrupt:
         error_console.print("interrupted; finished parts are kept, --resume goes on")
         sys.exit(130)
-    except typer.TyperException as error:
-        if not error.format_message():  # no command at all: Typer has printed the help
-            sys.exit(2)
-        error_console.print(f"error: {error.format_message()}", style="red", markup=False)
-        sys.exit(2)
-    sys.exit(status if isinstance(status, int) else 0)
+    sys.exit(status)
+
+
+def _run(words: list[str]) -> int:
+    """Runs a command line and returns its exit status."""
+    app = build_app()
+    if words and words[0] not in (*COMMANDS, *app.help_flags, *app.version_flags):
+        return _refuse(unknown_command(words[0], list(COMMANDS)))
+    try:
+        if words and words[0] in COMMANDS:
+            collection = _import(app, words[0])
+            flags = flags_of(collection)
+            words = words[:1] + positionals_first(words[1:], collection)
+        else:
+            flags = {}
+        command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return _refuse(usage_message(error))
+    with translation(flags):
+        try:
+            command(*bound.args, **bound.kwargs)
+        except UserError as error:
+            return _refuse(translated(str(error)))
+    return 0 if words else 2
+
+
+def _refuse(message: str) -> int:
+    error_console.print(f"error: {message}", style="red", markup=False)
+    return 2
+
+
+def positionals_first(words: Sequence[str], arguments: ArgumentCollection) -> list[str]:
+    """Moves what follows the whole numbers of an option to the front: it is no value of it.
+
+    `--modes 0 1 MODEL` thus reads as `MODEL --modes 0 1`.
+
+    Args:
+        words: the command line behind the command's name.
+        arguments: what the command declares.
+    """
+    several = {
+        name
+        for argument in arguments
+        if argument.hint == list[int] or list[int] in get_args(argument.hint)
+        for name in argument.names
+    }
+    front: list[str] = []
+    rest: list[str] = []
+    values: int | None = None  # of the option that takes whole numbers, so far
+    for place, word in enumerate(words):
+        if word == "--":
+            return front + rest + list(words[place:])
+        flag, equals, _ = word.partition("=")
+        if flag in several:
+            values = len(equals)
+        elif values is not None and _is_whole_number(word):
+            values += 1
+        elif values and not word.startswith("-"):
+            front.append(word)
+            continue
+        else:
+            values = None
+        rest.append(word)
+    return front + rest
+
+
+def _is_whole_number(word: str) -> bool:
+    try:
+        int(word)
+    except ValueError:
+        return False
+    return True

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import numpy as np
-import typer
 
 from openmm_plugin.biasing import run as meta
 from openmm_plugin.biasing import walkers as several
@@ -26,6 +25,7 @@ from symplectic_cv.cli.biased import (
     bias_options,
 )
 from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.cli.options import option
 from symplectic_cv.errors import OptionError
 from symplectic_cv.exporting.compiled import core_problem
 from symplectic_cv.files.run_folder import require_free
@@ -40,24 +40,26 @@ FIGURE = "free_energy.png"
 
 def metadynamics(
     model: o.ModelFolder,
+    /,
+    *,
     system: m.SystemOption = None,
     output: o.Output = Path("metadynamics"),
     top: m.StartOption = None,
-    modes: o.Modes = [0, 1],  # noqa: B006 - Typer reads the default
+    modes: o.Modes = [0, 1],  # noqa: B006 - the parser reads the default
     time_ns: Annotated[
-        float, typer.Option(help="Length of the run, ns; of each walker's.")
+        float, option(help="Length of the run, ns; of each walker's.")
     ] = DEFAULT.time_ns,
     bias_factor: Annotated[
-        Optional[float],
-        typer.Option(help="Bias factor γ (default: 10; with --opes the barrier over kT)."),
+        float | None,
+        option(help="Bias factor γ (default: 10; with --opes the barrier over kT)."),
     ] = None,
     height: Annotated[
-        Optional[float],
-        typer.Option(help="Height of the first hill, kJ/mol (default: 1; not with --opes)."),
+        float | None,
+        option(help="Height of the first hill, kJ/mol (default: 1; not with --opes)."),
     ] = None,
     fill: Annotated[
-        Optional[float],
-        typer.Option(
+        float | None,
+        option(
             metavar="KJ",
             help="Hills end when c(t) reaches so many kJ/mol; the bias then stands still, and "
             "nothing is driven much farther up (default: they go on; not with --opes).",
@@ -65,7 +67,7 @@ def metadynamics(
     ] = None,
     width: Annotated[
         list[str],
-        typer.Option(
+        option(
             metavar="auto|W [W...]",
             help="Width of a hill, one number or one for each mode; modes have unit variance in "
             "the training data. auto: 0.7 of each mode's fluctuation within the basin of the "
@@ -74,36 +76,34 @@ def metadynamics(
     ] = [AUTO],  # noqa: B006
     pace: Annotated[
         float,
-        typer.Option(help="Time between hills, and between frames, ps; whole time steps."),
+        option(help="Time between hills, and between frames, ps; whole time steps."),
     ] = DEFAULT.pace_ps,
     grid: Annotated[
         tuple[float, float],
-        typer.Option("--range", metavar="LOW HIGH", help="Range of the grid; walls at its ends."),
+        option("--range", metavar="LOW HIGH", help="Range of the grid; walls at its ends."),
     ] = (DEFAULT.low, DEFAULT.high),
-    opes: Annotated[
-        bool, typer.Option("--opes", help="OPES in the place of metadynamics.")
-    ] = False,
+    opes: Annotated[bool, option("--opes", help="OPES in the place of metadynamics.")] = False,
     barrier: Annotated[
-        Optional[float],
-        typer.Option(
+        float | None,
+        option(
             help="Barrier that OPES is to overcome, kJ/mol; it bounds its bias (default: 40; only "
             "with --opes)."
         ),
     ] = None,
     walkers: Annotated[
-        int, typer.Option(min=1, help="Simulations that share one bias, each a process.")
+        int, option(at_least=1, help="Simulations that share one bias, each a process.")
     ] = 1,
     scheduler: Annotated[
-        Optional[str],
-        typer.Option(
+        str | None,
+        option(
             metavar="ADDRESS",
             help="Dask scheduler whose workers run the walkers (they must see the output folder).",
         ),
     ] = None,
-    timestep_fs: Annotated[float, typer.Option(help="Time step, fs.")] = DEFAULT.timestep_fs,
+    timestep_fs: Annotated[float, option(help="Time step, fs.")] = DEFAULT.timestep_fs,
     checkpoint_ps: Annotated[
-        Optional[float],
-        typer.Option(
+        float | None,
+        option(
             help="Time between checkpoints (default: 50), when walkers also share their hills "
             "(default: ten hills), ps."
         ),
@@ -113,18 +113,19 @@ def metadynamics(
     solvent: m.SolventOption = None,
     backend: BackendOption = Backend.AUTO,
     own_grid: Annotated[
-        Optional[bool],
-        typer.Option(
-            "--own-grid/--openmm-grid",
+        bool | None,
+        option(
+            "--own-grid",
+            negative="--openmm-grid",
             help="Whether the native force holds the bias grid itself (its default), or OpenMM's "
             "table does (as with every other backend, and with --opes).",
         ),
     ] = None,
     platform: Annotated[
-        Optional[str], typer.Option(help="OpenMM platform (default: the fastest for this size).")
+        str | None, option(help="OpenMM platform (default: the fastest for this size).")
     ] = None,
     temperature: Annotated[
-        Optional[float], typer.Option("--temperature", help="K (default: the model's).")
+        float | None, option("--temperature", help="K (default: the model's).")
     ] = None,
     seed: o.Seed = DEFAULT.seed,
     resume: o.Resume = False,

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
-
-import typer
+from typing import Annotated, Any
 
 from openmm_plugin.running.simulation import write_structure
 from openmm_plugin.systems import MolecularSystem, Solvent, build_system, load_system, read_pdb
+from symplectic_cv.cli.options import option
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest
 
-SystemOption = Annotated[
-    Optional[Path], typer.Option("--system", help="system.xml of the molecule.")
-]
+SystemOption = Annotated[Path | None, option("--system", help="system.xml of the molecule.")]
 StartOption = Annotated[
-    Optional[Path],
-    typer.Option("--top", help="PDB to start from (default: topology.pdb beside the system)."),
+    Path | None,
+    option("--top", help="PDB to start from (default: topology.pdb beside the system)."),
 ]
 PdbOption = Annotated[
-    Optional[Path],
-    typer.Option("--pdb", help="In the place of --system: a PDB, with --forcefield."),
+    Path | None,
+    option("--pdb", help="In the place of --system: a PDB, with --forcefield."),
 ]
 ForceFieldOption = Annotated[
-    Optional[list[str]],
-    typer.Option(
+    list[str] | None,
+    option(
         "--forcefield",
         metavar="XML [XML...]",
         help="Force-field files for --pdb, OpenMM's or your own (default: Amber ff99SB-ILDN).",
     ),
 ]
 SolventOption = Annotated[
-    Optional[Solvent], typer.Option("--solvent", help="Surroundings, for --pdb (default: vacuum).")
+    Solvent | None, option("--solvent", help="Surroundings, for --pdb (default: vacuum).")
 ]
 TIMESTEP_FS = 2.0
 

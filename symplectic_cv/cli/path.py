@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import mdtraj as md
 import numpy as np
 import torch
-import typer
 
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
+from symplectic_cv.cli.options import option
 from symplectic_cv.data.structures import (
     read_structure,
     require_same_handedness,
@@ -36,41 +36,43 @@ from symplectic_cv.reports.path_figures import latent_path
 
 def path(
     model: o.ModelFolder,
+    /,
+    *,
     start: Annotated[
-        Optional[str], typer.Option(metavar="S", help="PDB file, or TRAJ:FRAME counted from 0.")
+        str | None, option(metavar="S", help="PDB file, or TRAJ:FRAME counted from 0.")
     ] = None,
     end: Annotated[
-        Optional[str], typer.Option(metavar="E", help="PDB file, or TRAJ:FRAME counted from 0.")
+        str | None, option(metavar="E", help="PDB file, or TRAJ:FRAME counted from 0.")
     ] = None,
-    points: Annotated[int, typer.Option(help="Structures, both ends included.")] = 50,
+    points: Annotated[int, option(help="Structures, both ends included.")] = 50,
     modes: Annotated[
-        Optional[list[int]],
-        typer.Option(
+        list[int] | None,
+        option(
             metavar="K [K...]",
             help="Modes that move on their sphere, the others moving straight (default: all).",
         ),
     ] = None,
     refine: Annotated[
-        bool, typer.Option("--refine", help="Move the path to the most likely one nearby.")
+        bool, option("--refine", help="Move the path to the most likely one nearby.")
     ] = False,
     scan: Annotated[
-        Optional[int],
-        typer.Option(
+        int | None,
+        option(
             metavar="K",
             help="Instead of a path: mode K from one side to the other, the other modes as in "
             "--start (default: at 0).",
         ),
     ] = None,
     reach: Annotated[
-        float, typer.Option(help="How far --scan goes, in standard deviations of the mode.")
+        float, option(help="How far --scan goes, in standard deviations of the mode.")
     ] = 2.5,
     all_atom: Annotated[
         bool,
-        typer.Option("--all-atom", help="Add hydrogens with OpenMM, relaxed around heavy atoms."),
+        option("--all-atom", help="Add hydrogens with OpenMM, relaxed around heavy atoms."),
     ] = False,
     forcefield: Annotated[
-        Optional[list[str]],
-        typer.Option(metavar="XML [XML...]", help="Of --all-atom (default: Amber ff99SB-ILDN)."),
+        list[str] | None,
+        option(metavar="XML [XML...]", help="Of --all-atom (default: Amber ff99SB-ILDN)."),
     ] = None,
     output: o.Output = Path("path"),
     top: o.Top = None,

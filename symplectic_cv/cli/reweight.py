@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
-
-import typer
+from typing import Annotated
 
 from symplectic_cv.bias import reweighting
 from symplectic_cv.bias.combined_runs import Weighting
@@ -13,6 +11,7 @@ from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.bias.surfaces import BINS
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.cli.options import argument, option
 from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.reports.reweighting_figures import draw_reweighted
 
@@ -21,55 +20,55 @@ FEW_EFFECTIVE = 200
 
 
 def reweight(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN...", help="Folders of biased runs, of the same molecule."),
+    *runs: Annotated[
+        Path,
+        argument("RUN", required=True, help="Folders of biased runs, of the same molecule."),
     ],
     output: o.Output = Path("reweight"),
     top: Annotated[
-        Optional[Path],
-        typer.Option("--top", help="Topology; by default the one beside the first trajectory."),
+        Path | None,
+        option("--top", help="Topology; by default the one beside the first trajectory."),
     ] = None,
     atoms: o.Atoms = None,
     torsions: Annotated[
-        Optional[list[str]],
-        typer.Option(
+        list[str] | None,
+        option(
             metavar="T [T...]",
             help="Torsions: phi psi omega chi1 …, or NAME=i,j,k,l with atom numbers from 1 "
             "(default: backbone phi and psi).",
         ),
     ] = None,
     distances: Annotated[
-        Optional[list[str]],
-        typer.Option(
+        list[str] | None,
+        option(
             metavar="D [D...]",
             help="Distances: NAME=i,j with atom numbers from 1, or ALA2-CA:ALA2-O.",
         ),
     ] = None,
     regions: Annotated[
-        Optional[list[str]],
-        typer.Option(
+        list[str] | None,
+        option(
             metavar="R [R...]",
             help="Regions to compare with the first, in degrees and nm: "
             "C7eq=phi:-150:0 C7ax=phi:30:130,psi:-130:30.",
         ),
     ] = None,
     method: Annotated[
-        Weighting, typer.Option(help="MBAR over all runs, or each frame by its bias and c(t).")
+        Weighting, option(help="MBAR over all runs, or each frame by its bias and c(t).")
     ] = Weighting.MBAR,
     skip_ps: Annotated[
-        Optional[float],
-        typer.Option(help="Left out at the start of each run, ps (default: its transient)."),
+        float | None,
+        option(help="Left out at the start of each run, ps (default: its transient)."),
     ] = None,
     stride: Annotated[
-        Optional[list[int]],
-        typer.Option(
+        list[int] | None,
+        option(
             metavar="N [N...]",
             help="Every Nth frame of all runs, or of each: more for runs that hardly cross, whose "
             "own share of the states is luck (adapt's free_energy/summary.json has its strides).",
         ),
     ] = None,
-    bins: Annotated[int, typer.Option(min=2, max=720, help="Bins per descriptor.")] = BINS,
+    bins: Annotated[int, option(at_least=2, at_most=720, help="Bins per descriptor.")] = BINS,
     seed: o.Seed = 0,
 ) -> None:
     """Free energies of biased runs in torsions and distances, with errors.

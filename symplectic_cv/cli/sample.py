@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import torch
-import typer
 
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.cli.options import argument, option
 from symplectic_cv.cli.thermodynamics import Given, own_hamiltonian
 from symplectic_cv.errors import OptionError, OutputError, UserError
 from symplectic_cv.files.atomic import file_digest
@@ -36,43 +36,43 @@ DEFAULT = SamplingOptions()
 
 
 def sample(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="Model folder from `train` or `variational`.")
-    ],
+    model: Annotated[Path, argument("MODEL", help="Model folder from `train` or `variational`.")],
+    /,
+    *,
     output: o.Output = Path("samples"),
     system: o.FlexibleSystem = None,
     top: o.SystemTop = None,
     samples: Annotated[
-        int, typer.Option(help="Samples in all; proposals for importance and rejection.")
+        int, option(help="Samples in all; proposals for importance and rejection.")
     ] = DEFAULT.samples,
     method: Annotated[
         Method,
-        typer.Option(
+        option(
             help="independence: Metropolis with proposals from the flow; pcn: small latent steps; "
             "hmc: latent Hamiltonian Monte Carlo; hybrid: proposals of the flow and short dynamics "
             "in turns; importance, rejection: independent samples of the flow, weighted or kept "
             "by weight."
         ),
     ] = DEFAULT.method,
-    chains: Annotated[int, typer.Option(help="Chains at once.")] = DEFAULT.chains,
-    thin: Annotated[int, typer.Option(help="Steps of a chain per sample.")] = DEFAULT.thin,
+    chains: Annotated[int, option(help="Chains at once.")] = DEFAULT.chains,
+    thin: Annotated[int, option(help="Steps of a chain per sample.")] = DEFAULT.thin,
     warmup: Annotated[
-        int, typer.Option(help="Steps of each chain before samples count; step sizes adapt then.")
+        int, option(help="Steps of each chain before samples count; step sizes adapt then.")
     ] = DEFAULT.warmup,
     fix: Annotated[
-        Optional[list[str]],
-        typer.Option(
+        list[str] | None,
+        option(
             metavar="'mode K = X'",
             help="Instead: structures with mode K at X (standard deviations), the other modes from "
             "the latent Gaussian; may be repeated. Needs no --system; with one they get weights.",
         ),
     ] = None,
     platform: Annotated[
-        Optional[str],
-        typer.Option(help="OpenMM platform (default: the fastest for this size; GPUs if any)."),
+        str | None,
+        option(help="OpenMM platform (default: the fastest for this size; GPUs if any)."),
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="OpenMM Contexts that compute energies at once.")
+        int, option(at_least=1, help="OpenMM Contexts that compute energies at once.")
     ] = 1,
     seed: o.Seed = DEFAULT.seed,
     threads: o.Threads = 1,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
-
-import typer
+from typing import Annotated
 
 from openmm_plugin.running import simulation
 from openmm_plugin.running.checkpoints import steps_of
@@ -19,6 +17,7 @@ from openmm_plugin.systems import (
 )
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
+from symplectic_cv.cli.options import argument, option
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import require_free, start_run
 from symplectic_cv.units import thermal_energy
@@ -29,31 +28,31 @@ FLEXIBLE_TIMESTEP_FS = 0.5
 
 def simulate(
     system: Annotated[
-        Optional[str],
-        typer.Argument(metavar="[SYSTEM]", help="alanine-dipeptide or tetra-alanine."),
+        str | None,
+        argument("SYSTEM", help="alanine-dipeptide or tetra-alanine."),
     ] = None,
+    /,
+    *,
     output: o.Output = Path("md"),
-    pdb: Annotated[
-        Optional[Path], typer.Option(help="Your own molecule, with --forcefield.")
-    ] = None,
+    pdb: Annotated[Path | None, option(help="Your own molecule, with --forcefield.")] = None,
     forcefield: Annotated[
-        Optional[list[str]],
-        typer.Option(
+        list[str] | None,
+        option(
             "--forcefield", metavar="XML [XML...]", help="Force-field files, OpenMM's or your own."
         ),
     ] = None,
-    solvent: Annotated[Solvent, typer.Option(help="Surroundings.")] = Solvent.IMPLICIT,
-    time_ns: Annotated[float, typer.Option(help="Length of the run, ns.")] = 12.0,
-    stride_ps: Annotated[float, typer.Option(help="Time between frames, ps.")] = 0.24,
+    solvent: Annotated[Solvent, option(help="Surroundings.")] = Solvent.IMPLICIT,
+    time_ns: Annotated[float, option(help="Length of the run, ns.")] = 12.0,
+    stride_ps: Annotated[float, option(help="Time between frames, ps.")] = 0.24,
     timestep_fs: Annotated[
-        Optional[float],
-        typer.Option(help="Time step, fs (default: 2, or 0.5 with --flexible)."),
+        float | None,
+        option(help="Time step, fs (default: 2, or 0.5 with --flexible)."),
     ] = None,
     flexible: Annotated[
-        bool, typer.Option("--flexible", help="No constraints on bonds to hydrogen.")
+        bool, option("--flexible", help="No constraints on bonds to hydrogen.")
     ] = False,
     platform: Annotated[
-        Optional[str], typer.Option(help="OpenMM platform (default: the fastest for this size).")
+        str | None, option(help="OpenMM platform (default: the fastest for this size).")
     ] = None,
     temperature: o.Temperature = 300.0,
     seed: o.Seed = 0,

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-import typer
 
 from symplectic_cv.analysis.spectrum import power_spectrum
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.cli.options import argument, option
 from symplectic_cv.errors import ModelError, OptionError
 from symplectic_cv.files.run_folder import make_folder, require_free
 from symplectic_cv.flows.options import Chart, Flow
@@ -36,40 +36,40 @@ SAMPLES, FEWER_SAMPLES = 100_000, 20_000
 
 
 def thermodynamics(
-    model: Annotated[
-        Path, typer.Argument(metavar="MODEL", help="Model folder from `variational` or `train`.")
-    ],
+    model: Annotated[Path, argument("MODEL", help="Model folder from `variational` or `train`.")],
+    /,
+    *,
     output: o.Output = Path("thermodynamics"),
     system: o.FlexibleSystem = None,
     top: o.SystemTop = None,
     to: Annotated[
-        Optional[str],
-        typer.Option(
+        str | None,
+        option(
             metavar="SYSTEM",
             help="Free-energy difference to another analytic Hamiltonian of as many coordinates: "
             "a built-in name or FILE.py:CLASS.",
         ),
     ] = None,
     to_system: Annotated[
-        Optional[Path],
-        typer.Option(help="The same to another system.xml of the same atoms."),
+        Path | None,
+        option(help="The same to another system.xml of the same atoms."),
     ] = None,
     to_beta: Annotated[
-        Optional[float], typer.Option(help="The same to another β, for an analytic Hamiltonian.")
+        float | None, option(help="The same to another β, for an analytic Hamiltonian.")
     ] = None,
     to_temperature: Annotated[
-        Optional[float], typer.Option(help="The same to another temperature, K, for a molecule.")
+        float | None, option(help="The same to another temperature, K, for a molecule.")
     ] = None,
     observable: Annotated[
-        Optional[Path],
-        typer.Option(
+        Path | None,
+        option(
             help="Observables for the power spectrum (.npy): one number per coordinate q, (n,) "
             "or (m, n), or three per atom of a molecule, (N, 3) or (m, N, 3). Default: all q."
         ),
     ] = None,
     samples: Annotated[
-        Optional[int],
-        typer.Option(
+        int | None,
+        option(
             help=f"Of each estimate (default: {SAMPLES}; {FEWER_SAMPLES} of a molecule or of a "
             "continuous flow)."
         ),

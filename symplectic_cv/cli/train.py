@@ -6,15 +6,15 @@ import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import numpy as np
 import torch
-import typer
 
 from symplectic_cv.charts.eckart import EckartFrame
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.cli.options import option
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest
@@ -45,66 +45,64 @@ WITH_SYSTEM = 1.0
 
 
 def train(
-    trajectories: o.Trajectories,
+    *trajectories: o.Trajectory,
     output: o.Output = Path("model"),
     top: o.Top = None,
     atoms: o.Atoms = None,
     temperature: o.Temperature = 300.0,
     steps: Annotated[
-        Optional[int],
-        typer.Option(
+        int | None,
+        option(
             help=f"Optimizer steps at most (default: {DEFAULT.steps}; internal: {INTERNAL_STEPS})."
         ),
     ] = None,
     batch: Annotated[
-        Optional[int],
-        typer.Option(
-            help=f"Frames per step (default: {DEFAULT.batch}; internal: {INTERNAL_BATCH})."
-        ),
+        int | None,
+        option(help=f"Frames per step (default: {DEFAULT.batch}; internal: {INTERNAL_BATCH})."),
     ] = None,
     chart: Annotated[
         Chart,
-        typer.Option(
+        option(
             help="Coordinates to transform: cartesian ones (for collective variables), or internal "
             "ones, bonds, angles and torsions (for `sample`)."
         ),
     ] = DEFAULT.chart,
     coupling: Annotated[
-        Optional[Coupling],
-        typer.Option(
+        Coupling | None,
+        option(
             help="Kind of coupling; splines are stronger and slower (default: affine; internal: "
             "spline, or autoregressive with few --layers)."
         ),
     ] = None,
-    layers: Annotated[int, typer.Option(help="Coupling layers.")] = DEFAULT.layers,
-    hidden: Annotated[int, typer.Option(help="Width of the hidden layers.")] = DEFAULT.hidden,
-    bins: Annotated[int, typer.Option(help="Bins of each spline.")] = DEFAULT.bins,
+    layers: Annotated[int, option(help="Coupling layers.")] = DEFAULT.layers,
+    hidden: Annotated[int, option(help="Width of the hidden layers.")] = DEFAULT.hidden,
+    bins: Annotated[int, option(help="Bins of each spline.")] = DEFAULT.bins,
     momenta: Annotated[
-        Momenta, typer.Option(help="How momenta are drawn in training.")
+        Momenta, option(help="How momenta are drawn in training.")
     ] = DEFAULT.momenta,
     momentum_weight: Annotated[
-        Optional[float],
-        typer.Option(
+        float | None,
+        option(
             help="Weight of the momentum part of the loss; 1: the paper's NLL (default: 1; "
             "internal: 0, likelihood of structures alone)."
         ),
     ] = None,
     energy_weight: Annotated[
-        Optional[float],
-        typer.Option(
+        float | None,
+        option(
             help="Weight of the frames' energies beside their likelihood (default: 1 with "
             "--system, else 0)."
         ),
     ] = None,
     system: Annotated[
-        Optional[Path],
-        typer.Option(
+        Path | None,
+        option(
             "--system",
             help="system.xml without constraints: learn from energies too (--chart internal).",
         ),
     ] = None,
     weights: Annotated[
-        Optional[Path], typer.Option(help="One weight per frame (.npy), for biased data.")
+        Path | None, option(help="One weight per frame (.npy), for biased data.")
     ] = None,
     mdshare_folder: o.MdshareFolder = Path("mdshare"),
     mdshare_catalogue: o.MdshareCatalogue = None,
@@ -158,7 +156,7 @@ def train(
         raise OptionError("--system is for energies, but --energy-weight is 0")
     with progress_bar("reading", None, "frames") as bar:
         data = read_trajectories(
-            trajectories,
+            list(trajectories),
             top,
             atoms,
             mdshare_folder=mdshare_folder,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import numpy as np
-import typer
 
 from openmm_plugin.biasing.umbrella import UmbrellaTask, run_umbrella, window_folder
 from openmm_plugin.systems import choose_platform
@@ -27,6 +26,7 @@ from symplectic_cv.cli import molecules as m
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.biased import Backend, BackendOption, begin_biased_run
 from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.cli.options import option
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest, write_atomically
 from symplectic_cv.files.run_folder import require_free
@@ -38,56 +38,58 @@ TABLE = "umbrella.csv"
 
 def umbrella(
     model: o.ModelFolder,
+    /,
+    *,
     system: m.SystemOption = None,
     output: o.Output = Path("umbrella"),
     top: m.StartOption = None,
     modes: Annotated[
         list[int],
-        typer.Option(
+        option(
             "--modes",
             "--mode",
             metavar="K [K...]",
             help="The mode to walk along; with --path the modes that the path is given in.",
         ),
-    ] = [0],  # noqa: B006 - Typer reads the default
+    ] = [0],  # noqa: B006 - the parser reads the default
     path: Annotated[
-        Optional[Path],
-        typer.Option(
+        Path | None,
+        option(
             help="Walk along a path instead: a CSV with columns mode_0, …, such as the path.csv of "
             "`path`."
         ),
     ] = None,
-    windows: Annotated[int, typer.Option(help="Number of windows.")] = 16,
+    windows: Annotated[int, option(help="Number of windows.")] = 16,
     ends: Annotated[
         tuple[float, float],
-        typer.Option("--range", metavar="LOW HIGH", help="Centres of the first and last window."),
+        option("--range", metavar="LOW HIGH", help="Centres of the first and last window."),
     ] = (-3.0, 3.0),
     force_constant: Annotated[
-        Optional[float],
-        typer.Option(
+        float | None,
+        option(
             help="κ, kJ/mol per squared unit of a mode (default: on a flat landscape a window "
             "spreads over half of the distance to the next)."
         ),
     ] = None,
-    time_ns: Annotated[float, typer.Option(help="Length of each window, ns.")] = 0.5,
-    stride_ps: Annotated[float, typer.Option(help="Time between frames, ps.")] = 0.2,
+    time_ns: Annotated[float, option(help="Length of each window, ns.")] = 0.5,
+    stride_ps: Annotated[float, option(help="Time between frames, ps.")] = 0.2,
     steering_ps: Annotated[
-        float, typer.Option(help="Time to move from one window to the next, and to settle, ps.")
+        float, option(help="Time to move from one window to the next, and to settle, ps.")
     ] = 10.0,
-    timestep_fs: Annotated[float, typer.Option(help="Time step, fs.")] = 2.0,
+    timestep_fs: Annotated[float, option(help="Time step, fs.")] = 2.0,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Windows that run at the same time, each a process.")
+        int, option(at_least=1, help="Windows that run at the same time, each a process.")
     ] = 1,
-    checkpoint_ps: Annotated[float, typer.Option(help="Time between checkpoints, ps.")] = 50.0,
+    checkpoint_ps: Annotated[float, option(help="Time between checkpoints, ps.")] = 50.0,
     pdb: m.PdbOption = None,
     forcefield: m.ForceFieldOption = None,
     solvent: m.SolventOption = None,
     backend: BackendOption = Backend.AUTO,
     platform: Annotated[
-        Optional[str], typer.Option(help="OpenMM platform (default: the fastest for this size).")
+        str | None, option(help="OpenMM platform (default: the fastest for this size).")
     ] = None,
     temperature: Annotated[
-        Optional[float], typer.Option("--temperature", help="K (default: the model's).")
+        float | None, option("--temperature", help="K (default: the model's).")
     ] = None,
     seed: o.Seed = 0,
     resume: o.Resume = False,
@@ -107,7 +109,7 @@ def umbrella(
     modes = network.check_modes(modes)
     kelvin = network.temperature if temperature is None else temperature
     names = [f"mode_{mode}" for mode in modes]
-    for option, value in (
+    for flag, value in (
         ("--time-ns", time_ns),
         ("--stride-ps", stride_ps),
         ("--steering-ps", steering_ps),
@@ -115,7 +117,7 @@ def umbrella(
         ("--checkpoint-ps", checkpoint_ps),
     ):
         if not 0.0 < value < float("inf"):
-            raise OptionError(f"{option} must be positive; got {value}")
+            raise OptionError(f"{flag} must be positive; got {value}")
     if path is not None:
         stand = path_windows(path, names, windows, force_constant, kelvin)
     elif len(modes) == 1:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import shutil
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import torch
-import typer
 
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
+from symplectic_cv.cli.options import argument, option
 from symplectic_cv.cli.thermodynamics import (
     FEWER_SAMPLES,
     SAMPLES,
@@ -43,62 +43,60 @@ DEFAULT = VariationalOptions()
 
 def variational(
     system: Annotated[
-        Optional[str],
-        typer.Argument(
-            metavar="[SYSTEM]",
+        str | None,
+        argument(
+            "SYSTEM",
             help="ringworld, harmonic-chain, double-well, lennard-jones-pair, or your own "
             "FILE.py:CLASS.",
         ),
     ] = None,
+    /,
+    *,
     output: o.Output = Path("model"),
     molecule: Annotated[
-        Optional[Path],
-        typer.Option(
-            "--system", help="A molecule instead: OpenMM system.xml, without constraints."
-        ),
+        Path | None,
+        option("--system", help="A molecule instead: OpenMM system.xml, without constraints."),
     ] = None,
     top: o.SystemTop = None,
-    flow: Annotated[Flow, typer.Option(help="Kind of canonical transformation.")] = FLOW.flow,
+    flow: Annotated[Flow, option(help="Kind of canonical transformation.")] = FLOW.flow,
     size: Annotated[
-        Optional[int], typer.Option(help="Number of particles of a system of variable size.")
+        int | None, option(help="Number of particles of a system of variable size.")
     ] = None,
-    beta: Annotated[
-        float, typer.Option(help="Inverse temperature of an analytic Hamiltonian.")
-    ] = 1.0,
+    beta: Annotated[float, option(help="Inverse temperature of an analytic Hamiltonian.")] = 1.0,
     temperature: o.Temperature = 300.0,
     steps: Annotated[
-        Optional[int],
-        typer.Option(
+        int | None,
+        option(
             help="Optimizer steps (default: "
             + ", ".join(f"{kind.value} {value}" for kind, value in DEFAULT_STEPS.items())
             + ")."
         ),
     ] = None,
-    batch: Annotated[int, typer.Option(help="Samples per step.")] = DEFAULT.batch,
+    batch: Annotated[int, option(help="Samples per step.")] = DEFAULT.batch,
     learning_rate: Annotated[
-        float, typer.Option(help="Of Adam, at its highest.")
+        float, option(help="Of Adam, at its highest.")
     ] = DEFAULT.learning_rate,
     coupling: Annotated[
-        Optional[Coupling],
-        typer.Option(help="Kind of coupling (default: affine; spline for a single coordinate)."),
+        Coupling | None,
+        option(help="Kind of coupling (default: affine; spline for a single coordinate)."),
     ] = None,
-    layers: Annotated[int, typer.Option(help="Coupling layers.")] = FLOW.layers,
-    hidden: Annotated[int, typer.Option(help="Width of the hidden layers.")] = FLOW.hidden,
-    bins: Annotated[int, typer.Option(help="Bins of each spline.")] = FLOW.bins,
+    layers: Annotated[int, option(help="Coupling layers.")] = FLOW.layers,
+    hidden: Annotated[int, option(help="Width of the hidden layers.")] = FLOW.hidden,
+    bins: Annotated[int, option(help="Bins of each spline.")] = FLOW.bins,
     generator: Annotated[
-        Generator, typer.Option(help="Generating function of a continuous flow.")
+        Generator, option(help="Generating function of a continuous flow.")
     ] = FLOW.generator,
     integrator: Annotated[
-        Integrator, typer.Option(help="Of a continuous flow; leapfrog wants a separable generator.")
+        Integrator, option(help="Of a continuous flow; leapfrog wants a separable generator.")
     ] = FLOW.integrator,
     integration_steps: Annotated[
-        int, typer.Option(help="Time steps of a continuous flow.")
+        int, option(help="Time steps of a continuous flow.")
     ] = FLOW.integration_steps,
-    duration: Annotated[float, typer.Option(help="Time τ of a continuous flow.")] = FLOW.duration,
-    order: Annotated[int, typer.Option(help="Order of the integrator, 2 or 4.")] = FLOW.order,
+    duration: Annotated[float, option(help="Time τ of a continuous flow.")] = FLOW.duration,
+    order: Annotated[int, option(help="Order of the integrator, 2 or 4.")] = FLOW.order,
     samples: Annotated[
-        Optional[int],
-        typer.Option(
+        int | None,
+        option(
             help=f"For the final estimates (default: {SAMPLES}; {FEWER_SAMPLES} of a molecule or "
             "of a continuous flow)."
         ),

@@ -1,11 +1,16 @@
 """The commands end to end, and every bad input as one line and exit status 2."""
 
 import csv
+import functools
+import importlib
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+import typing
+from enum import Enum
 from pathlib import Path
 
 import mdtraj as md
@@ -15,7 +20,8 @@ import pytest
 import torch
 from commands import begin, content, kill, run, wait_for
 
-from symplectic_cv.cli.main import COMMANDS, expand_several_values, main
+from symplectic_cv.cli.biased import Backend
+from symplectic_cv.cli.main import COMMANDS, main
 
 OPTIONS = {
     "simulate": "output pdb forcefield solvent time-ns stride-ps timestep-fs flexible platform "
@@ -149,14 +155,69 @@ def test_help_loads_neither_torch_nor_openmm():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_several_values_behind_one_flag():
-    assert expand_several_values(["path", "m", "--modes", "0", "2", "3", "--top", "a.pdb"]) == [
-        *("path", "m", "--modes", "0", "--modes", "2", "--modes", "3", "--top", "a.pdb"),
-    ]
-    assert expand_several_values(["--torsions", "phi", "x=1,2,3,4", "-o", "a"]) == [
-        *("--torsions", "phi", "--torsions", "x=1,2,3,4", "-o", "a"),
-    ]
-    assert expand_several_values(["--modes"]) == ["--modes"]
+def heard(monkeypatch, command):
+    """Puts a function of the same declarations in the place of a command; it keeps what came."""
+    came = []
+    module = importlib.import_module(f"symplectic_cv.cli.{command}")
+    original = getattr(module, command)
+
+    @functools.wraps(original)
+    def keep(*positional, **named):
+        came.append((positional, named))
+
+    monkeypatch.setattr(module, command, keep)
+    return came
+
+
+@pytest.mark.parametrize(
+    ("words", "positional", "named"),
+    [
+        ("path m --modes 0 2 3 --top a.pdb", [Path("m")],
+         {"modes": [0, 2, 3], "top": Path("a.pdb")}),
+        ("path m --modes 0 --modes 2", [Path("m")], {"modes": [0, 2]}),
+        ("path --modes 0 2 m", [Path("m")], {"modes": [0, 2]}),
+        ("path --modes=0 m -ofolder", [Path("m")], {"modes": [0], "output": Path("folder")}),
+        ("analyze m a.xtc --torsions phi x=1,2,3,4 -o b", [Path("m"), "a.xtc"],
+         {"torsions": ["phi", "x=1,2,3,4"], "output": Path("b")}),
+        ("analyze m --top a.pdb a.xtc b.xtc --seed 2 c.xtc", [Path("m"), "a.xtc", "b.xtc", "c.xtc"],
+         {"top": Path("a.pdb"), "seed": 2}),
+        ("metadynamics m --modes 0 1 --range -9 9 --width auto", [Path("m")],
+         {"modes": [0, 1], "grid": (-9.0, 9.0), "width": ["auto"]}),
+        ("metadynamics m --own-grid --seed 1 --seed 2", [Path("m")], {"own_grid": True, "seed": 2}),
+        ("metadynamics m --openmm-grid --width 0.1 0.2", [Path("m")],
+         {"own_grid": False, "width": ["0.1", "0.2"]}),
+        ("umbrella m --mode 3 --backend python", [Path("m")],
+         {"modes": [3], "backend": Backend.PYTHON}),
+        ("adapt a.xtc --modes auto", ["a.xtc"], {"modes": ["auto"]}),
+        ("adapt --modes 0 1 --resume", [], {"modes": ["0", "1"], "resume": True}),
+        ("sample m --fix", None, "--fix takes a value"),
+        ("sample m --fix 'mode 0 = -1' --fix 'mode 1 = 2'", [Path("m")],
+         {"fix": ["mode 0 = -1", "mode 1 = 2"]}),
+        ("reweight a b --stride 2 --regions 'A=phi:-150:0' 'B=phi:30:130,psi:-130:30'",
+         [Path("a"), Path("b")],
+         {"stride": [2], "regions": ["A=phi:-150:0", "B=phi:30:130,psi:-130:30"]}),
+        ("simulate --pdb a.pdb --forcefield a.xml b.xml", [],
+         {"pdb": Path("a.pdb"), "forcefield": ["a.xml", "b.xml"]}),
+    ],
+)  # fmt: skip
+def test_a_command_gets_what_was_typed(monkeypatch, refused, words, positional, named):
+    words = shlex.split(words)
+    came = heard(monkeypatch, words[0])
+    if positional is None:
+        assert named in refused(*words)
+        return
+    run(*words)
+    assert came == [(tuple(positional), named)]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_choices_are_named_as_the_library_names_them(command):
+    """The parser compares with the names of members, the library with their values."""
+    module = importlib.import_module(f"symplectic_cv.cli.{command}")
+    for hint in typing.get_type_hints(getattr(module, command)).values():
+        for kind in (hint, *typing.get_args(hint)):
+            if isinstance(kind, type) and issubclass(kind, Enum):
+                assert all(member.name.lower() == member.value for member in kind)
 
 
 # --- from a simulation to a biased run ----------------------------------------------------
@@ -637,10 +698,18 @@ def test_an_exported_file_is_not_replaced(model, refused, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "No such command 'trian'"),
-        (["train", "a.xtc", "--stepps", "5"], "No such option: --stepps"),
-        (["train"], "Missing argument 'TRAJ...'"),
-        (["train", "a.xtc", "--steps", "many"], "--steps"),
+        (["trian"], "no command 'trian': did you mean train?"),
+        (["train", "a.xtc", "--stepps", "5"], "Unknown option: --stepps. Did you mean --steps?"),
+        (["train"], "the argument TRAJ is missing"),
+        (["train", "a.xtc", "--steps", "many"], "--steps: 'many' is not a whole number"),
+        (["train", "a.xtc", "--steps", "1.5"], "--steps: '1.5' is not a whole number"),
+        (["train", "a.xtc", "--steps"], "--steps takes a value"),
+        (["--stepps"], "no option --stepps"),
+        (["export", "model", "other"], "unexpected argument 'other'"),
+        (["metadynamics", "model", "--range", "1"], "--range takes 2 values"),
+        (["metadynamics", "model", "--walkers", "0"], "--walkers"),
+        (["reweight", "run", "--bins", "721"], "--bins"),
+        (["adapt", "--flatten", "1.5"], "--flatten"),
         (["train", "a.xtc", "--steps", "0"], "--steps must be at least 1"),
         (["train", "a.xtc", "--momenta", "none"], "--momenta"),
         (["train", "a.xtc", "--momentum-weight", "-1"], "--momentum-weight"),

@@ -1,0 +1,99 @@
+"""What the command line says about an error: in the terms of the running command's flags."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from cyclopts import (
+    ArgumentCollection,
+    CycloptsError,
+    MissingArgumentError,
+    UnusedCliTokensError,
+)
+
+SYNONYMS = {
+    "folder": "output",
+    "high": "grid",
+    "low": "grid",
+    "pace_ps": "pace",
+    "topology": "top",
+}
+"""Names in the library to names in the commands, where the two differ."""
+
+QUOTED = re.compile(r"`([A-Za-z_]\w*)(?:=([^`]*))?`")
+
+_flags: ContextVar[Mapping[str, str] | None] = ContextVar("flags", default=None)
+
+
+def flags_of(arguments: ArgumentCollection) -> dict[str, str]:
+    """The flag of each parameter of a command, and the name of each positional argument."""
+    flags = {}
+    for argument in arguments:
+        long = [name for name in argument.names if name.startswith("--")]
+        flags[argument.field_info.name] = long[0] if long else argument.name
+    for library, command in SYNONYMS.items():
+        if command in flags:
+            flags.setdefault(library, flags[command])
+    return flags
+
+
+@contextmanager
+def translation(flags: Mapping[str, str]) -> Iterator[None]:
+    """Within this context `translated` puts these flags in the place of parameters."""
+    token = _flags.set(flags)
+    try:
+        yield
+    finally:
+        _flags.reset(token)
+
+
+def translated(message: str) -> str:
+    """A message of the library, with the running command's flags in the place of parameters.
+
+    Example:
+        >>> with translation({"bias_factor": "--bias-factor", "opes": "--opes"}):
+        ...     translated("`bias_factor` must be above 1; leave out `opes=True` and `other`")
+        '--bias-factor must be above 1; leave out --opes and `other`'
+    """
+    flags = _flags.get() or {}
+
+    def replacement(match: re.Match[str]) -> str:
+        name, value = match.groups()
+        if name not in flags:
+            return match[0]
+        if value is None or value == "True":
+            return flags[name]
+        return f"{flags[name]} {value.strip(chr(39) + chr(34))}"
+
+    return QUOTED.sub(replacement, message)
+
+
+def unknown_command(name: str, commands: Sequence[str]) -> str:
+    """What is wrong with a command that does not exist."""
+    if name.startswith("-"):
+        return f"no option {name} before a command; see symplectic-cv --help"
+    near = difflib.get_close_matches(name, commands, n=1)
+    remedy = f"did you mean {near[0]}?" if near else f"one of {', '.join(commands)}"
+    return f"no command {name!r}: {remedy}"
+
+
+def usage_message(error: CycloptsError) -> str:
+    """What is wrong with the words of a command line, in one line."""
+    error.verbose = False
+    if isinstance(error, MissingArgumentError) and error.argument is not None:
+        argument = error.argument
+        if argument.index is not None:
+            return (
+                f"the argument {argument.name} is missing; it comes before options that take "
+                "several values"
+            )
+        count, _ = argument.token_count()
+        flag = error.keyword or argument.name
+        return f"{flag} takes {count} values" if count > 1 else f"{flag} takes a value"
+    if isinstance(error, UnusedCliTokensError):
+        return f"unexpected argument {(error.unused_tokens or [''])[0]!r}; options begin with --"
+    return " ".join(str(error).split())
