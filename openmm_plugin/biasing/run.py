@@ -30,7 +30,6 @@ from openmm_plugin.biasing.shared_hills import SharedHills
 from openmm_plugin.biasing.tables import BiasTables
 from openmm_plugin.running.checkpoints import (
     CheckpointFolder,
-    sole_writer,
     steps_of,
 )
 from openmm_plugin.running.failure import simulation_failure
@@ -40,6 +39,7 @@ from symplectic_cv.bias.hills import HILLS, merge, read_hills
 from symplectic_cv.bias.results import summarise
 from symplectic_cv.bias.run import RECORD, BiasRecord
 from symplectic_cv.errors import OutputError
+from symplectic_cv.files.lock import sole_writer
 
 __all__ = [
     "BiasOptions",

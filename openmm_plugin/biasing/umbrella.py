@@ -19,7 +19,6 @@ from openmm_plugin.biasing.equilibration import ModeProbe
 from openmm_plugin.forces import mode_forces
 from openmm_plugin.running.checkpoints import (
     CheckpointFolder,
-    sole_writer,
     steps_of,
 )
 from openmm_plugin.running.failure import simulation_failure
@@ -30,6 +29,7 @@ from symplectic_cv.bias.run import COLVAR
 from symplectic_cv.bias.umbrella import Windows
 from symplectic_cv.errors import OutputError, UserError
 from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.files.lock import sole_writer
 
 START = "start.xml"
 STEERING_MOVES = 50

@@ -25,10 +25,10 @@ from openmm_plugin.biasing.options import BiasOptions
 from openmm_plugin.biasing.run import run_metadynamics
 from openmm_plugin.biasing.shared_hills import SharedHills, published, walker_folder
 from openmm_plugin.forces import mode_forces
-from openmm_plugin.running.checkpoints import sole_writer
 from openmm_plugin.running.processes import START_METHOD, die_with_parent
 from openmm_plugin.systems import choose_platform, load_system
 from symplectic_cv.errors import BackendError, OutputError, UserError
+from symplectic_cv.files.lock import sole_writer
 
 SHARE_EVERY = 10
 """Hills between two exchanges, unless --checkpoint-ps says otherwise."""

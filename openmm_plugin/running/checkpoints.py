@@ -7,13 +7,11 @@ the same state.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,6 @@ from symplectic_cv.errors import OutputError, UserError
 
 PREFIX = "step-"
 BLOCK = 1 << 20
-LOCK = ".lock"
 FARTHEST = 1e5
 """Beyond this an atom is lost, nm; a molecule diffuses a few hundred in a microsecond."""
 
@@ -180,23 +177,6 @@ class _Growing:
 
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Holds the folder for this process; the system lets go of it even where the process is killed.
-
-    Raises:
-        OutputError: another process is writing into the folder.
-    """
-    with open(folder / LOCK, "a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise OutputError(
-                f"{folder}: another process is running this very run; wait for it, or end it"
-            ) from error
-        yield
 
 
 def steps_of(time: float, timestep: float, option: str) -> int:

@@ -14,11 +14,12 @@ import pytest
 from openmm_plugin.biasing import walkers
 from openmm_plugin.biasing.options import BiasOptions
 from openmm_plugin.biasing.shared_hills import SharedHills, published, walker_folder
-from openmm_plugin.running.checkpoints import CheckpointFolder, sole_writer
+from openmm_plugin.running.checkpoints import CheckpointFolder
 from symplectic_cv.bias.hills import hills_header, merge, read_hills
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.errors import OutputError, UserError
 from symplectic_cv.exporting.export import export
+from symplectic_cv.files.lock import sole_writer
 
 HILLS = 120
 OPTIONS = BiasOptions(

@@ -203,7 +203,7 @@ def test_a_bias_that_is_not_the_sum_of_its_hills_is_refused(finished, arguments,
 
 
 def test_two_processes_cannot_run_in_one_folder(finished, arguments, refused):
-    from openmm_plugin.running.checkpoints import sole_writer
+    from symplectic_cv.files.lock import sole_writer
 
     with sole_writer(finished):
         before = content(finished)
