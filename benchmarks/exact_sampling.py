@@ -25,7 +25,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import mdtraj as md
 import numpy as np
 import openmm
@@ -49,7 +48,7 @@ from symplectic_cv.cli.train import train
 from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.model_folder import load_model
-from symplectic_cv.reports.figures import STYLE, _figure, _torsion_axes, _write
+from symplectic_cv.reports.style import in_house_style, new_panels, save_figure, torsion_axes
 from symplectic_cv.sampling.chains import Samples, SamplingOptions, sample_target
 from symplectic_cv.sampling.moves import Method
 from symplectic_cv.sampling.results import descriptors
@@ -271,32 +270,31 @@ def measure(folder: Path, chart: Chart, coupling: Coupling | None, seed: int, st
     draw_surfaces(folder / f"{name}.png", histogram(unseen), histogram(sampled, w))
 
 
+@in_house_style
 def draw_surfaces(path: Path, of_md: np.ndarray, of_samples: np.ndarray) -> None:
     """F(φ, ψ) of MD, of the samples, and their difference."""
     with np.errstate(divide="ignore"):
         surfaces = [-KT * np.log(p / p.max()) for p in (of_md, of_samples)]
     surfaces = [np.where(f < LIMIT, f, np.nan) for f in surfaces]
     edges = np.degrees(np.linspace(-np.pi, np.pi, BINS + 1))
-    with mpl.rc_context(STYLE):
-        figure = _figure(12.0, 3.7)
-        panels = figure.subplots(1, 3, sharey=True)
-        titles = "molecular dynamics", "exact samples", "samples less dynamics"
-        for panel, values, title in zip(
-            panels, [*surfaces, surfaces[1] - surfaces[0]], titles, strict=True
-        ):
-            apart = title == titles[2]
-            image = panel.pcolormesh(
-                edges, edges, values.T, rasterized=True,
-                cmap="RdBu_r" if apart else "viridis",
-                vmin=-2.0 if apart else 0.0, vmax=2.0 if apart else LIMIT,
-            )  # fmt: skip
-            what = "difference (kJ/mol)" if apart else "free energy (kJ/mol)"
-            figure.colorbar(image, ax=panel, label=what, pad=0.02)
-            panel.set_title(title)
-            panel.set_xlabel("φ (degrees)")
-            _torsion_axes(panel)
-        panels[0].set_ylabel("ψ (degrees)")
-        _write(figure, path)
+    panels = new_panels(1, 3, 12.0, 3.7, sharey=True)[0]
+    titles = "molecular dynamics", "exact samples", "samples less dynamics"
+    for panel, values, title in zip(
+        panels, [*surfaces, surfaces[1] - surfaces[0]], titles, strict=True
+    ):
+        apart = title == titles[2]
+        image = panel.pcolormesh(
+            edges, edges, values.T, rasterized=True,
+            cmap="RdBu_r" if apart else "viridis",
+            vmin=-2.0 if apart else 0.0, vmax=2.0 if apart else LIMIT,
+        )  # fmt: skip
+        what = "difference (kJ/mol)" if apart else "free energy (kJ/mol)"
+        panel.figure.colorbar(image, ax=panel, label=what, pad=0.02)
+        panel.set_title(title)
+        panel.set_xlabel("φ (degrees)")
+        torsion_axes(panel)
+    panels[0].set_ylabel("ψ (degrees)")
+    save_figure(panels, path)
 
 
 def basins(folder: Path, other: Path, seed: int) -> None:

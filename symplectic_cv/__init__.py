@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from symplectic_cv.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from symplectic_cv.analysis.latent import Analysis, analyze
     from symplectic_cv.analysis.spectrum import power_spectrum
     from symplectic_cv.bias.reweighting import Reweighted, reweight
     from symplectic_cv.charts.eckart import EckartFrame
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     )
 
 _MODULES = {
+    "Analysis": "analysis.latent",
     "Core": "exporting.native_core",
     "Descriptor": "hamiltonians.base",
     "EckartFrame": "charts.eckart",
@@ -55,6 +57,7 @@ _MODULES = {
     "TrajectoryData": "data.trajectories",
     "UserError": "errors",
     "VariationalOptions": "training.variational",
+    "analyze": "analysis.latent",
     "cartesian_path": "paths.interpolation",
     "export": "exporting.export",
     "latent_path": "paths.path",
@@ -77,6 +80,7 @@ _MODULES = {
 }
 
 __all__ = [
+    "Analysis",
     "Core",
     "Descriptor",
     "EckartFrame",
@@ -91,6 +95,7 @@ __all__ = [
     "UserError",
     "VariationalOptions",
     "__version__",
+    "analyze",
     "cartesian_path",
     "export",
     "latent_path",

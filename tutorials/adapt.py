@@ -118,7 +118,8 @@ with open(work / "adapt" / "rounds.csv") as handle:
 # every how many.
 
 # %%
-from symplectic_cv.reports.free_energy_figures import free_energy_profiles
+from symplectic_cv.reports.free_energy_figures import plot_free_energy_profiles
+from symplectic_cv.reports.style import save_figure
 
 summary = json.loads((work / "adapt" / "free_energy" / "summary.json").read_text())
 print(f"of each round 1 frame counts in {summary['strides']}")
@@ -132,7 +133,8 @@ result = sc.reweight(
 print(f"{result.effective_frames:.0f} effective frames of {len(result.times)}")
 for name, found in result.differences.items():
     print(f"G({name}) - G(C7eq) = {found.value:.2f} ± {found.interval:.2f} kJ/mol (95 %)")
-free_energy_profiles(work / "profiles.png", result.profiles, [c.unit for c in result.columns])
+panels = plot_free_energy_profiles(result.profiles, [c.unit for c in result.columns])
+save_figure(panels, work / "profiles.png")
 print(work / "profiles.png")
 
 # %% [markdown]

@@ -106,9 +106,11 @@ for mode, row in enumerate(shared):
 # The plane of the two slowest modes, coloured by the torsions:
 
 # %%
-from symplectic_cv.reports.model_figures import latent_plane
+from symplectic_cv.reports.model_figures import plot_latent_plane
+from symplectic_cv.reports.style import save_figure
 
-latent_plane(work / "latent_plane.png", modes, angles, [torsion.name for torsion in torsions])
+panels = plot_latent_plane(modes, angles, [torsion.name for torsion in torsions])
+save_figure(panels, work / "latent_plane.png")
 print(work / "latent_plane.png")
 
 # %% [markdown]
@@ -145,14 +147,17 @@ colvar = np.atleast_1d(np.genfromtxt(bias_folder / "colvar.csv", delimiter=",", 
 print(f"{len(colvar)} hills; bias at the end {colvar['bias_kj_per_mol'][-1]:.1f} kJ/mol")
 
 # %%
-from symplectic_cv.reports.figures import free_energy_surface, time_series
+from symplectic_cv.reports.bias_figures import plot_modes_over_time
+from symplectic_cv.reports.free_energy_figures import plot_free_energy
 
 names = ["mode_0", "mode_1"]
 labels = ["mode 0 (dimensionless)", "mode 1 (dimensionless)"]
-time_series(work / "modes.png", colvar["time_ps"], [colvar[name] for name in names], labels)
+panels = plot_modes_over_time(colvar["time_ps"], [colvar[name] for name in names], labels)
+save_figure(panels, work / "modes.png")
 with np.load(bias_folder / "free_energy.npz") as surface:
     axes = [surface[name] for name in names]
-    free_energy_surface(work / "free_energy.png", axes, surface["free_energy"], labels)
+    ax = plot_free_energy(axes, surface["free_energy"], labels)
+    save_figure(ax, work / "free_energy.png")
 print(work / "free_energy.png")
 
 # %% [markdown]

@@ -84,7 +84,7 @@ import matplotlib.pyplot as plt
 
 from symplectic_cv.data.torsions import compute_torsions, find_torsions
 from symplectic_cv.paths.strings import latent_structures
-from symplectic_cv.reports.figures import STYLE
+from symplectic_cv.reports.style import STYLE
 
 torsions = find_torsions(data.molecule)
 angles = np.degrees(compute_torsions(data.positions, torsions, data.molecule))

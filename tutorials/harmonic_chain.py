@@ -104,7 +104,7 @@ for name, (bound, error), omega in rows:
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from symplectic_cv.reports.figures import BLUE, GREY, STYLE, VERMILLION
+from symplectic_cv.reports.style import BLUE, GREY, STYLE, VERMILLION
 
 k = np.arange(1, n + 1)
 marks = (("x", GREY), ("o", VERMILLION), ("+", BLUE))

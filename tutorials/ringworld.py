@@ -79,11 +79,12 @@ print("KL, authors'        0.442 nats")
 print(f"importance weights: −ln Z = {-found.ln_z:.4f}, effective share {found.ess:.0%}")
 
 # %%
-from symplectic_cv.reports.variational_figures import free_energy_history
+from symplectic_cv.reports.style import save_figure
+from symplectic_cv.reports.variational_figures import plot_free_energy_bound
 
 columns = ("step", "free_energy_bound", "standard_error", "cold")
 history = {name: np.array([getattr(row, name) for row in result.history]) for name in columns}
-free_energy_history(work / "training.png", history, exact)
+save_figure(plot_free_energy_bound(history, exact), work / "training.png")
 print(work / "training.png")
 
 # %% [markdown]
@@ -126,7 +127,7 @@ print(f"cut at {np.degrees(cut):.0f}°; {rare:.1%} of the samples within ±20° 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from symplectic_cv.reports.figures import BLUE, STYLE
+from symplectic_cv.reports.style import BLUE, STYLE
 
 shown = slice(0, 8000)
 names = (r"$Q_\mathrm{slow}$", r"$Q_\mathrm{fast}$")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from scipy.ndimage import gaussian_filter
 from symplectic_cv.analysis.latent import SLOW_AMONG, slow_modes
 from symplectic_cv.bias.states import BANDWIDTH, States, count_crossings, find_states
 from symplectic_cv.errors import OptionError
+from symplectic_cv.files.tables import write_table
 
 LEAST_GROWTH = 0.2
 """A round that crosses less than this much more often than any before has not grown."""
@@ -213,3 +215,32 @@ def strides(progress: Sequence[Progress]) -> list[int]:
         1 if best == 0.0 else round(min(best / here, row.frames) if here else row.frames)
         for row, here in zip(rounds, density, strict=True)
     ]
+
+
+def write_rounds(
+    path: str | Path, progress: Sequence[Progress], models: Sequence[RoundModel]
+) -> None:
+    """Writes rounds.csv, a row for each source of frames; round 0 is the data at the start.
+
+    Args:
+        path: The file to write.
+        progress: What each source brought, all judged by the newest model's states.
+        models: The models of rounds 1, 2, …
+    """
+    of_rounds = [models[row.round - 1] if row.round > 0 else None for row in progress]
+    losses = [f"{model.validation_nll:.6g}" if model else "" for model in of_rounds]
+    table = {
+        "round": [row.round for row in progress],
+        "frames": [row.frames for row in progress],
+        "time_ns": [row.time_ns for row in progress],
+        "states_visited": [row.states for row in progress],
+        "crossings": [row.crossings for row in progress],
+        "crossings_per_ns": [row.crossings_per_ns for row in progress],
+        "validation_nll_nats": losses,
+        "slowest_omega_rad_per_ps": [
+            " ".join(f"{omega:.4g}" for omega in model.omega[:6]) if model else ""
+            for model in of_rounds
+        ],
+        "modes": [" ".join(map(str, model.modes)) if model else "" for model in of_rounds],
+    }
+    write_table(path, table, "%.6g")

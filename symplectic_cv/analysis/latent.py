@@ -1,34 +1,44 @@
-"""A trajectory in the latent space of a model, and what is measured there."""
+"""A trajectory in the latent space of a model: its modes, and what they tell about torsions."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from symplectic_cv.analysis.mutual_information import mutual_information
 from symplectic_cv.charts.eckart import FrameHealth
-from symplectic_cv.data.torsions import Torsion, compute_torsions
+from symplectic_cv.data.torsions import Torsion, compute_torsions, find_torsions
 from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.errors import FrameError, TrajectoryError
+from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.files.run_folder import make_folder
+from symplectic_cv.files.tables import write_table
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 
 BATCH = 8192
+"""Frames that the model maps at once."""
 FEWEST_FRAMES = 10
 SLOW_AMONG = 10
-"""Slow modes are told from the rest among this many of the slowest."""
+"""The slow modes are sought among this many of the slowest."""
+FRAMES_SHARE = 0.3
+"""Part of the work of an analysis that goes into the modes; the rest goes into the torsions."""
+MODES, INFORMATION, LATENT = "modes.csv", "mutual_information.csv", "latent.npz"
 
 
 @dataclass(frozen=True)
 class LatentFrames:
-    """F frames seen by a model of n modes.
+    """The frames of a trajectory as a model sees them.
 
     Attributes:
-        modes: dimensionless ω_k Q_k, (F, n).
-        log_likelihood: ln ρ(q) in nats (q in ps), (F,).
-        health: how near the frames come to the limit of the Eckart frame.
+        modes: The scaled modes ω_k Q_k, shape (n_frames, n_modes), dimensionless.
+        log_likelihood: The log-likelihood ln ρ(q) of each frame, shape (n_frames,), in nats, with
+            q in ps.
+        health: How near the frames come to the limit of the Eckart frame.
     """
 
     modes: np.ndarray
@@ -38,16 +48,17 @@ class LatentFrames:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything that `symplectic-cv analyze` writes down.
+    """What a model tells about a trajectory.
 
     Attributes:
-        frames: the latent frames.
-        omega: (n,) in rad/ps.
-        torsions: their definitions, T of them.
-        angles: (F, T) in radians.
-        mutual_information: (n, T) in nats.
-        lengths: frames of each continuous run.
-        names: what each run is called.
+        frames: The modes and the log-likelihood of the frames.
+        omega: The frequencies of the modes, slowest first, shape (n_modes,), in rad/ps.
+        torsions: The torsions that the modes are compared with.
+        angles: The torsions of the frames, shape (n_frames, n_torsions), in radians.
+        mutual_information: The mutual information of each mode with each torsion, shape
+            (n_modes, n_torsions), in nats.
+        lengths: The number of frames of each continuous run.
+        names: The name of each run.
     """
 
     frames: LatentFrames
@@ -60,19 +71,60 @@ class Analysis:
 
     @property
     def spread(self) -> np.ndarray:
-        """Standard deviation of each ω_k Q_k over the frames, (n,); 1 on training frames."""
+        """Standard deviation of each mode over the frames, (n_modes,); 1 on training frames."""
         return self.frames.modes.astype(np.float64).std(0)
 
     @property
     def n_frames(self) -> int:
+        """The number of frames."""
         return len(self.frames.modes)
+
+    def save(self, folder: str | Path) -> None:
+        """Writes modes.csv, mutual_information.csv (where there are torsions) and latent.npz.
+
+        Args:
+            folder: The folder to write into; it is made where missing.
+
+        Raises:
+            OutputError: The folder cannot be made.
+        """
+        folder = Path(folder)
+        make_folder(folder)
+        names = [torsion.name for torsion in self.torsions]
+        numbers = np.arange(len(self.omega))
+        table = {
+            "mode": numbers,
+            "omega_rad_per_ps": self.omega,
+            "period_ps": 2 * np.pi / self.omega,
+            "std_scaled": self.spread,
+        }
+        write_table(folder / MODES, table, "%.8g")
+        if names:
+            columns = dict(zip(names, self.mutual_information.T, strict=True))
+            write_table(folder / INFORMATION, {"mode": numbers, **columns}, "%.6g")
+        content = io.BytesIO()
+        np.savez_compressed(
+            content,
+            modes=self.frames.modes,
+            omega_rad_per_ps=self.omega,
+            torsions=self.angles.astype(np.float32),
+            torsion_names=np.array(names, dtype=np.str_),
+            log_likelihood=self.frames.log_likelihood,
+            run=np.repeat(np.arange(len(self.lengths)), self.lengths),
+            frame=np.concatenate([np.arange(length) for length in self.lengths]),
+            run_names=np.array(self.names, dtype=np.str_),
+        )
+        write_atomically(folder / LATENT, content.getvalue())
 
 
 def slow_modes(omega: np.ndarray) -> int:
     """How many modes lie below the widest gap in ln ω among the slowest ten, at least two.
 
-    A mark for the eye in figures, not a test. The gap above mode 0 does not count: a single
-    slow basin change would hide the other soft modes.
+    The number guides the eye in figures; it is not a test. The gap above mode 0 does not count,
+    because a single slow basin change would hide the other soft modes.
+
+    Args:
+        omega: The frequencies, slowest first, shape (n_modes,).
 
     Example:
         >>> slow_modes(np.array([1.0, 1.5, 9.0, 12.0]))
@@ -91,28 +143,30 @@ def latent_frames(
     """Maps every frame of a trajectory to the latent space, in batches.
 
     Args:
-        progress: called with the number of frames just done.
+        model: The model.
+        data: The trajectory, of the model's atoms.
+        progress: Called with the number of frames just done.
 
     Raises:
-        TrajectoryError: fewer than ten frames.
-        FrameError: a frame that the model maps to infinity.
+        TrajectoryError: There are fewer than ten frames.
+        FrameError: The model maps a frame to infinity.
     """
     if data.n_frames < FEWEST_FRAMES:
         raise TrajectoryError(
             f"{', '.join(data.names)}: {data.n_frames} frames are too few to analyse: "
             f"give at least {FEWEST_FRAMES}"
         )
-    parts, likelihoods, coordinates = [], [], []
+    modes_of_batches, likelihoods, coordinates = [], [], []
     for start in range(0, data.n_frames, BATCH):
         positions = torch.as_tensor(data.positions[start : start + BATCH])
         q = model.frame.coordinates(positions)
         latent, log_det = model.flow(q.to(model.dtype))
-        parts.append(latent * model.omega)
+        modes_of_batches.append(latent * model.omega)
         likelihoods.append(model.prior.log_prob_coordinates(latent) + log_det)
         coordinates.append(q)
         if progress is not None:
             progress(len(positions))
-    modes, likelihood = torch.cat(parts).numpy(), torch.cat(likelihoods).numpy()
+    modes, likelihood = torch.cat(modes_of_batches).numpy(), torch.cat(likelihoods).numpy()
     lost = np.flatnonzero(~(np.isfinite(modes).all(1) & np.isfinite(likelihood)))
     if len(lost):
         raise FrameError(
@@ -125,30 +179,49 @@ def latent_frames(
 def analyze(
     model: NeuralCanonicalTransformation,
     data: TrajectoryData,
-    torsions: Sequence[Torsion],
-    frames: LatentFrames | None = None,
+    torsions: Sequence[str] | None = None,
     seed: int = 0,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> Analysis:
-    """Latent frames, torsions and their mutual information.
+    """Maps a trajectory to the latent space and compares the modes with torsions.
 
     Args:
-        torsions: from `find_torsions`; may be empty.
-        frames: what `latent_frames` gave for the same data; computed where None.
-        seed: of the frames drawn for the mutual information.
-        progress: called with the number of (mode, torsion) pairs just done.
+        model: The model.
+        data: The trajectory, of the model's atoms.
+        torsions: The torsions to compare with: names such as "phi", "psi" or "chi1", or
+            "NAME=i,j,k,l" with atom numbers of the topology counted from 1. Phi and psi of the
+            model's atoms where None; an empty list leaves the comparison out.
+        seed: The seed by which frames are drawn for the mutual information.
+        progress: Called as the work goes on with the part that is done, from 0 to 1.
 
     Raises:
-        TrajectoryError: fewer than ten frames.
-        FrameError: a frame far from all that the model knows.
+        OptionError: A torsion does not exist.
+        TrajectoryError: There are fewer than ten frames.
+        FrameError: The model maps a frame to infinity.
     """
-    frames = frames or latent_frames(model, data)
-    angles = compute_torsions(data.positions, torsions, data.molecule)
-    information = mutual_information(frames.modes, angles, seed=seed, progress=progress)
+    found = find_torsions(model.molecule, torsions)
+    n_pairs = model.dimension * len(found)
+    part_done = 0.0
+
+    def advance(share: float) -> None:
+        nonlocal part_done
+        part_done += share
+        if progress is not None:
+            progress(min(part_done, 1.0))
+
+    for_frames = FRAMES_SHARE if found else 1.0
+    frames = latent_frames(model, data, lambda n: advance(for_frames * n / data.n_frames))
+    angles = compute_torsions(data.positions, found, data.molecule)
+    information = mutual_information(
+        frames.modes,
+        angles,
+        seed=seed,
+        progress=lambda pairs: advance((1.0 - for_frames) * pairs / n_pairs),
+    )
     return Analysis(
         frames=frames,
         omega=model.omega.double().numpy(),
-        torsions=list(torsions),
+        torsions=found,
         angles=angles,
         mutual_information=information,
         lengths=list(data.lengths),

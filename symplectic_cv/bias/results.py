@@ -20,6 +20,7 @@ from symplectic_cv.bias.free_energy import SURFACE
 from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.bias.run import OPES, BiasedFrames, BiasedRun, BiasRecord
 from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.files.tables import write_table
 
 CONVERGENCE = "convergence.csv"
 CONVERGENCE_HEADER = [
@@ -218,11 +219,11 @@ def summarise(folder: Path, bias: np.ndarray) -> Convergence | None:
         **axes,
     )
     curve = convergence(run, known)
-    lines = [",".join(CONVERGENCE_HEADER)]
+    columns: list[Any] = [[]] * len(CONVERGENCE_HEADER)
     if curve is not None:
-        table = np.stack([curve.time_ps, curve.from_bias, curve.from_weights, curve.error], -1)
-        lines += [",".join(f"{number:.6g}" for number in row) for row in table]
-    write_atomically(folder / CONVERGENCE, ("\n".join(lines) + "\n").encode())
+        columns = [curve.time_ps, curve.from_bias, curve.from_weights, curve.error]
+    table = dict(zip(CONVERGENCE_HEADER, columns, strict=True))
+    write_table(folder / CONVERGENCE, table, "%.6g")
     # last: a folder with a free energy has all the rest
     write_atomically(folder / SURFACE, content.getvalue())
     return curve

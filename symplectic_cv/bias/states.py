@@ -187,3 +187,22 @@ def count_crossings(visited: np.ndarray, lengths: Sequence[int] | None = None) -
         crossings += int((np.diff(run) != 0).sum())
         start += length
     return crossings
+
+
+def describe_states(states: States) -> str:
+    """How many metastable states there are, and what to do where crossings tell nothing.
+
+    Args:
+        states: The states.
+    """
+    if states.count == 0:
+        return (
+            "No metastable state yet: one is a basin along the slowest modes that holds "
+            f"{FEWEST_FRAMES} frames of the biased runs or more. Longer runs give more frames."
+        )
+    if states.count == 1:
+        return (
+            "One metastable state along the slowest modes: there is nothing to cross, so "
+            "crossings cannot tell a good round from a bad one. Look at torsions."
+        )
+    return f"{states.count} metastable states along the slowest modes"

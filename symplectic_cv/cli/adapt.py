@@ -22,7 +22,7 @@ from symplectic_cv.adaptation import progress as adaptation
 from symplectic_cv.adaptation.progress import Progress, RoundModel
 from symplectic_cv.adaptation.rounds import SUMMARY, Known, Loop
 from symplectic_cv.analysis.latent import latent_frames
-from symplectic_cv.bias.states import States
+from symplectic_cv.bias.states import States, describe_states
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.biased import AUTO, Backend, bias_options
 from symplectic_cv.cli.console import console, note, progress_bar
@@ -37,8 +37,7 @@ from symplectic_cv.files.run_folder import require_free, start_run
 from symplectic_cv.models.model_folder import CONFIG, load_model, read_config
 from symplectic_cv.models.molecular_model import check_modes
 from symplectic_cv.molecule import select_atoms
-from symplectic_cv.reports.adaptation_report import story_of_states, write_report, write_rounds
-from symplectic_cv.reports.reweighting_figures import draw_reweighted
+from symplectic_cv.reports.adaptation_report import draw_rounds, write_adaptation_report
 from symplectic_cv.training.options import TrainingOptions
 from symplectic_cv.units import thermal_energy
 
@@ -252,7 +251,8 @@ def adapt(
             states, progress = known.judge(kt)
             _write_summary(folder, models[-1], progress)
             _tell(progress, states)
-            write_rounds(output, progress, models)
+            adaptation.write_rounds(output / "rounds.csv", progress, models)
+            draw_rounds(output, progress, models)
         if not adaptation.still_growing(progress, growth):
             reason = (
                 f"The loop ended after round {number}: twice in a row crossings per ns did not "
@@ -266,20 +266,12 @@ def adapt(
         bias_round(best, models[best - 1].modes, time_ns + final_ns)
     known = _read_rounds(loop, models, atoms)
     states, progress = known.judge(kt)
-    write_rounds(output, progress, models)
+    adaptation.write_rounds(output / "rounds.csv", progress, models)
     result = known.free_energies(best, progress, states, seed)
     final = output / "free_energy"
     shutil.rmtree(final, ignore_errors=True)
     result.save(final)
-    draw_reweighted(final, result)
-    about = (
-        "Along each mode and torsion, with a band of two standard errors to either side; gaps and "
-        "missing bands: too few frames."
-    )
-    pictures = [(final / "profiles.png", about)]
-    plane = "In a plane of two of them; blank where no frame came."
-    pictures += [(path, plane) for path in sorted(final.glob("plane_*.png"))]
-    write_report(output, progress, models, best, reason, states, result, pictures)
+    write_adaptation_report(output, progress, models, best, reason, states, result)
     for name, found in result.differences.items():
         note(
             f"G({name}) − G(state 0) = {found.value:.2f} ± {found.error:.2f} kJ/mol (95 %: ± "
@@ -456,7 +448,7 @@ def _read_summary(folder: Path) -> tuple[RoundModel, list[Progress]] | None:
 
 def _tell(progress: list[Progress], states: States) -> None:
     """One line for each source of frames."""
-    note(story_of_states(states))
+    note(describe_states(states))
     for row in progress:
         name = f"round {row.round}" if row.round else "the start"
         rate = "" if np.isnan(row.crossings_per_ns) else f" ({row.crossings_per_ns:.1f} per ns)"

@@ -15,8 +15,8 @@ from symplectic_cv.cli.options import option
 from symplectic_cv.data.torsions import find_torsions
 from symplectic_cv.data.trajectories import read_trajectories
 from symplectic_cv.files.run_folder import require_free
-from symplectic_cv.models.model_folder import load_model
-from symplectic_cv.reports.analysis_report import read_history, write_analysis
+from symplectic_cv.models.model_folder import load_model, read_history
+from symplectic_cv.reports.analysis_report import write_analysis_report
 
 
 def analyze(
@@ -49,7 +49,7 @@ def analyze(
     require_free(output)
     trained = load_model(model)
     read_history(model)  # a damaged one is told before the work, not after
-    found = find_torsions(trained.molecule, torsions or None)
+    found = find_torsions(trained.molecule, torsions or None)  # a wrong one too
     with progress_bar("reading", None, "frames") as bar:
         data = read_trajectories(
             list(trajectories),
@@ -59,21 +59,20 @@ def analyze(
             mdshare_catalogue=mdshare_catalogue,
             progress=bar.advance,
         )
-    with progress_bar("latent space", data.n_frames, "frames") as bar:
-        frames = latent.latent_frames(trained, data, bar.advance)
-    if frames.health.near_limit:
-        warn(
-            f"{data.locate(frames.health.frame)}: the molecule nears the limit of its frame "
-            f"(smallest det A is {frames.health.smallest:.3f} of the median); modes may bend "
-            "sharply there"
-        )
-    if found:
-        with progress_bar("mutual information", trained.dimension * len(found), "pairs") as bar:
-            analysis = latent.analyze(trained, data, found, frames, seed, bar.advance)
-    else:
+    if not found:
         note("no backbone torsion among the model's atoms: mutual information is left out")
-        analysis = latent.analyze(trained, data, found, frames, seed)
-    write_analysis(output, analysis, trained, model)
+    with progress_bar("modes and torsions", 100, "%") as bar:
+        analysis = latent.analyze(
+            trained, data, torsions or None, seed, lambda part: bar.to(round(100 * part))
+        )
+    health = analysis.frames.health
+    if health.near_limit:
+        warn(
+            f"{data.locate(health.frame)}: the molecule nears the limit of its frame "
+            f"(smallest det A is {health.smallest:.3f} of the median); modes may bend sharply there"
+        )
+    analysis.save(output)
+    report = write_analysis_report(output, analysis, trained, model)
 
     slowest = ", ".join(f"{omega:.2f}" for omega in analysis.omega[:6])
     note(f"slowest frequencies: {slowest} rad/ps")
@@ -81,4 +80,4 @@ def analyze(
         information = analysis.mutual_information[:, column]
         best = int(np.argmax(information))
         note(f"{torsion.name}: mode {best} tells most of it, {information[best]:.2f} nats")
-    note(f"report: {output / 'report.html'}")
+    note(f"report: {report}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,10 +23,8 @@ from symplectic_cv.cli.train import train
 from symplectic_cv.data.torsions import compute_torsions, find_torsions
 from symplectic_cv.data.trajectories import read_trajectories
 from symplectic_cv.errors import OptionError
-from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.run_folder import start_run
-from symplectic_cv.models.model_folder import read_config
-from symplectic_cv.reports.analysis_report import html_figure, html_numbers, html_page, html_table
+from symplectic_cv.reports.demo_report import slowest_modes, write_demo_report
 
 BETA_SHEET, ALPHA_HELIX = (-125.0, 150.0), (-75.0, 0.0)
 """(φ, ψ) in degrees of the conformations that the path joins (the paper, figure 6)."""
@@ -146,17 +142,18 @@ def demo(
             output=way,
         ),
     )
-    report = output / "report.html"
-    write_atomically(report, _page(output, sizes, seconds).encode())
+    report = write_demo_report(output, sizes.bias_ns, seconds)
     console.rule("done", align="left")
     note(f"{sum(s for _, s in seconds):.0f} s in all; the report: {report.resolve()}")
 
 
-def show_modes(folder: Path, count: int = 6) -> None:
+def show_modes(folder: Path) -> None:
     """Prints frequency and mutual information of the slowest modes of an analysis."""
-    for row in _mode_rows(folder)[:count]:
-        information = ", ".join(f"{name} {value} nats" for name, value in row["information"])
-        note(f"mode {row['mode']}: ω = {row['omega']} rad/ps; mutual information {information}")
+    modes = slowest_modes(folder)
+    for _, row in modes.iterrows():
+        information = ", ".join(f"{name} {row[name]:.2f} nats" for name in modes.columns[3:])
+        omega = f"{row['omega_rad_per_ps']:.2f}"
+        note(f"mode {row['mode']:.0f}: ω = {omega} rad/ps; mutual information {information}")
 
 
 def nearest_frames(trajectory: str, targets: list[tuple[float, float]]) -> list[int]:
@@ -165,86 +162,3 @@ def nearest_frames(trajectory: str, targets: list[tuple[float, float]]) -> list[
     torsions = find_torsions(data.molecule, ["phi", "psi"])
     angles = compute_torsions(data.positions, torsions, data.molecule)
     return [int((1.0 - np.cos(angles - np.radians(target))).sum(1).argmin()) for target in targets]
-
-
-def _mode_rows(folder: Path) -> list[dict[str, Any]]:
-    with open(folder / "modes.csv") as modes, open(folder / "mutual_information.csv") as shared:
-        rows = []
-        for mode, information in zip(csv.DictReader(modes), csv.DictReader(shared), strict=True):
-            names = [name for name in information if name != "mode"]
-            rows.append(
-                {
-                    "mode": mode["mode"],
-                    "omega": f"{float(mode['omega_rad_per_ps']):.2f}",
-                    "period": f"{float(mode['period_ps']):.3f}",
-                    "information": [(name, f"{float(information[name]):.2f}") for name in names],
-                }
-            )
-        return rows
-
-
-def _page(output: Path, sizes: Sizes, seconds: list[tuple[str, float]]) -> str:
-    config = read_config(output / "model")
-    training = config["training"]
-    rows = _mode_rows(output / "analysis")[:6]
-    names = [name for name, _ in rows[0]["information"]]
-    colvar = np.genfromtxt(output / "metadynamics" / "colvar.csv", delimiter=",", names=True)
-    way = np.genfromtxt(output / "path" / "path.csv", delimiter=",", names=True)
-    mode_table = html_table(
-        ["mode", "ω (rad/ps)", "period (ps)", *(f"{name} (nats)" for name in names)],
-        [
-            [row["mode"], row["omega"], row["period"], *(value for _, value in row["information"])]
-            for row in rows
-        ],
-        "The slowest modes, and what each knows of the backbone torsions (mutual information).",
-    )
-    time_table = html_table(
-        ["step", "seconds"],
-        [[title, f"{value:.0f}"] for title, value in seconds],
-        "What ran, and how long it took here.",
-    )
-    return html_page(
-        "From a trajectory to collective variables: alanine dipeptide",
-        "<h1>From a trajectory to collective variables: alanine dipeptide</h1>",
-        '<p class="lead">Learned from a trajectory file alone: no torsions, no lag time.</p>',
-        html_numbers(
-            [
-                (f"{training['frames']}", "frames to learn from"),
-                (f"{len(config['omega_rad_per_ps'])}", "modes of 10 heavy atoms"),
-                (f"{training['validation_nll_nats']:.1f} nats", "validation NLL of phase space"),
-                (f"{len(np.atleast_1d(colvar))}", "hills added"),
-                (f"{way['log_likelihood_nats'].min():.0f} nats", "lowest ln ρ on the path"),
-            ]
-        ),
-        "<h2>Modes</h2>",
-        mode_table,
-        _figures(output / "analysis"),
-        "<h2>Bias</h2>",
-        f"<p>Well-tempered metadynamics of {sizes.bias_ns:g} ns on modes 0 and 1: long enough to "
-        "see the bias at work, far too short for a converged free energy.</p>",
-        html_figure(output / "metadynamics" / "modes.png", "The biased modes over time."),
-        html_figure(
-            output / "metadynamics" / "free_energy.png",
-            "Free energy in the plane of the two slowest modes, from the bias so far.",
-        ),
-        "<h2>Path</h2>",
-        html_figure(
-            output / "path" / "path.png",
-            "A latent path from the extended to the helical conformation, beside a straight line.",
-        ),
-        "<h2>What ran</h2>",
-        time_table,
-        f"<p>All settings: <code>{json.dumps(training['options'])}</code></p>",
-    )
-
-
-def _figures(folder: Path) -> str:
-    captions = {
-        "frequencies.png": "Learned frequencies, slow to fast.",
-        "latent_plane.png": "Frames in the plane of the two slowest modes.",
-    }
-    return "\n".join(
-        html_figure(folder / name, caption)
-        for name, caption in captions.items()
-        if (folder / name).is_file()
-    )

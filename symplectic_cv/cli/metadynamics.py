@@ -13,8 +13,7 @@ from openmm_plugin.biasing.opes_engine import require_opes
 from openmm_plugin.systems import choose_platform, load_system
 from openmm_plugin.versions import choose_backend, native_problem
 from symplectic_cv.bias.free_energy import SURFACE
-from symplectic_cv.bias.results import CONVERGENCE, Convergence, from_bias
-from symplectic_cv.bias.run import OPES, BiasedRun, BiasRecord
+from symplectic_cv.bias.run import BiasRecord
 from symplectic_cv.cli import molecules as m
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.biased import (
@@ -30,12 +29,9 @@ from symplectic_cv.errors import OptionError
 from symplectic_cv.exporting.compiled import core_problem
 from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.models.model_folder import load_model
-from symplectic_cv.reports.bias_figures import convergence_curve, free_energy_with_error
-from symplectic_cv.reports.figures import time_series
+from symplectic_cv.reports.run_report import FREE_ENERGY, draw_biased_run
 
 DEFAULT = meta.BiasOptions()
-FIGURE = "free_energy.png"
-"""Of one or two modes."""
 
 
 def metadynamics(
@@ -232,39 +228,9 @@ def metadynamics(
                 scheduler,
                 progress=lambda done: bar.to(round(done * time_ns * 1000 * walkers)),
             )
-    draw(output)
-    figure = f", {output / FIGURE}" if (output / FIGURE).is_file() else ""
+    draw_biased_run(output)
+    figure = f", {output / FREE_ENERGY}" if (output / FREE_ENERGY).is_file() else ""
     note(f"free energy: {output / SURFACE}{figure}")
-
-
-def draw(folder: Path) -> None:
-    """The figures of a run: the modes over time, the free energy, its convergence."""
-    run = BiasedRun.read(folder)
-    record, table = run.record, run.frames
-    labels = [f"{name.replace('_', ' ')} (dimensionless)" for name in record.modes]
-    order = np.argsort(table.time_ps, kind="stable")
-    two_lines = [label.replace(" (", "\n(") for label in labels]
-    time_series(folder / "modes.png", table.time_ps[order], [*table.modes[order].T], two_lines)
-    if len(record.modes) <= 2:
-        with np.load(folder / SURFACE) as archive:
-            known = None
-            if record.method != OPES:
-                known = from_bias(archive["bias"], record.bias_factor)
-            free_energy_with_error(
-                folder / FIGURE,
-                record.grid.axes,
-                known,
-                archive["reweighted"],
-                archive["error"],
-                labels,
-            )
-    rows = (folder / CONVERGENCE).read_text().splitlines()[1:]
-    figure = folder / "convergence.png"
-    if rows:
-        curve = np.array([[float(cell) for cell in row.split(",")] for row in rows])
-        convergence_curve(figure, Convergence(*curve.T))
-    else:  # one basin: there is no difference to follow
-        figure.unlink(missing_ok=True)
 
 
 def _story(folder: Path, opes: bool) -> str:

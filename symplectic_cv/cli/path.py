@@ -31,7 +31,8 @@ from symplectic_cv.paths.interpolation import (
 )
 from symplectic_cv.paths.latent_path import LatentPath
 from symplectic_cv.paths.strings import refine_path, scan_mode
-from symplectic_cv.reports.path_figures import latent_path
+from symplectic_cv.reports.path_figures import plot_path
+from symplectic_cv.reports.style import save_figure
 
 
 def path(
@@ -142,15 +143,15 @@ def path(
     if hydrogens is not None:
         _write_structures(output / "path-all-atom.pdb", hydrogens)
     direct = others.get("straight line")
-    latent_path(
-        output / "path.png",
+    panels = plot_path(
         latent.log_likelihood,
         {name: way.log_likelihood for name, way in others.items()},
         angles,
         None if direct is None else _angles(direct, torsions, trained),
         names,
-        axis=None if scan is None else (scan, latent.latent[:, scan]),
+        scan=None if scan is None else (scan, latent.latent[:, scan]),
     )
+    save_figure(panels, output / "path.png")
     _write_table(output / "path.csv", latent, angles, names)
 
     lowest = latent.log_likelihood.min()

@@ -13,7 +13,7 @@ from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.options import argument, option
 from symplectic_cv.files.run_folder import require_free
-from symplectic_cv.reports.reweighting_figures import draw_reweighted
+from symplectic_cv.reports.reweighting_report import draw_reweighted
 
 FEW_EFFECTIVE = 200
 """Below so many effective frames a free energy is a guess."""

@@ -17,7 +17,8 @@ from symplectic_cv.errors import OptionError, OutputError, UserError
 from symplectic_cv.files.atomic import file_digest
 from symplectic_cv.files.run_folder import RUN, make_folder, require_free, start_run
 from symplectic_cv.models.model_folder import load_model, load_phase_space_model, read_config
-from symplectic_cv.reports.sampling_report import draw_samples
+from symplectic_cv.reports.sampling_figures import plot_samples
+from symplectic_cv.reports.style import save_figure
 from symplectic_cv.sampling.chains import SamplingOptions, sample_target
 from symplectic_cv.sampling.conditional import conditional_latent, parse_fixed
 from symplectic_cv.sampling.moves import MOVES, Method
@@ -138,7 +139,7 @@ def sample(
     seconds = time.perf_counter() - begin
     summary = summarise(target, found, options) | {"seconds": seconds}
     write_samples(output, target, found, method)
-    draw_samples(output / "samples.png", target, found, options)
+    save_figure(plot_samples(target, found, options), output / "samples.png")
     write_summary(output, summary)
     shutil.rmtree(checkpoint)
 

@@ -31,7 +31,7 @@ from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest, write_atomically
 from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.models.model_folder import load_model
-from symplectic_cv.reports.bias_figures import umbrella_curve
+from symplectic_cv.reports.run_report import draw_umbrella
 
 TABLE = "umbrella.csv"
 
@@ -199,10 +199,7 @@ def write_result(folder: Path, windows: Windows, result: UmbrellaResult) -> None
         lines.append(",".join([str(k + 1), *(f"{number:.6g}" for number in numbers)]))
     write_atomically(folder / TABLE, ("\n".join(lines) + "\n").encode())
     along = windows.modes[0] if len(windows.modes) == 1 else "progress"
-    label = "place along the path (0: first window, 1: last)"
-    if len(windows.modes) == 1:
-        label = f"{along.replace('_', ' ')} (dimensionless)"
-    umbrella_curve(folder / "umbrella.png", windows, result, label)
+    draw_umbrella(folder, windows, result)
     content = io.BytesIO()
     arrays: dict[str, Any] = {along: result.axis}
     np.savez(

@@ -69,6 +69,7 @@ def read_table(
     text: Sequence[str] = (),
     finite: bool | Sequence[str] = False,
     kind: str = "a table",
+    remedy: str = "",
     complete: bool = True,
     error: type[UserError] = OutputError,
 ) -> pd.DataFrame:
@@ -81,6 +82,7 @@ def read_table(
             columns of whole numbers come as int64, the rest as float64.
         finite: The columns in which every number must be finite; True stands for all.
         kind: What the table is, for the error message, such as "a table of hills".
+        remedy: What a user can do about a damaged table, for the end of the error message.
         complete: Whether the file must end in a newline. A run that was killed leaves half a row.
         error: The class of the errors that are raised.
 
@@ -93,7 +95,7 @@ def read_table(
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else "not text"
-        raise error(f"{path}: not readable as {kind} ({reason})") from problem
+        raise error(_message(path, kind, reason, remedy)) from problem
     return parse_table(
         content,
         path,
@@ -101,6 +103,7 @@ def read_table(
         text=text,
         finite=finite,
         kind=kind,
+        remedy=remedy,
         complete=complete,
         error=error,
     )
@@ -114,6 +117,7 @@ def parse_table(
     text: Sequence[str] = (),
     finite: bool | Sequence[str] = False,
     kind: str = "a table",
+    remedy: str = "",
     complete: bool = True,
     error: type[UserError] = OutputError,
 ) -> pd.DataFrame:
@@ -126,6 +130,7 @@ def parse_table(
         text: The columns that hold text.
         finite: The columns in which every number must be finite; True stands for all.
         kind: What the table is, for the error message.
+        remedy: What a user can do about a damaged table.
         complete: Whether the text must end in a newline.
         error: The class of the errors that are raised.
 
@@ -155,8 +160,13 @@ def parse_table(
             must_be_finite = finite if isinstance(finite, bool) else name in finite
             _check_numbers(table[name], must_be_finite)
     except ValueError as problem:
-        raise error(f"{source}: not readable as {kind} ({problem})") from problem
+        raise error(_message(source, kind, problem, remedy)) from problem
     return table
+
+
+def _message(source: str | Path, kind: str, problem: object, remedy: str) -> str:
+    text = f"{source}: not readable as {kind} ({problem})"
+    return f"{text}; {remedy}" if remedy else text
 
 
 def _check_shape(content: str) -> list[str]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import safetensors.torch
 import torch
 
@@ -21,6 +22,7 @@ from symplectic_cv.charts.eckart import EckartFrame
 from symplectic_cv.charts.internal_flow import empty_internal_flow
 from symplectic_cv.errors import ModelError
 from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.files.tables import read_table, write_table
 from symplectic_cv.flows.build import build_flow
 from symplectic_cv.flows.canonical import CanonicalTransformation
 from symplectic_cv.flows.layers import NormalModes
@@ -74,10 +76,7 @@ def save_model(
     config["config_sha256"] = _digest(config)
     write_atomically(folder / WEIGHTS, weights)
     if history:
-        columns = [column.name for column in fields(history[0])]
-        lines = [",".join(columns)]
-        lines += [",".join(f"{value:.8g}" for value in asdict(row).values()) for row in history]
-        write_atomically(folder / HISTORY, ("\n".join(lines) + "\n").encode())
+        write_table(folder / HISTORY, pd.DataFrame(map(asdict, history), dtype=float), "%.8g")
     write_atomically(folder / CONFIG, (json.dumps(config, indent=1) + "\n").encode())
 
 
@@ -89,6 +88,31 @@ def weights_of(model: PhaseSpaceModel) -> bytes:
         for key, value in model.state_dict().items()
     }
     return safetensors.torch.save(state)
+
+
+def read_history(folder: str | Path) -> pd.DataFrame | None:
+    """The training history in a model folder; None where the folder holds none.
+
+    Args:
+        folder: The model folder.
+
+    Returns:
+        A row for each validation, with the columns `step`, `train_nll` and `validation_nll` (nats
+        per frame) among others.
+
+    Raises:
+        ModelError: The file is damaged.
+    """
+    path = Path(folder) / HISTORY
+    if not path.is_file():
+        return None
+    return read_table(
+        path,
+        ["step", "train_nll", "validation_nll"],
+        kind="the history of a training: truncated or altered",
+        remedy="remove it to analyse without it",
+        error=ModelError,
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -1,165 +1,134 @@
-"""Figures of biased runs: free energies with their errors, and their convergence."""
+"""Figures of biased runs: modes over time, convergence, umbrella windows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
 from symplectic_cv.bias.results import Convergence
 from symplectic_cv.bias.umbrella import UmbrellaResult, Windows
-from symplectic_cv.reports.figures import (
+from symplectic_cv.reports.free_energy_figures import ERROR_LIMIT
+from symplectic_cv.reports.style import (
     BLUE,
     COLOURS,
-    FREE_ENERGY_LIMIT,
     GREY,
-    STYLE,
+    MOST_POINTS,
     VERMILLION,
-    _figure,
-    _write,
+    in_house_style,
+    one_panel,
+    several_panels,
+    time_axis,
 )
 
-ERROR_LIMIT = 5.0
-"""Errors above this are drawn as this, kJ/mol."""
 
-
-def free_energy_with_error(
-    path: Path,
-    axes: Sequence[np.ndarray],
-    from_bias: np.ndarray | None,
-    reweighted: np.ndarray,
-    error: np.ndarray,
+@in_house_style
+def plot_modes_over_time(
+    time_ps: np.ndarray,
+    columns: Sequence[np.ndarray],
     labels: Sequence[str],
-) -> None:
-    """The free energy of a run along one mode, or in the plane of two.
+    axes: Sequence[Axes] | np.ndarray | None = None,
+) -> np.ndarray:
+    """Values over time, one panel for each.
 
     Args:
-        axes: grid along each mode; the surfaces have one axis for each, in this order.
-        from_bias: kJ/mol, infinite where unknown; None where there is but the weighted estimate.
-        reweighted: from the weights of the frames, kJ/mol, infinite where unknown.
-        error: standard error of `reweighted`, kJ/mol.
-        labels: of the modes.
+        time_ps: The times of the frames, shape (n_frames,), in ps. They are drawn in ns from
+            10 ns on.
+        columns: The values, each of shape (n_frames,).
+        labels: The labels of the values, with units.
+        axes: The Axes to draw into, one for each column; a new Figure is made where None.
+
+    Returns:
+        The Axes, one for each column.
+
+    Example:
+        >>> time = np.arange(100.0)
+        >>> axes = plot_modes_over_time(time, [np.sin(time)], ["mode 0 (dimensionless)"])
+        >>> axes[0].get_xlabel()
+        'time (ps)'
     """
-    with mpl.rc_context(STYLE):
-        if reweighted.ndim == 1:
-            figure = _figure(6.8, 4.0)
-            panel = figure.add_subplot()
-            known = reweighted <= FREE_ENERGY_LIMIT
-            curve = np.where(known, reweighted, np.nan)
-            spread = np.where(known, np.minimum(error, ERROR_LIMIT), np.nan)
-            panel.plot(axes[0], curve, color=BLUE, label="from the weights, ± standard error")
-            panel.fill_between(
-                axes[0], curve - spread, curve + spread, color=BLUE, alpha=0.25, linewidth=0
-            )
-            if from_bias is not None:
-                other = np.where(from_bias <= FREE_ENERGY_LIMIT, from_bias, np.nan)
-                panel.plot(axes[0], other, color=VERMILLION, linestyle="--", label="from the bias")
-            panel.set_ylabel("free energy (kJ/mol)")
-            panel.set_xlabel(labels[0])
-            panel.set_ylim(bottom=0.0)
-            panel.legend(loc="upper center", bbox_to_anchor=(0.5, 1.16), ncols=2)
-        else:
-            shown = [("from the bias", from_bias)] if from_bias is not None else []
-            shown.append(("from the weights", reweighted))
-            figure = _figure(4.3 * (len(shown) + 1), 4.0)
-            panels = figure.subplots(1, len(shown) + 1, sharex=True, sharey=True)
-            cut = [np.where(surface <= FREE_ENERGY_LIMIT, surface, np.nan) for _, surface in shown]
-            top = max(float(np.nanmax(surface)) for surface in cut)
-            levels = MaxNLocator(14).tick_values(0.0, max(top, 1.0))
-            for panel, (title, _), surface in zip(panels, shown, cut, strict=False):
-                image = _contours(panel, axes, surface, levels, "viridis")
-                panel.set_title(title)
-            figure.colorbar(
-                image, ax=panels[: len(shown)], label="free energy (kJ/mol)", pad=0.02, aspect=30
-            )
-            spread = np.where(np.isfinite(cut[-1]), np.minimum(error, ERROR_LIMIT), np.nan)
-            largest = max(float(np.nanmax(spread)), 0.1)
-            image = _contours(
-                panels[-1], axes, spread, MaxNLocator(12).tick_values(0.0, largest), "cividis"
-            )
-            panels[-1].set_title("standard error of the weighted one")
-            more = f", {ERROR_LIMIT:g}: this or more" if largest == ERROR_LIMIT else ""
-            label = f"error (kJ/mol{more})"
-            figure.colorbar(image, ax=panels[-1], label=label, pad=0.02, aspect=30)
-            known = np.any([np.isfinite(surface) for surface in cut], axis=0)
-            for k, set_limits in ((0, panels[0].set_xlim), (1, panels[0].set_ylim)):
-                here = axes[k][known.any(1 - k)]
-                room = 0.05 * (here[-1] - here[0]) + 1e-6
-                set_limits(here[0] - room, here[-1] + room)
-            panels[0].set_ylabel(labels[1])
-            for panel in panels:
-                panel.set_xlabel(labels[0])
-        _write(figure, path)
+    time, label = time_axis(time_ps)
+    size = (7.6, 0.6 + 1.75 * len(columns))
+    panels = several_panels(axes, len(columns), 1, *size, sharex=True)[:, 0]
+    for number, (ax, column, name) in enumerate(zip(panels, columns, labels, strict=True)):
+        colour = COLOURS[number % len(COLOURS)]
+        ax.plot(time, column, ",", color=colour, alpha=0.9)
+        if len(time) <= MOST_POINTS:
+            ax.plot(time, column, color=colour, linewidth=0.5, alpha=0.6)
+        ax.set_ylabel(name)
+        ax.margins(x=0.01)
+    panels[-1].set_xlabel(label)
+    if axes is None:
+        panels[0].figure.align_ylabels(panels)
+    return panels
 
 
-def _contours(
-    panel: Axes,
-    axes: Sequence[np.ndarray],
-    surface: np.ndarray,
-    levels: Sequence[float],
-    colours: str,
-) -> mpl.contour.QuadContourSet:
-    panel.grid(False)
-    return panel.contourf(*axes, np.ma.masked_invalid(surface.T), levels=levels, cmap=colours)
+@in_house_style
+def plot_convergence(curve: Convergence, ax: Axes | None = None) -> Axes:
+    """The free-energy difference of the two deepest basins over time, from bias and weights.
+
+    Args:
+        curve: The estimates over time, as `symplectic_cv.bias.results.convergence` gives them.
+        ax: The Axes to draw into; a new Figure is made where None.
+    """
+    ax = one_panel(ax, 7.2, 3.7)
+    time, label = time_axis(curve.time_ps)
+    if np.isfinite(curve.from_bias).any():
+        ax.plot(time, curve.from_bias, color=VERMILLION, linestyle="--", label="from the bias")
+    ax.plot(time, curve.from_weights, color=BLUE, label="from the weights, ± standard error")
+    low, high = curve.from_weights - curve.error, curve.from_weights + curve.error
+    ax.fill_between(time, low, high, color=BLUE, alpha=0.25, linewidth=0)
+    known = curve.from_weights[np.isfinite(curve.from_weights)]
+    if len(known) > 0:
+        ax.axhline(known[-1], color=GREY, linewidth=0.8, zorder=0, label="at the end")
+    ax.set_xlabel(label)
+    ax.set_ylabel("ΔF of the two deepest\nbasins (kJ/mol)")
+    ax.margins(x=0.01)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    return ax
 
 
-def convergence_curve(path: Path, curve: Convergence) -> None:
-    """ΔF of the two deepest basins over time, by the bias and by the weights."""
-    long = curve.time_ps[-1] >= 10_000.0
-    time = curve.time_ps / (1000.0 if long else 1.0)
-    with mpl.rc_context(STYLE):
-        figure = _figure(7.2, 3.7)
-        panel = figure.add_subplot()
-        if np.isfinite(curve.from_bias).any():
-            panel.plot(
-                time, curve.from_bias, color=VERMILLION, linestyle="--", label="from the bias"
-            )
-        panel.plot(time, curve.from_weights, color=BLUE, label="from the weights, ± standard error")
-        panel.fill_between(
-            time,
-            curve.from_weights - curve.error,
-            curve.from_weights + curve.error,
-            color=BLUE,
-            alpha=0.25,
-            linewidth=0,
-        )
-        known = curve.from_weights[np.isfinite(curve.from_weights)]
-        if len(known) > 0:
-            panel.axhline(known[-1], color=GREY, linewidth=0.8, zorder=0, label="at the end")
-        panel.set_xlabel("time (ns)" if long else "time (ps)")
-        panel.set_ylabel("ΔF of the two deepest\nbasins (kJ/mol)")
-        panel.margins(x=0.01)
-        panel.legend(loc="upper center", bbox_to_anchor=(0.5, 1.18), ncols=3)
-        _write(figure, path)
+@in_house_style
+def plot_umbrella(
+    windows: Windows,
+    result: UmbrellaResult,
+    axes: Sequence[Axes] | np.ndarray | None = None,
+) -> np.ndarray:
+    """The free energy along umbrella windows with its error, above the windows' histograms.
 
+    Args:
+        windows: The windows.
+        result: What `symplectic_cv.bias.umbrella.combine` made of their frames.
+        axes: The two Axes to draw into, the upper one first; a new Figure is made where None.
 
-def umbrella_curve(path: Path, windows: Windows, result: UmbrellaResult, label: str) -> None:
-    """The free energy along umbrella windows with its error, above the windows' histograms."""
-    with mpl.rc_context(STYLE):
-        figure = _figure(7.0, 5.4)
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2.0, 1.0])
-        known = np.isfinite(result.free_energy)
-        curve = np.where(known, result.free_energy, np.nan)
-        spread = np.where(known, np.minimum(result.error, ERROR_LIMIT), np.nan)
-        upper.plot(result.axis, curve, color=BLUE, marker=".", markersize=4)
-        upper.fill_between(
-            result.axis, curve - spread, curve + spread, color=BLUE, alpha=0.25, linewidth=0
-        )
-        upper.set_ylabel("free energy (kJ/mol)\nband: ± standard error")
-        upper.set_ylim(bottom=0.0)
-        step = result.axis[1] - result.axis[0]
-        everything = np.concatenate(result.places)
-        edges = np.arange(everything.min(), everything.max() + 2 * step, step)
-        for number, part in enumerate(result.places):
-            counts, _ = np.histogram(part, edges)
-            colour = COLOURS[number % 2]
-            lower.stairs(counts, edges, color=colour, fill=True, alpha=0.35, linewidth=0)
-            lower.stairs(counts, edges, color=colour, linewidth=0.8)
-        lower.plot(windows.along, np.zeros(len(windows)), "|", color="black", markersize=9)
-        lower.set_ylabel("independent frames\nof each window")
-        lower.set_xlabel(label)
-        _write(figure, path)
+    Returns:
+        The two Axes.
+    """
+    panels = several_panels(axes, 2, 1, 7.0, 5.4, sharex=True, height_ratios=[2.0, 1.0])
+    upper, lower = panels[:, 0]
+    known = np.isfinite(result.free_energy)
+    curve = np.where(known, result.free_energy, np.nan)
+    spread = np.where(known, np.minimum(result.error, ERROR_LIMIT), np.nan)
+    upper.plot(result.axis, curve, color=BLUE, marker=".", markersize=4)
+    low, high = curve - spread, curve + spread
+    upper.fill_between(result.axis, low, high, color=BLUE, alpha=0.25, linewidth=0)
+    upper.set_ylabel("free energy (kJ/mol)\nband: ± standard error")
+    upper.set_ylim(bottom=0.0)
+    step = result.axis[1] - result.axis[0]
+    everything = np.concatenate(result.places)
+    edges = np.arange(everything.min(), everything.max() + 2 * step, step)
+    for number, window in enumerate(result.places):
+        counts, _ = np.histogram(window, edges)
+        colour = COLOURS[number % 2]
+        lower.stairs(counts, edges, color=colour, fill=True, alpha=0.35, linewidth=0)
+        lower.stairs(counts, edges, color=colour, linewidth=0.8)
+    lower.plot(windows.along, np.zeros(len(windows)), "|", color="black", markersize=9)
+    lower.set_ylabel("independent frames\nof each window")
+    one_mode = len(windows.modes) == 1
+    lower.set_xlabel(
+        f"{windows.modes[0].replace('_', ' ')} (dimensionless)"
+        if one_mode
+        else "position along the path (0: first window, 1: last)"
+    )
+    return np.array([upper, lower])

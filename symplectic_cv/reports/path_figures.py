@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.ticker import FixedLocator
+from matplotlib.axes import Axes
 
-from symplectic_cv.reports.figures import (
+from symplectic_cv.reports.style import (
     BLUE,
     GREEN,
     GREY,
@@ -17,75 +15,74 @@ from symplectic_cv.reports.figures import (
     ORANGE,
     PINK,
     SKY,
-    STYLE,
     VERMILLION,
-    _figure,
-    _label,
-    _mode_label,
-    _write,
+    angle_axis,
+    in_house_style,
+    mode_label,
+    several_panels,
+    torsion_label,
 )
 
+TORSION_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PINK, SKY)
 
-def latent_path(
-    path: Path,
+
+@in_house_style
+def plot_path(
     log_likelihood: np.ndarray,
-    others: Mapping[str, np.ndarray],
-    angles: np.ndarray,
-    straight_angles: np.ndarray | None,
-    names: Sequence[str],
-    axis: tuple[int, np.ndarray] | None = None,
-) -> None:
-    """A latent path beside others between the same structures, or a scan of one mode.
+    others: Mapping[str, np.ndarray] | None = None,
+    angles: np.ndarray | None = None,
+    straight_angles: np.ndarray | None = None,
+    names: Sequence[str] = (),
+    scan: tuple[int, np.ndarray] | None = None,
+    axes: Sequence[Axes] | np.ndarray | None = None,
+) -> np.ndarray:
+    """The log-likelihood and the torsions along a latent path, or along a scan of one mode.
 
     Args:
-        log_likelihood: along the latent path, (P,) in nats.
-        others: the same along other paths, by name; the straight line first.
-        angles: torsions along the path, (P, T) in radians.
-        straight_angles: those along the straight line, or None.
-        names: of the torsions; the first six are drawn.
-        axis: a scanned mode and its values, (P,), where it is no path.
+        log_likelihood: The log-likelihood of the points, shape (n_points,), in nats.
+        others: The log-likelihood along other paths between the same ends, by name, the straight
+            line first; at most three are drawn.
+        angles: The torsions of the points, shape (n_points, n_torsions), in radians.
+        straight_angles: The torsions along the straight line, of the same shape.
+        names: The names of the torsions; the first six are drawn.
+        scan: The number of the scanned mode and its values at the points, shape (n_points,), where
+            the points are a scan and no path.
+        axes: The Axes to draw into, one for the log-likelihood and, with torsions, one for them;
+            a new Figure is made where None.
+
+    Returns:
+        The one or two Axes.
     """
-    progress = np.linspace(0.0, 1.0, len(log_likelihood)) if axis is None else axis[1]
-    names = names[:MOST_TORSIONS]
-    with mpl.rc_context(STYLE):
-        figure = _figure(7.2, 6.2 if names else 3.6)
-        panels = figure.subplots(
-            2 if names else 1,
-            1,
-            sharex=True,
-            squeeze=False,
-            height_ratios=[1, 1.2][: 1 + bool(names)],
-        )[:, 0]
-        label = "latent path" if axis is None else f"mode {axis[0]}, the others held"
-        panels[0].plot(progress, log_likelihood, color=BLUE, label=label)
-        lines = zip(others.items(), (VERMILLION, GREEN, GREY), ("--", ":", "-."), strict=False)
-        for (name, along), colour, style in lines:
-            panels[0].plot(progress, along, color=colour, linestyle=style, label=name)
-        panels[0].set_ylabel("ln ρ(q) (nats, q in ps)")
-        panels[0].legend(loc="lower center", ncols=2, bbox_to_anchor=(0.5, 1.0))
-        for place, (colour, name) in enumerate(
-            zip((BLUE, VERMILLION, GREEN, ORANGE, PINK, SKY), names, strict=False)
-        ):
-            along = np.degrees(angles[:, place])
-            panels[1].plot(*_unbroken(progress, along), color=colour, label=_label(name))
+    names = names[:MOST_TORSIONS] if angles is not None else ()
+    along = np.linspace(0.0, 1.0, len(log_likelihood)) if scan is None else scan[1]
+    rows = 2 if names else 1
+    size = (7.2, 6.2 if names else 3.6)
+    panels = several_panels(axes, rows, 1, *size, sharex=True, height_ratios=[1, 1.2][:rows])[:, 0]
+    label = "latent path" if scan is None else f"mode {scan[0]}, the others held"
+    panels[0].plot(along, log_likelihood, color=BLUE, label=label)
+    styles = zip((VERMILLION, GREEN, GREY), ("--", ":", "-."), strict=True)
+    for (name, other), (colour, dashes) in zip((others or {}).items(), styles, strict=False):
+        panels[0].plot(along, other, color=colour, linestyle=dashes, label=name)
+    panels[0].set_ylabel("ln ρ(q) (nats, q in ps)")
+    panels[0].legend(loc="lower center", ncols=2, bbox_to_anchor=(0.5, 1.0))
+    if names and angles is not None:
+        for place, (colour, name) in enumerate(zip(TORSION_COLOURS, names, strict=False)):
+            curve = _unbroken(along, np.degrees(angles[:, place]))
+            panels[1].plot(*curve, color=colour, label=torsion_label(name))
             if straight_angles is not None:
-                direct = np.degrees(straight_angles[:, place])
-                panels[1].plot(
-                    *_unbroken(progress, direct), color=colour, linestyle="--", linewidth=1.1
-                )
-        if names:
-            panels[1].set_ylim(-180, 180)
-            panels[1].yaxis.set_major_locator(FixedLocator(range(-180, 181, 60)))
-            kinds = "" if straight_angles is None else "\nfull: latent, dashed: straight"
-            panels[1].set_ylabel("torsion (degrees)" + kinds)
-            panels[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        along_what = "position along the path (0: start, 1: end)"
-        panels[-1].set_xlabel(along_what if axis is None else _mode_label(axis[0]))
-        panels[-1].set_xlim(float(progress[0]), float(progress[-1]))
-        _write(figure, path)
+                curve = _unbroken(along, np.degrees(straight_angles[:, place]))
+                panels[1].plot(*curve, color=colour, linestyle="--", linewidth=1.1)
+        angle_axis(panels[1].yaxis)
+        kinds = "" if straight_angles is None else "\nfull: latent, dashed: straight"
+        panels[1].set_ylabel("torsion (degrees)" + kinds)
+        panels[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    position = "position along the path (0: start, 1: end)"
+    panels[-1].set_xlabel(position if scan is None else mode_label(scan[0]))
+    panels[-1].set_xlim(float(along[0]), float(along[-1]))
+    return panels
 
 
-def _unbroken(progress: np.ndarray, degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _unbroken(along: np.ndarray, degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A line of angles with gaps where it leaves at one edge and enters at the other."""
     jumps = np.flatnonzero(np.abs(np.diff(degrees)) > 180.0) + 1
-    return np.insert(progress, jumps, np.nan), np.insert(degrees, jumps, np.nan)
+    return np.insert(along, jumps, np.nan), np.insert(degrees, jumps, np.nan)

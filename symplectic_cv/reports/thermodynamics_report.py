@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,13 +13,16 @@ import torch
 
 from symplectic_cv.analysis.spectrum import PowerSpectrum
 from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.files.tables import write_table
 from symplectic_cv.hamiltonians.reduced import ENERGY_CAP, ReducedHamiltonian
 from symplectic_cv.models.phase_space import PhaseSpaceModel
-from symplectic_cv.reports.analysis_report import html_figure, html_numbers, html_page, html_table
-from symplectic_cv.reports.spectrum_figures import spectrum as draw_spectrum
+from symplectic_cv.reports.pages import REPORT, write_page
+from symplectic_cv.reports.spectrum_figures import plot_spectrum
+from symplectic_cv.reports.style import save_figure
 from symplectic_cv.sampling.thermodynamics import RELIABLE_TAIL, Difference, Thermodynamics
 
 RESULT = "result.json"
+SPECTRUM_FIGURE = "spectrum.png"
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,13 @@ def cautions(found: Thermodynamics) -> list[str]:
     return messages
 
 
-def html_estimate(reduced: ReducedHamiltonian, found: Thermodynamics) -> list[str]:
-    """Key numbers, table and cautions of an estimate, as parts of a page."""
+def estimate_section(reduced: ReducedHamiltonian, found: Thermodynamics) -> dict[str, Any]:
+    """The numbers, table rows and cautions of an estimate, for the template estimate.html.
+
+    Args:
+        reduced: The Hamiltonian.
+        found: The estimate of ln Z.
+    """
     exact = reduced.hamiltonian.exact_free_energy(reduced.beta)
     numbers = [
         (with_error(found.free_energy_bound, found.standard_error), "bound on −ln Z, nats"),
@@ -77,20 +84,14 @@ def html_estimate(reduced: ReducedHamiltonian, found: Thermodynamics) -> list[st
         numbers.append((f"{exact:.4f}", "exact −ln Z, nats"))
         numbers.append((f"{found.free_energy_bound - exact:.4f}", "KL(ρ‖π), nats"))
     numbers.append((f"{100 * found.ess:.1f} %", "effective share of the samples"))
+    internal = with_error(found.internal_energy, found.internal_energy_standard_error)
     rows = [
-        [
-            "internal energy ⟨βH⟩, nats",
-            with_error(found.internal_energy, found.internal_energy_standard_error),
-        ],
+        ["internal energy ⟨βH⟩, nats", internal],
         ["entropy of phase space, nats", with_error(found.entropy, found.entropy_standard_error)],
         ["tail exponent of the weights", f"{found.pareto_k:.2f}"],
         ["samples over the energy cap", f"{100 * found.capped_share:.3g} %"],
     ]
-    parts = [
-        html_numbers(numbers),
-        html_table(["quantity", "value"], rows, "From importance weights, with standard errors."),
-    ]
-    return parts + [f'<p class="warning">{html.escape(message)}</p>' for message in cautions(found)]
+    return {"numbers": numbers, "rows": rows, "cautions": cautions(found)}
 
 
 def with_error(value: float, error: float) -> str:
@@ -137,53 +138,34 @@ def write_result(
         "unit": "nats",
         "settings": settings,
     }
-    page = html_page(
-        f"{reduced.hamiltonian.name}: thermodynamics",
-        f"<h1>Thermodynamics: {html.escape(reduced.hamiltonian.name)}</h1>",
-        f'<p class="lead">{_explain(reduced)}</p>',
-        *html_estimate(reduced, found),
-        *_html_differences(compared),
-        *_html_spectrum(folder, power, unit),
-        f"<h2>What ran</h2><p><code>{html.escape(json.dumps(settings))}</code></p>",
+    write_page(
+        folder / REPORT,
+        "thermodynamics.html",
+        title=f"{reduced.hamiltonian.name}: thermodynamics",
+        name=reduced.hamiltonian.name,
+        of_molecule=bool(reduced.hamiltonian.time_unit),
+        estimate=estimate_section(reduced, found),
+        difference_rows=_difference_rows(compared),
+        spectrum_picture=None if power is None else folder / SPECTRUM_FIGURE,
+        unit=unit,
+        settings=json.dumps(settings),
     )
-    write_atomically(folder / "report.html", page.encode())
     write_atomically(folder / RESULT, (json.dumps(result, indent=1) + "\n").encode())
     return result
 
 
 def _write_spectrum(folder: Path, omega: np.ndarray, power: PowerSpectrum, unit: str) -> None:
-    columns = np.stack([power.omega, power.density, power.standard_error], 1)
-    lines = ["omega,density,standard_error"]
-    lines += [",".join(f"{value:.8g}" for value in row) for row in columns]
-    write_atomically(folder / "spectrum.csv", ("\n".join(lines) + "\n").encode())
-    draw_spectrum(folder / "spectrum.png", omega, power, unit)
+    table = {
+        "omega": power.omega,
+        "density": power.density,
+        "standard_error": power.standard_error,
+    }
+    write_table(folder / "spectrum.csv", table, "%.8g")
+    save_figure(plot_spectrum(omega, power, unit), folder / SPECTRUM_FIGURE)
 
 
-def _html_spectrum(folder: Path, power: PowerSpectrum | None, unit: str) -> list[str]:
-    if power is None:
-        return []
-    figure = html_figure(
-        folder / "spectrum.png",
-        f"Number of modes at each learned frequency ({unit}), and the power spectrum that "
-        "the latent oscillators imply for the observables.",
-    )
-    return ["<h2>Spectrum</h2>", figure]
-
-
-def _explain(reduced: ReducedHamiltonian) -> str:
-    text = "The model gives an upper bound to −ln Z; importance weights give −ln Z itself."
-    if reduced.hamiltonian.time_unit:
-        text += (
-            " Z is over the internal coordinates q (ps) and their momenta, with the volume "
-            "element of the frame, 1 at its reference; translation and rotation are left out."
-        )
-    return text
-
-
-def _html_differences(compared: Sequence[Compared]) -> list[str]:
-    if not compared:
-        return []
-    rows = [
+def _difference_rows(compared: Sequence[Compared]) -> list[list[str]]:
+    return [
         [
             other.name,
             with_error(other.found.difference, other.found.standard_error),
@@ -193,6 +175,3 @@ def _html_differences(compared: Sequence[Compared]) -> list[str]:
         ]
         for other in compared
     ]
-    header = ["to", "change of −ln Z, nats", "effective share", "tail exponent"]
-    caption = "Free-energy differences, from the same samples, with standard errors."
-    return ["<h2>Differences</h2>", html_table(header, rows, caption)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +15,18 @@ from symplectic_cv.analysis.mutual_information import NEIGHBOURS, mutual_informa
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.phase_space import PhaseSpaceModel
-from symplectic_cv.reports import variational_figures as figures
-from symplectic_cv.reports.analysis_report import html_figure, html_page, html_table
+from symplectic_cv.reports.pages import REPORT, write_page
+from symplectic_cv.reports.style import save_figure
 from symplectic_cv.reports.thermodynamics_report import (
     RESULT,
+    estimate_section,
     estimate_to_json,
     frequency_unit,
-    html_estimate,
+)
+from symplectic_cv.reports.variational_figures import (
+    plot_free_energy_bound,
+    plot_learned_frequencies,
+    plot_modes_against_descriptors,
 )
 from symplectic_cv.sampling.thermodynamics import Thermodynamics
 from symplectic_cv.training.variational import VariationalRow
@@ -100,34 +104,36 @@ def write_result(
         "thermodynamics": found.to_json(),
         "settings": settings,
     }
-    columns = {name: np.array([getattr(row, name) for row in history]) for name in _COLUMNS}
-    pictures = [folder / "training.png", folder / "frequencies.png"]
-    figures.free_energy_history(pictures[0], columns, exact)
-    figures.learned_frequencies(
-        pictures[1],
-        omega,
-        None if exact_omega is None else exact_omega.numpy(),
-        result["omega_unit"],
-    )
     comparison = compare_with_descriptors(model, reduced, seed=seed)
     if comparison is not None:
-        pictures.append(folder / "modes.png")
-        information = comparison.information
-        figures.modes_and_descriptors(
-            pictures[2],
-            comparison.modes,
-            [
-                (name, unit, comparison.values[:, k], information[:, k])
-                for k, (name, unit) in enumerate(
-                    zip(comparison.names, comparison.units, strict=True)
-                )
-            ],
-        )
         result["mutual_information_nats"] = {
-            name: information[:, k].tolist() for k, name in enumerate(comparison.names)
+            name: comparison.information[:, k].tolist() for k, name in enumerate(comparison.names)
         }
-    page = _page(reduced, result, found, comparison, pictures)
-    write_atomically(folder / "report.html", page.encode())
+    exact_frequencies = None if exact_omega is None else exact_omega.numpy()
+    columns = {name: np.array([getattr(row, name) for row in history]) for name in _COLUMNS}
+    figures: dict[str, Any] = {
+        "training": plot_free_energy_bound(columns, exact),
+        "frequencies": plot_learned_frequencies(omega, result["omega_unit"], exact_frequencies),
+        "modes": None if comparison is None else _plot_comparison(comparison),
+    }
+    pictures = {
+        name: None if figure is None else folder / f"{name}.png" for name, figure in figures.items()
+    }
+    for name, path in pictures.items():
+        if path is not None:
+            save_figure(figures[name], path)
+    write_page(
+        folder / REPORT,
+        "variational.html",
+        title=f"{hamiltonian.name}: learned from a Hamiltonian",
+        name=hamiltonian.name,
+        estimate=estimate_section(reduced, found),
+        pictures=pictures,
+        unit=result["omega_unit"],
+        neighbours=NEIGHBOURS,
+        settings=json.dumps(result["settings"]),
+        **_information_table(comparison),
+    )
     write_atomically(folder / RESULT, (json.dumps(result, indent=1) + "\n").encode())
     return result
 
@@ -135,38 +141,21 @@ def write_result(
 _COLUMNS = ("step", "free_energy_bound", "standard_error", "cold")
 
 
-def _page(
-    reduced: ReducedHamiltonian,
-    result: dict[str, Any],
-    found: Thermodynamics,
-    comparison: Comparison | None,
-    pictures: list[Path],
-) -> str:
-    name = reduced.hamiltonian.name
-    parts = [
-        f"<h1>Learned from a Hamiltonian: {html.escape(name)}</h1>",
-        '<p class="lead">A canonical transformation to independent oscillators, from energies '
-        "alone.</p>",
-        *html_estimate(reduced, found),
-        "<h2>Learning</h2>",
-        html_figure(pictures[0], "The bound on fixed samples over the training."),
-        "<h2>Frequencies</h2>",
-        html_figure(pictures[1], f"Learned frequencies, {result['omega_unit']}."),
+def _plot_comparison(comparison: Comparison) -> np.ndarray:
+    columns = [
+        (name, unit, comparison.values[:, k], comparison.information[:, k])
+        for k, (name, unit) in enumerate(zip(comparison.names, comparison.units, strict=True))
     ]
-    if comparison is not None:
-        table = [
-            [str(mode), *(f"{value:.2f}" for value in row)]
+    return plot_modes_against_descriptors(comparison.modes, columns)
+
+
+def _information_table(comparison: Comparison | None) -> dict[str, list[Any]]:
+    if comparison is None:
+        return {"information_header": [], "information_rows": []}
+    return {
+        "information_header": ["mode", *(f"{name} (nats)" for name in comparison.names)],
+        "information_rows": [
+            [mode, *(f"{value:.2f}" for value in row)]
             for mode, row in enumerate(comparison.information)
-        ]
-        parts += [
-            "<h2>What the modes are</h2>",
-            html_figure(pictures[2], "The slowest modes against physical quantities."),
-            html_table(
-                ["mode", *(f"{name} (nats)" for name in comparison.names)],
-                table,
-                f"Mutual information, from {NEIGHBOURS} nearest neighbours.",
-            ),
-        ]
-    settings = html.escape(json.dumps(result["settings"]))
-    parts.append(f"<h2>What ran</h2><p><code>{settings}</code></p>")
-    return html_page(f"{name}: learned from a Hamiltonian", *parts)
+        ],
+    }

@@ -5,6 +5,7 @@ import pytest
 
 from symplectic_cv.adaptation.progress import (
     Progress,
+    RoundModel,
     best_round,
     flattening_weights,
     judge,
@@ -12,9 +13,9 @@ from symplectic_cv.adaptation.progress import (
     still_growing,
     strides,
 )
-from symplectic_cv.bias.states import find_states
+from symplectic_cv.bias.states import describe_states, find_states
 from symplectic_cv.errors import OptionError
-from symplectic_cv.reports import adaptation_report
+from symplectic_cv.reports.adaptation_figures import plot_rounds
 
 KT = 2.5
 
@@ -136,7 +137,7 @@ def test_where_crossings_tell_nothing_it_is_said(centres, frames, words):
     rng = np.random.default_rng(4)
     cloud = np.concatenate([rng.normal(c, 0.4, size=(frames, 2)) for c in centres])
     states = find_states(cloud, np.full(len(cloud), 1.0 / len(cloud)), KT)
-    assert adaptation_report.story_of_states(states).startswith(words)
+    assert describe_states(states).startswith(words)
 
 
 def test_progress_survives_json():
@@ -147,18 +148,15 @@ def test_progress_survives_json():
     assert Progress.from_json(rounds(3.0)[1].to_json()) == rounds(3.0)[1]
 
 
-def test_the_figure_of_the_rounds_says_rates_and_lengths(tmp_path, monkeypatch):
+def test_the_figure_of_the_rounds_says_rates_and_lengths():
     """Every bar has its crossings per ns above it, and the length of its run below it."""
-    drawn = []
-    monkeypatch.setattr(adaptation_report, "_write", lambda figure, path: drawn.append(figure))
     progress = [
         Progress(0, 100, float("nan"), 1, 7, float("nan")),
         Progress(1, 50, 0.5, 2, 1, 2.0),
         Progress(2, 50, 5.0, 2, 1524, 304.8),
     ]
-    models = [adaptation_report.RoundModel(-3.0, [1.0, 2.0, 9.0], [0, 1])] * 2
-    adaptation_report.draw_rounds(tmp_path / "rounds.png", progress, models)
-    left = drawn[0].axes[0]
+    models = [RoundModel(-3.0, [1.0, 2.0, 9.0], [0, 1])] * 2
+    left, _ = plot_rounds(progress, models)
     assert [text.get_text() for text in left.texts] == ["7 in all", "2", "305"]
     below = [tick.get_text() for tick in left.get_xticklabels()]
     assert below == ["start\nunknown", "1\n0.5 ns", "2\n5 ns"]

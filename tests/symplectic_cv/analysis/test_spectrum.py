@@ -24,7 +24,8 @@ from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.hamiltonians.harmonic_chain import HarmonicChain
 from symplectic_cv.models.phase_space import PhaseSpaceModel
 from symplectic_cv.models.prior import HarmonicPrior
-from symplectic_cv.reports import spectrum_figures
+from symplectic_cv.reports.spectrum_figures import plot_spectrum
+from symplectic_cv.reports.style import save_figure
 
 BEND = 0.5
 BENT_OMEGA = torch.tensor([1.0, 2.7], dtype=torch.float64)
@@ -251,5 +252,5 @@ def test_figure(tmp_path, unit, chain_spectrum):
     omega = CHAIN.exact_omega().numpy()
     if unit == "rad/ps":  # a range that is drawn on a log axis
         omega = np.append(omega, 50.0 * omega[0])
-    spectrum_figures.spectrum(tmp_path / "spectrum.png", omega, chain_spectrum, unit)
+    save_figure(plot_spectrum(omega, chain_spectrum, unit), tmp_path / "spectrum.png")
     assert imread(tmp_path / "spectrum.png").std() > 0.01

@@ -14,7 +14,12 @@ from symplectic_cv.bias.results import (
 )
 from symplectic_cv.bias.run import BiasedFrames, BiasedRun, BiasRecord
 from symplectic_cv.bias.well_tempered import bias_offset
-from symplectic_cv.reports.bias_figures import convergence_curve, free_energy_with_error
+from symplectic_cv.reports.bias_figures import plot_convergence
+from symplectic_cv.reports.free_energy_figures import (
+    plot_free_energy_estimates,
+    plot_free_energy_with_error,
+)
+from symplectic_cv.reports.style import save_figure
 
 GAMMA, TEMPERATURE, WIDTH, HEIGHT = 6.0, 300.0, 0.12, 1.0
 KT = 8.31446261815324e-3 * TEMPERATURE
@@ -161,7 +166,7 @@ def test_a_summary_holds_both_estimates(run, tmp_path):
         assert archive["modes"].tolist() == ["mode_0"]
     rows = np.genfromtxt(tmp_path / "convergence.csv", delimiter=",", names=True)
     np.testing.assert_allclose(rows["from_weights_kj_per_mol"], curve.from_weights, rtol=1e-5)
-    convergence_curve(tmp_path / "curve.png", curve)
+    save_figure(plot_convergence(curve), tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -180,5 +185,10 @@ def test_figures_of_surfaces_with_unknown_places(tmp_path, n, with_bias):
     error = np.where(np.isfinite(surface), 0.3, np.inf)
     path = tmp_path / "f.png"
     known = surface if with_bias else None
-    free_energy_with_error(path, [axis] * n, known, surface, error, ["mode 0", "mode 1"][:n])
+    if n == 1:
+        drawn = plot_free_energy_with_error(axis, surface, error, "mode 0", known)
+    else:
+        labels = ["mode 0", "mode 1"]
+        drawn = plot_free_energy_estimates([axis] * n, surface, error, labels, known)
+    save_figure(drawn, path)
     assert path.stat().st_size > 10_000
