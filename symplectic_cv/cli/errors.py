@@ -24,20 +24,32 @@ SYNONYMS = {
 }
 """Names in the library to names in the commands, where the two differ."""
 
+SYNONYMS_OF_COMMANDS = {"export": {"path": "output"}}
+"""The same for single commands."""
+
 QUOTED = re.compile(r"`([A-Za-z_]\w*)(?:=([^`]*))?`")
 
 _flags: ContextVar[Mapping[str, str] | None] = ContextVar("flags", default=None)
 
 
-def flags_of(arguments: ArgumentCollection) -> dict[str, str]:
-    """The flag of each parameter of a command, and the name of each positional argument."""
+def flags_of(command: str, arguments: ArgumentCollection) -> dict[str, str]:
+    """What a command's user calls its parameters.
+
+    Args:
+        command: The name of the command.
+        arguments: What the command declares.
+
+    Returns:
+        Python's name of each parameter, and the library's where it differs, to the flag of the
+        option or the name of the positional argument.
+    """
     flags = {}
     for argument in arguments:
         long = [name for name in argument.names if name.startswith("--")]
         flags[argument.field_info.name] = long[0] if long else argument.name
-    for library, command in SYNONYMS.items():
-        if command in flags:
-            flags.setdefault(library, flags[command])
+    for library, own in (SYNONYMS | SYNONYMS_OF_COMMANDS.get(command, {})).items():
+        if own in flags:
+            flags.setdefault(library, flags[own])
     return flags
 
 

@@ -137,7 +137,7 @@ def _run(words: list[str]) -> int:
     try:
         if words and words[0] in COMMANDS:
             collection = _import(app, words[0])
-            flags = flags_of(collection)
+            flags = flags_of(words[0], collection)
             words = words[:1] + positionals_first(words[1:], collection)
         else:
             flags = {}

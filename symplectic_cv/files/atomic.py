@@ -9,8 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all, and makes it durable."""
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Writes a file whole or not at all, and waits until the disk has it.
+
+    Args:
+        path: The file to write. A file of this name is replaced.
+        content: What the file holds afterwards.
+
+    Raises:
+        OSError: The file cannot be written. A file of this name stays as it was.
+    """
+    path = Path(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(aside, "wb") as handle:
@@ -41,9 +50,15 @@ def replaced_whole(path: Path) -> Iterator[Path]:
 
 
 def file_digest(path: Path | None) -> str | None:
-    """SHA-256 of a file, by which a resumed run knows it again; None for none.
+    """The SHA-256 digest of a file, by which a resumed run recognises the file.
+
+    Args:
+        path: The file, or None.
+
+    Returns:
+        The digest as 64 hexadecimal digits; None where the path is None.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: The file cannot be read.
     """
     return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,8 +1,9 @@
-"""Output folders: never a silent overwrite, and a record of the run inside."""
+"""Output folders: nothing is overwritten, and each run records its settings in its folder."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,68 +11,88 @@ from symplectic_cv.errors import OutputError
 from symplectic_cv.files.atomic import write_atomically
 
 RUN = "run.json"
+"""The file of a folder that holds the settings of its run."""
 
 
-def require_free(folder: Path) -> Path:
-    """The folder itself, if a new run may be written into it; nothing is made yet.
+def require_free(folder: str | Path) -> Path:
+    """Checks that a new run may be written into a folder. Nothing is made yet.
+
+    Args:
+        folder: The folder to write into. It may be missing or empty.
+
+    Returns:
+        The folder.
 
     Raises:
-        OutputError: it holds files, or is a file.
+        OutputError: The folder holds files, or is a file.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder}: is a file; name a folder with -o/--output")
+        raise OutputError(f"{folder}: is a file; give another `folder`")
     if _holds_files(folder):
         raise OutputError(
-            f"{folder}: already holds another run: name a new folder with -o/--output "
-            "(simulations, trainings, samplings and biased runs go on with --resume)"
+            f"{folder}: already holds another run: give a new `folder` "
+            "(simulations, trainings, samplings and biased runs go on with `resume=True`)"
         )
     return folder
 
 
-def _holds_files(folder: Path) -> bool:
-    """Whether there is anything but the record that a kill left half-written."""
-    if not folder.is_dir():
-        return False
-    return any(not path.match(f".{RUN}.*.tmp") for path in folder.iterdir())
+def require_free_file(path: str | Path) -> Path:
+    """Checks that a new file may be written.
+
+    Args:
+        path: The file to write. It must not exist.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: The file exists.
+    """
+    path = Path(path)
+    if path.exists():
+        raise OutputError(f"{path}: exists already: remove it, or give another `path`")
+    return path
 
 
-def make_folder(folder: Path) -> None:
-    """Makes an output folder; raises OutputError where that is not possible."""
+def make_folder(folder: str | Path) -> Path:
+    """Makes an output folder and its parents where they are missing.
+
+    Args:
+        folder: The folder to make.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OutputError: The folder cannot be made.
+    """
+    folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(
-            f"{folder}: cannot be made ({error.strerror}); name another with -o"
+            f"{folder}: cannot be made ({error.strerror}); give another `folder`"
         ) from error
+    return folder
 
 
-def require_free_file(path: Path) -> Path:
-    """The path itself, if a new file may be written there.
-
-    Raises:
-        OutputError: the file exists.
-    """
-    if path.exists():
-        raise OutputError(f"{path}: exists already: remove it or name another with -o/--output")
-    return path
-
-
-def start_run(folder: Path, settings: dict[str, Any], resume: bool) -> bool:
-    """Claims an output folder for a run and records its settings in run.json.
+def start_run(folder: str | Path, settings: Mapping[str, Any], resume: bool) -> bool:
+    """Claims an output folder for a run and records the run's settings in run.json.
 
     Args:
-        folder: made where missing.
-        settings: what must not change between a run and its resumption (JSON).
-        resume: go on with the run that the folder holds.
+        folder: The folder of the run. It is made where it is missing.
+        settings: The settings that must be the same when the run is resumed, as JSON values.
+        resume: Whether to go on with the run that the folder holds.
 
     Returns:
-        Whether a run is resumed.
+        Whether the folder held a run that is resumed.
 
     Raises:
-        OutputError: the folder cannot be written, holds another run, or (with `resume`)
-            none, or one with other settings, which are named.
+        OutputError: The folder cannot be written or holds another run. With `resume`: the folder
+            holds files but no run, or a run with other settings; the message names the first.
     """
+    folder = Path(folder)
     record = folder / RUN
     if not resume:
         require_free(folder)
@@ -85,17 +106,33 @@ def start_run(folder: Path, settings: dict[str, Any], resume: bool) -> bool:
         if _holds_files(folder):
             raise OutputError(f"{folder}: holds no {RUN}, so there is no run to resume")
         return start_run(folder, settings, resume=False)
+    _require_same(folder, _read_settings(record), json.loads(json.dumps(settings)))
+    return True
+
+
+def _holds_files(folder: Path) -> bool:
+    """Whether a folder holds anything but a record that a killed run left half-written."""
+    if not folder.is_dir():
+        return False
+    return any(not path.match(f".{RUN}.*.tmp") for path in folder.iterdir())
+
+
+def _read_settings(record: Path) -> dict[str, Any]:
+    """The settings in run.json; raises OutputError where the file is damaged."""
     try:
-        before = json.loads(record.read_text())
-        if not isinstance(before, dict):
+        settings = json.loads(record.read_text())
+        if not isinstance(settings, dict):
             raise ValueError("not a JSON object")
     except ValueError as error:
         raise OutputError(f"{record}: damaged ({error}); start anew in another folder") from error
-    settings = json.loads(json.dumps(settings))
-    for key in sorted(set(before) | set(settings)):
-        if before.get(key) != settings.get(key):
+    return settings
+
+
+def _require_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raises OutputError for the first setting that differs from the run's own."""
+    for name in sorted(set(before) | set(now)):
+        if before.get(name) != now.get(name):
             raise OutputError(
-                f"{folder}: cannot resume, {key} was {before.get(key)!r} and is now "
-                f"{settings.get(key)!r}: give the same options, or start anew in another folder"
+                f"{folder}: cannot resume, {name} was {before.get(name)!r} and is now "
+                f"{now.get(name)!r}: give the same options, or start anew in another folder"
             )
-    return True

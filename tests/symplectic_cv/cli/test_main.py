@@ -683,6 +683,7 @@ def test_an_output_that_is_taken_is_refused_and_left_alone(
         line = refused(*arguments, "-o", output)
         assert str(output) in line
         assert ("already holds another run" if what == "run" else "is a file") in line
+        assert "--output" in line
         if what == "run" and arguments[0] in ("simulate", "train", "metadynamics", "demo"):
             assert "no run to resume" in refused(*arguments, "-o", output, "--resume")
         assert content(tmp_path) == before
@@ -691,7 +692,8 @@ def test_an_output_that_is_taken_is_refused_and_left_alone(
 def test_an_exported_file_is_not_replaced(model, refused, tmp_path):
     run("export", model)
     before = content(model)
-    assert "cv.pt: exists already" in refused("export", model, "--modes", "2")
+    line = refused("export", model, "--modes", "2")
+    assert "cv.pt: exists already: remove it, or give another --output" in line
     assert content(model) == before
 
 

@@ -20,7 +20,7 @@ def test_a_new_or_empty_folder_is_free_and_nothing_is_made(tmp_path):
 def test_a_folder_with_anything_in_it_is_not_free(tmp_path):
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / ".hidden").write_text("")
-    with pytest.raises(OutputError, match=r"old: already holds another run.*--resume"):
+    with pytest.raises(OutputError, match=r"old: already holds another run.*`resume=True`"):
         require_free(tmp_path / "old")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="file: is a file"):
