@@ -29,8 +29,9 @@ from symplectic_cv.cli.console import console, note, progress_bar
 from symplectic_cv.cli.metadynamics import metadynamics
 from symplectic_cv.cli.options import argument, option
 from symplectic_cv.cli.train import train
+from symplectic_cv.data.formats import load_topology
 from symplectic_cv.data.split import SMALLEST_SET, contiguous_split
-from symplectic_cv.data.trajectories import load_topology, read_trajectories
+from symplectic_cv.data.trajectories import read_trajectories
 from symplectic_cv.errors import OptionError, OutputError, TrajectoryError
 from symplectic_cv.files.atomic import file_digest, write_atomically
 from symplectic_cv.files.run_folder import require_free, start_run
