@@ -14,6 +14,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from openmm_plugin.biasing.adaptation import Adaptation
+    from openmm_plugin.biasing.adaptation_options import AdaptationOptions
+    from openmm_plugin.biasing.adaptation_progress import AdaptationProgress
     from openmm_plugin.biasing.metadynamics import metadynamics
     from openmm_plugin.biasing.metadynamics_options import MetadynamicsOptions
     from openmm_plugin.biasing.options import BiasProgress
@@ -22,6 +25,9 @@ if TYPE_CHECKING:
     from openmm_plugin.systems import MolecularSystem, load_system
 
 _MODULES = {
+    "Adaptation": "biasing.adaptation",
+    "AdaptationOptions": "biasing.adaptation_options",
+    "AdaptationProgress": "biasing.adaptation_progress",
     "BiasProgress": "biasing.options",
     "MetadynamicsOptions": "biasing.metadynamics_options",
     "MolecularSystem": "systems",
@@ -32,6 +38,9 @@ _MODULES = {
 }
 
 __all__ = [
+    "Adaptation",
+    "AdaptationOptions",
+    "AdaptationProgress",
     "BiasProgress",
     "MetadynamicsOptions",
     "MolecularSystem",

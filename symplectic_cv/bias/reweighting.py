@@ -195,7 +195,8 @@ def reweight(
         skip_ps: time to leave out at the start of each run, ps; the transient that is found in
             the run's bias where None.
         stride: every how many frames to use, one number for all runs or one for each. Runs that
-            rarely cross between states need a larger stride (`adaptation.mode_choice`).
+            rarely cross between states need a larger stride, as
+            `symplectic_cv.adaptation.judging.thinning_strides` gives it.
         bins: number of bins along each descriptor.
         seed: seed of the bootstrap resamples behind the errors.
         blocks: number of blocks of time that the errors are estimated from.

@@ -16,11 +16,11 @@ from cyclopts import (
 )
 
 SYNONYMS = {
-    "energies": "system",
     "folder": "output",
     "high": "grid",
     "low": "grid",
     "pace_ps": "pace",
+    "range": "grid",
     "topology": "top",
 }
 """Names in the library to names in the commands, where the two differ."""

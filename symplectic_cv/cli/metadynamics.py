@@ -13,7 +13,7 @@ from openmm_plugin.biasing.opes_engine import require_opes
 from openmm_plugin.systems import choose_platform, load_system
 from openmm_plugin.versions import choose_backend, native_problem
 from symplectic_cv.bias.free_energy import SURFACE
-from symplectic_cv.bias.run import BiasRecord
+from symplectic_cv.bias.run import OPES, BiasRecord
 from symplectic_cv.cli import molecules as m
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.biased import (
@@ -194,7 +194,8 @@ def metadynamics(
     # as a resumed run reads it, with the digits of a PDB file
     molecule = load_system(output / "system.xml")
     options, start = meta.settle(molecule, forces, names, options, output, chosen)
-    note(f"{molecule.topology.getNumAtoms()} atoms on {chosen.getName()}; {_story(output, opes)}")
+    bias = describe_bias(BiasRecord.read(output))
+    note(f"{molecule.topology.getNumAtoms()} atoms on {chosen.getName()}; {bias}")
     common: dict[str, Any] = {"checkpoint_ps": checkpoint_ps}
     with progress_bar("biasing", round(time_ns * 1000) * walkers, "ps") as bar:
 
@@ -233,14 +234,13 @@ def metadynamics(
     note(f"free energy: {output / SURFACE}{figure}")
 
 
-def _story(folder: Path, opes: bool) -> str:
+def describe_bias(record: BiasRecord) -> str:
     """What is deposited, where and how often."""
-    record = BiasRecord.read(folder)
+    kind = "OPES kernels" if record.method == OPES else "hills"
     widths = ", ".join(f"{width:g}" for width in record.widths)
-    what = f"OPES kernels of width {widths}" if opes else f"hills of width {widths}"
     points = " x ".join(map(str, record.grid.points))
     return (
-        f"{what} in {', '.join(record.modes)}, each {record.pace_ps:g} ps, on {points} grid points "
-        f"from {record.grid.low[0]:g} to {record.grid.high[0]:g}, bias factor "
-        f"{record.bias_factor:.3g}"
+        f"{kind} of width {widths} in {', '.join(record.modes)}, each {record.pace_ps:g} ps, on "
+        f"{points} grid points from {record.grid.low[0]:g} to {record.grid.high[0]:g}, "
+        f"bias factor {record.bias_factor:.3g}"
     )

@@ -148,8 +148,7 @@ def read_end(
                 f"modelled atoms in nm; got {positions.shape}"
             )
         name = f"`{name}`"
-    reference = model.frame.reference.cpu().numpy()
-    require_same_handedness(positions, model.molecule, reference, name)
+    require_same_handedness(positions, model, name)
     return positions
 
 

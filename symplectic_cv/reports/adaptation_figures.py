@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from symplectic_cv.adaptation.progress import Progress, RoundModel
+from symplectic_cv.adaptation.judging import RoundProgress
+from symplectic_cv.adaptation.round_folders import RoundModel
 from symplectic_cv.reports.style import (
     BLUE,
     GREY,
@@ -23,7 +24,7 @@ MOST_FREQUENCIES = 10
 
 @in_house_style
 def plot_rounds(
-    progress: Sequence[Progress],
+    progress: Sequence[RoundProgress],
     models: Sequence[RoundModel],
     axes: Sequence[Axes] | np.ndarray | None = None,
 ) -> np.ndarray:
@@ -67,7 +68,7 @@ def plot_rounds(
     return np.array([left, right])
 
 
-def _rate(row: Progress) -> str:
+def _rate(row: RoundProgress) -> str:
     """Crossings per ns, to stand above a bar; their number where the time is unknown."""
     rate = row.crossings_per_ns
     if np.isnan(rate):
@@ -75,7 +76,7 @@ def _rate(row: Progress) -> str:
     return f"{rate:,.0f}" if rate >= 100.0 else f"{rate:.3g}"
 
 
-def _run(row: Progress) -> str:
+def _run(row: RoundProgress) -> str:
     """Which run a bar is of, and how long it was."""
     name = str(row.round) if row.round else "start"
     return f"{name}\n" + ("unknown" if np.isnan(row.time_ns) else f"{row.time_ns:g} ns")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from symplectic_cv.adaptation.progress import Progress, RoundModel
+from symplectic_cv.adaptation.judging import RoundProgress
+from symplectic_cv.adaptation.round_folders import RoundModel
 from symplectic_cv.bias.reweighting import Reweighted
 from symplectic_cv.bias.states import States, describe_states
 from symplectic_cv.reports.adaptation_figures import plot_rounds
@@ -24,7 +25,7 @@ PLANE = "In a plane of two of them; blank where no frame came."
 
 
 def draw_rounds(
-    folder: str | Path, progress: Sequence[Progress], models: Sequence[RoundModel]
+    folder: str | Path, progress: Sequence[RoundProgress], models: Sequence[RoundModel]
 ) -> Path:
     """Draws rounds.png into the folder of a loop; its path.
 
@@ -40,7 +41,7 @@ def draw_rounds(
 
 def write_adaptation_report(
     folder: str | Path,
-    progress: Sequence[Progress],
+    progress: Sequence[RoundProgress],
     models: Sequence[RoundModel],
     best: int,
     reason: str,
@@ -82,7 +83,7 @@ def write_adaptation_report(
 
 
 def _key_numbers(
-    progress: Sequence[Progress], states: States, result: Reweighted
+    progress: Sequence[RoundProgress], states: States, result: Reweighted
 ) -> list[tuple[str, str]]:
     rounds = [row for row in progress if row.round > 0]
     total = sum(row.time_ns for row in rounds)
@@ -95,7 +96,7 @@ def _key_numbers(
     ]
 
 
-def _round_row(row: Progress, models: Sequence[RoundModel]) -> list[str]:
+def _round_row(row: RoundProgress, models: Sequence[RoundModel]) -> list[str]:
     model = models[row.round - 1] if row.round else None
     return [
         str(row.round) if row.round else "start",

@@ -12,7 +12,8 @@ from commands import begin, kill, run, wait_for
 
 from openmm_plugin.running.simulation import write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb
-from symplectic_cv.adaptation.progress import Progress, modes_to_bias, strides
+from symplectic_cv.adaptation.judging import RoundProgress, thinning_strides
+from symplectic_cv.adaptation.mode_choice import modes_to_bias
 from symplectic_cv.bias.run import BiasedRun
 
 TINY = [
@@ -86,14 +87,14 @@ def test_free_energies_take_the_exact_weights_of_all_rounds(adapted):
     rows = list(csv.DictReader((adapted / "free_energy" / "frames.csv").open()))
     assert {row["run"] for row in rows} == {"0", "1"}
     progress = [
-        Progress(
+        RoundProgress(
             int(row["round"]), int(row["frames"]), float(row["time_ns"]),
             int(row["states_visited"]), int(row["crossings"]), float(row["crossings_per_ns"]),
         )
         for row in rows_of(adapted)
     ]  # fmt: skip
     summary = json.loads((adapted / "free_energy" / "summary.json").read_text())
-    assert summary["strides"] == strides(progress)
+    assert summary["strides"] == thinning_strides(progress)
     weights = np.array([float(row["weight"]) for row in rows])
     assert weights.sum() == pytest.approx(1.0, abs=1e-3)
     assert np.ptp(weights) > 0.0
@@ -190,8 +191,8 @@ def test_a_folder_in_use_is_left_alone(adapted, system, refused):
         (["--timestep-fs", "0"], "--timestep-fs must be positive"),
         (["--temperature", "0"], "--temperature must be positive"),
         (["--flatten", "nan"], "--flatten"),
-        (["--growth", "nan"], "--growth must not be negative or infinite"),
-        (["--final-ns", "inf"], "--final-ns must not be negative or infinite"),
+        (["--growth", "nan"], "--growth must be a finite number"),
+        (["--final-ns", "inf"], "--final-ns must be a finite number"),
         (["--start-ns", "-1"], "--start-ns must be positive"),
         (["--start-ns", "0.004"], "24 modes take at least 28: give 0.006 or more"),
         (["--platform", "Abacus"], "--platform Abacus is not installed"),

@@ -1,0 +1,200 @@
+"""The options of `openmm_plugin.Adaptation`, with their defaults and the reasons for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from openmm_plugin.biasing.metadynamics_options import AUTO, MetadynamicsOptions, Width
+from openmm_plugin.biasing.options import BiasOptions
+from openmm_plugin.versions import choose_backend
+from symplectic_cv.adaptation.flattening import FLATTEN, check_flatten
+from symplectic_cv.adaptation.judging import LEAST_GROWTH
+from symplectic_cv.checks import check_number, check_whole
+from symplectic_cv.errors import OptionError
+from symplectic_cv.training.options import TrainingOptions
+
+# Where the bias of a round differs from that of a single run of metadynamics
+BIAS_FACTOR = 15.0
+"""Above the 10 of a single run: a round that knows one basin only must still leave it."""
+FILL_KJ = 40.0
+"""A single run may go on filling. A round must not drive the molecule where it should not go,
+because the next model learns from it: peptide bonds turn to cis from 40 to 50 kJ/mol on."""
+PACE_PS = 0.2
+"""Below the 1 ps of a single run: hills fill the space of the modes early in a short round, and the
+frames, one per hill, are what the next model learns from."""
+RANGE = (-9.0, 9.0)
+"""Wider than the -6 to 6 of a single run: modes have unit variance in the training data, and the
+first rounds have not seen the basins far from it."""
+DATA_REACH = 3.0
+"""The range must reach this far to both sides of 0. The modes have unit variance in the training
+data, and each training chooses their signs anew."""
+
+
+@dataclass(frozen=True)
+class AdaptationOptions:
+    """How an adaptive loop trains, biases and ends.
+
+    Attributes:
+        rounds: The most rounds of training and biasing.
+        time_ns: The length of the biased run of each round, in ns.
+        final_ns: The time that is added to the run of the best round at the end, in ns.
+        start_ns: The length of the unbiased run that a loop without data begins with, in ns.
+        modes: The modes to bias, one to three, or "auto" for those below the widest gap in
+            frequency, two or three.
+        flatten: The power by which frames count more in training where they are few: their weight
+            is density^(−flatten) along the slow modes. With 0 all frames count the same.
+        growth: The loop ends when crossings per ns grow by less than this share twice in a row.
+        steps: The number of optimizer steps of each training.
+        batch: The number of frames in each step.
+        layers: The number of coupling layers.
+        hidden: The width of the hidden layers.
+        bias_factor: The bias factor γ > 1.
+        height: The height of the first hill, in kJ/mol.
+        fill: The value of c(t) in kJ/mol at which the hills of a round end: enough for barriers of
+            this height, and too little for what should stay as it is.
+        width: The width of a hill: one number, a number for each mode, or "auto", as for
+            metadynamics.
+        pace_ps: The time between hills, and between frames, in ps.
+        range: The two ends of the grid; walls stand there. It must hold -3 to 3.
+        timestep_fs: The time step, in fs.
+        backend: How OpenMM evaluates the modes: "auto", "native", "torchforce" or "python".
+        platform: The name of OpenMM's platform; the fastest for this size where None.
+        temperature: The temperature, in K.
+        seed: The seed of the first training and the first run; each round adds one.
+        device: Where models are trained: "auto", "cpu" or "cuda".
+        atoms: An MDTraj selection of the modelled atoms; the heavy atoms of the solute where None.
+
+    Raises:
+        OptionError: an option makes no sense.
+        BackendError: the backend is not installed.
+
+    Example:
+        >>> AdaptationOptions(rounds=2, time_ns=1.0).fill
+        40.0
+    """
+
+    rounds: int = 3
+    time_ns: float = 5.0
+    final_ns: float = 0.0
+    start_ns: float = 1.0
+    modes: str | Sequence[int | str] = AUTO
+    flatten: float = FLATTEN
+    growth: float = LEAST_GROWTH
+    steps: int = TrainingOptions.steps
+    batch: int = TrainingOptions.batch
+    layers: int = TrainingOptions.layers
+    hidden: int = TrainingOptions.hidden
+    bias_factor: float = BIAS_FACTOR
+    height: float = BiasOptions.height
+    fill: float = FILL_KJ
+    width: Width = AUTO
+    pace_ps: float = PACE_PS
+    range: tuple[float, float] = RANGE
+    timestep_fs: float = BiasOptions.timestep_fs
+    backend: str = MetadynamicsOptions.backend
+    platform: str | None = None
+    temperature: float = BiasOptions.temperature
+    seed: int = 0
+    device: str = TrainingOptions.device
+    atoms: str | None = None
+
+    def __post_init__(self) -> None:
+        check_whole(self.rounds, "rounds")
+        check_number(self.final_ns, "final_ns", least=0.0)
+        check_number(self.growth, "growth", least=0.0)
+        check_flatten(self.flatten)
+        chosen = self.chosen_modes()
+        low, high = self.range
+        if low < high and not low <= -DATA_REACH < DATA_REACH <= high:
+            raise OptionError(
+                f"`range` {low:g} {high:g} must hold {-DATA_REACH:g} to {DATA_REACH:g}: every mode "
+                "has unit variance about 0 in the training data, and either sign from round to "
+                "round"
+            )
+        self.training(1)
+        self.metadynamics(1, chosen or (0, 1), self.time_ns).bias_options(
+            None if chosen is None else len(chosen),
+            self.temperature,
+            choose_backend(self.backend),
+        )
+
+    def chosen_modes(self) -> list[int] | None:
+        """The modes as numbers; None for "auto".
+
+        Raises:
+            OptionError: `modes` is neither "auto" nor whole numbers.
+        """
+        given = [self.modes] if isinstance(self.modes, str) else list(self.modes)
+        if given == [AUTO]:
+            return None
+        try:
+            return [int(mode) for mode in given]
+        except ValueError as error:
+            raise OptionError(
+                f"`modes` {' '.join(map(str, given))}: neither {AUTO} nor numbers"
+            ) from error
+
+    def training(self, number: int) -> TrainingOptions:
+        """The options of the training of a round, counted from 1."""
+        return TrainingOptions(
+            steps=self.steps,
+            batch=self.batch,
+            layers=self.layers,
+            hidden=self.hidden,
+            seed=self.seed + number - 1,
+            device=self.device,
+        )
+
+    def metadynamics(
+        self, number: int, modes: Sequence[int], time_ns: float
+    ) -> MetadynamicsOptions:
+        """The options of the biased run of a round.
+
+        Args:
+            number: The number of the round, from 1.
+            modes: The modes to bias.
+            time_ns: The length of the run, in ns.
+        """
+        return MetadynamicsOptions(
+            modes=list(modes),
+            time_ns=time_ns,
+            bias_factor=self.bias_factor,
+            height=self.height,
+            fill=self.fill,
+            width=self.width,
+            pace_ps=self.pace_ps,
+            range=self.range,
+            timestep_fs=self.timestep_fs,
+            backend=self.backend,
+            platform=self.platform,
+            temperature=self.temperature,
+            seed=self.seed + number - 1,
+        )
+
+    def settings(self) -> dict[str, object]:
+        """What must not change between a loop and its resumption, as run.json keeps it.
+
+        Rounds may be added, and the last run may be made longer.
+        """
+        listed = [self.width] if isinstance(self.width, str | float | int) else list(self.width)
+        return {
+            "atoms": self.atoms,
+            "time_ns": self.time_ns,
+            "start_ns": self.start_ns,
+            "modes": self.chosen_modes(),
+            "flatten": self.flatten,
+            "steps": self.steps,
+            "batch": self.batch,
+            "layers": self.layers,
+            "hidden": self.hidden,
+            "bias_factor": self.bias_factor,
+            "height": self.height,
+            "fill": self.fill,
+            "width": [str(width) for width in listed],
+            "pace_ps": self.pace_ps,
+            "range": list(self.range),
+            "timestep_fs": self.timestep_fs,
+            "temperature_k": self.temperature,
+            "seed": self.seed,
+        }

@@ -1,0 +1,184 @@
+"""What an adaptive loop begins with: the molecule, its topology, and frames to learn from."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import mdtraj as md
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from openmm_plugin.molecules import as_molecule
+from openmm_plugin.running.checkpoints import steps_of
+from openmm_plugin.running.simulation import simulate, write_structure
+from openmm_plugin.systems import MolecularSystem
+from symplectic_cv.adaptation.round_folders import SUMMARY, TRAJECTORY, LoopFolder
+from symplectic_cv.data.split import SMALLEST_SET, contiguous_split
+from symplectic_cv.data.trajectories import TrajectoryData, load_topology
+from symplectic_cv.errors import OptionError, SelectionError, TrajectoryError
+
+START_STRIDE_PS = 0.2
+"""Time between the frames of the unbiased run that a loop without data begins with, ps."""
+SAFE_FRAMES_PER_MODE = 200
+
+Structure: TypeAlias = str | Path | app.Topology | md.Topology | md.Trajectory
+
+
+def molecule_of(
+    system: MolecularSystem | openmm.System | str | Path,
+    topology: Structure | None,
+    positions: unit.Quantity | np.ndarray | None,
+    trajectories: Sequence[str],
+) -> tuple[MolecularSystem, md.Topology]:
+    """The molecule that a loop simulates, and its topology as the trajectories are read with it.
+
+    Args:
+        system: An `openmm.System`, the path of a system.xml, or a `MolecularSystem`.
+        topology: The topology of the system's atoms, the path of a PDB, or an `md.Trajectory`
+            whose first frame is the structure to start from; with a system.xml topology.pdb
+            beside it is read where None.
+        positions: The structure to start from, shape (n_atoms, 3), in nm or with unit. Where None
+            it is the structure in `topology`, or else the first frame of the trajectories.
+        trajectories: The trajectory files that the loop begins with.
+
+    Raises:
+        OptionError: the topology or the positions are missing, or have another number of atoms.
+        TrajectoryError: a file is missing or damaged.
+    """
+    known: md.Topology | None = None
+    if isinstance(topology, md.Trajectory):
+        positions = topology.xyz[0] if positions is None else positions
+        known = topology.topology
+    elif isinstance(topology, md.Topology):
+        known = topology
+    if known is not None:
+        topology = known.to_openmm()
+    if isinstance(topology, app.Topology) and positions is None and trajectories:
+        first = known or md.Topology.from_openmm(topology)
+        positions = _first_frame(trajectories[0], first)
+    molecule = as_molecule(system, topology, positions)
+    if known is None:
+        if isinstance(topology, str | Path):
+            known = load_topology(Path(topology))
+        elif topology is None and isinstance(system, str | Path):
+            known = load_topology(Path(system).with_name("topology.pdb"))
+        else:
+            known = md.Topology.from_openmm(molecule.topology)
+    return molecule, known
+
+
+def _first_frame(file: str, topology: md.Topology) -> np.ndarray:
+    """The first frame of a trajectory of all atoms, (n_atoms, 3) in nm."""
+    try:
+        frame = next(md.iterload(file, chunk=1, top=topology))
+    except Exception as error:  # MDTraj raises whatever its readers met
+        raise TrajectoryError(
+            f"{file}: its first frame is not readable, and `topology` holds no positions: give "
+            "`positions`, or a PDB as `topology`"
+        ) from error
+    return np.asarray(frame.xyz[0])
+
+
+def check_frames(data: TrajectoryData, topology: md.Topology) -> None:
+    """Checks that frames can be learned from, and belong to the system's atoms.
+
+    Args:
+        data: The frames that the loop begins with.
+        topology: The topology of all atoms of the system.
+
+    Raises:
+        OptionError: the frames are of another system.
+        TrajectoryError: there are too few frames for the number of modes.
+    """
+    if data.molecule.n_system_atoms != topology.n_atoms:
+        raise OptionError(
+            f"`data` is of a system of {data.molecule.n_system_atoms} atoms, `system` has "
+            f"{topology.n_atoms}: give frames of all atoms of the same system"
+        )
+    try:
+        data.molecule.places_in(topology, "`system`")
+    except SelectionError as error:
+        raise OptionError(str(error)) from error
+    dimension = 3 * data.molecule.n_atoms - 6
+    if _learned_from(*data.lengths) <= dimension:
+        raise TrajectoryError(
+            f"{data.n_frames} frames, a tenth of them for validation, cannot determine "
+            f"{dimension} internal coordinates: better {SAFE_FRAMES_PER_MODE * dimension} frames "
+            "or more"
+        )
+
+
+def check_start_time(time_ns: float, timestep_fs: float, dimension: int) -> None:
+    """Raises OptionError for a starting run with too few frames to learn a model from.
+
+    Args:
+        time_ns: The length of the run, in ns.
+        timestep_fs: The time step, in fs.
+        dimension: The number of modes of the model.
+    """
+    step = 1e-3 * timestep_fs
+    stride = steps_of(START_STRIDE_PS, step, "stride")
+    frames = steps_of(time_ns * 1000.0, step, "`start_ns`") // stride
+    least = next(n for n in itertools.count(SMALLEST_SET) if _learned_from(n) > dimension)
+    if frames < least:
+        raise OptionError(
+            f"`start_ns` {time_ns:g} gives {frames} frames, one each {stride * step:g} ps; "
+            f"{dimension} modes take at least {least}: give "
+            f"{1e-3 * math.ceil(least * stride * step):g} or more"
+        )
+
+
+def _learned_from(*lengths: int) -> int:
+    """The number of frames that are for training, not for validation."""
+    return len(contiguous_split(lengths)[0])
+
+
+def simulate_start(
+    folder: LoopFolder,
+    molecule: MolecularSystem,
+    time_ns: float,
+    timestep_fs: float,
+    temperature: float,
+    seed: int,
+    platform: openmm.Platform,
+    progress: Callable[[float], None],
+) -> Path:
+    """Runs the unbiased dynamics that a loop without data begins with, or the rest of it.
+
+    Args:
+        folder: The folder of the loop.
+        molecule: The molecule, with the structure to start from.
+        time_ns: The length of the run, in ns.
+        timestep_fs: The time step, in fs.
+        temperature: The temperature, in K.
+        seed: The seed of the thermostat.
+        platform: Where OpenMM runs.
+        progress: Called with the time reached, in ps.
+
+    Returns:
+        The path of its trajectory.
+
+    Raises:
+        SimulationError: the simulation blew up.
+    """
+    if not (folder.start / SUMMARY).is_file():
+        folder.start.mkdir(exist_ok=True)
+        write_structure(molecule, folder.start)
+        frames = simulate(
+            molecule,
+            folder.start,
+            time_ns,
+            START_STRIDE_PS,
+            timestep_fs,
+            temperature,
+            seed,
+            platform,
+            progress=lambda step: progress(1e-3 * step * timestep_fs),
+        )
+        folder.write_start(time_ns, frames)
+    return folder.start / TRAJECTORY
