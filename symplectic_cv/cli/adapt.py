@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 
 from openmm_plugin.biasing.adaptation import Adaptation
 from openmm_plugin.biasing.adaptation_options import AdaptationOptions
@@ -20,6 +19,7 @@ from symplectic_cv.cli.biased import AUTO, Backend
 from symplectic_cv.cli.console import Bar, console, note, progress_bar, warn
 from symplectic_cv.cli.metadynamics import describe_bias
 from symplectic_cv.cli.options import argument, option
+from symplectic_cv.cli.threads import with_threads
 from symplectic_cv.errors import OptionError
 from symplectic_cv.reports.adaptation_report import draw_rounds, write_adaptation_report
 from symplectic_cv.reports.run_report import draw_biased_run
@@ -28,6 +28,7 @@ DEFAULT = AdaptationOptions
 SHOWN_FREQUENCIES = 6
 
 
+@with_threads
 def adapt(
     *trajectories: Annotated[
         str,
@@ -127,7 +128,6 @@ def adapt(
 
     Example: symplectic-cv adapt md/trajectory.xtc --system md/system.xml --rounds 3 --time-ns 5
     """
-    torch.set_num_threads(threads)
     if system is None:
         raise OptionError("name the molecule with `system` system.xml")
     options = AdaptationOptions(

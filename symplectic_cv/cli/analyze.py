@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 
 from symplectic_cv.analysis import latent
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.options import option
+from symplectic_cv.cli.threads import with_threads
 from symplectic_cv.data.torsions import find_torsions
 from symplectic_cv.data.trajectories import read_trajectories
 from symplectic_cv.files.run_folder import require_free
@@ -19,6 +19,7 @@ from symplectic_cv.models.model_folder import load_model, read_history
 from symplectic_cv.reports.analysis_report import write_analysis_report
 
 
+@with_threads
 def analyze(
     model: o.ModelFolder,
     /,
@@ -45,7 +46,6 @@ def analyze(
 
     Example: symplectic-cv analyze model md/trajectory.xtc -o analysis
     """
-    torch.set_num_threads(threads)
     require_free(output)
     trained = load_model(model)
     read_history(model)  # a damaged one is told before the work, not after

@@ -13,6 +13,7 @@ import torch
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
 from symplectic_cv.cli.options import option
+from symplectic_cv.cli.threads import with_threads
 from symplectic_cv.data.structures import (
     read_structure,
     require_same_handedness,
@@ -35,6 +36,7 @@ from symplectic_cv.reports.path_figures import plot_path
 from symplectic_cv.reports.style import save_figure
 
 
+@with_threads
 def path(
     model: o.ModelFolder,
     /,
@@ -89,7 +91,6 @@ def path(
 
     Example: symplectic-cv path model --start md/trajectory.xtc:0 --end folded.pdb -o path
     """
-    torch.set_num_threads(threads)
     require_free(output)
     if scan is None and (start is None or end is None):
         raise OptionError("a path needs --start and --end (or --scan K, along mode K)")

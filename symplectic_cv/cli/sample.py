@@ -7,12 +7,11 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import torch
-
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.options import argument, option
 from symplectic_cv.cli.thermodynamics import Given, own_hamiltonian
+from symplectic_cv.cli.threads import with_threads
 from symplectic_cv.errors import OptionError, OutputError, UserError
 from symplectic_cv.files.atomic import file_digest
 from symplectic_cv.files.run_folder import RUN, make_folder, require_free, start_run
@@ -36,6 +35,7 @@ from symplectic_cv.statistics import effective_share
 DEFAULT = SamplingOptions()
 
 
+@with_threads
 def sample(
     model: Annotated[Path, argument("MODEL", help="Model folder from `train` or `variational`.")],
     /,
@@ -91,7 +91,6 @@ def sample(
 
     Example: symplectic-cv sample model --system md/system.xml --samples 20000
     """
-    torch.set_num_threads(threads)
     if fix and resume:
         raise OptionError(
             "--fix draws its structures at once and keeps no checkpoint: leave --resume out"

@@ -14,6 +14,7 @@ from symplectic_cv.analysis.spectrum import power_spectrum
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.options import argument, option
+from symplectic_cv.cli.threads import with_threads
 from symplectic_cv.errors import ModelError, OptionError
 from symplectic_cv.files.run_folder import make_folder, require_free
 from symplectic_cv.flows.options import Chart, Flow
@@ -35,6 +36,7 @@ SAMPLES, FEWER_SAMPLES = 100_000, 20_000
 """Of each estimate by default: the fewer of a molecule, and of a continuous flow."""
 
 
+@with_threads
 def thermodynamics(
     model: Annotated[Path, argument("MODEL", help="Model folder from `variational` or `train`.")],
     /,
@@ -85,7 +87,6 @@ def thermodynamics(
 
     Example: symplectic-cv thermodynamics ringworld --to-beta 0.8
     """
-    torch.set_num_threads(threads)
     require_free(output)
     network = load_phase_space_model(model)
     given = Given(system, top, to, to_system, to_beta, to_temperature)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 
 from symplectic_cv.charts.eckart import EckartFrame
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.options import option
+from symplectic_cv.cli.threads import with_threads
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest
@@ -44,6 +44,7 @@ WITH_SYSTEM = 1.0
 """Energy weight where the system is given."""
 
 
+@with_threads
 def train(
     *trajectories: o.Trajectory,
     output: o.Output = Path("model"),
@@ -122,7 +123,6 @@ def train(
 
     Example: symplectic-cv train md/trajectory.xtc -o model
     """
-    torch.set_num_threads(threads)
     thermal_energy(temperature)
     if not resume:
         require_free(output)

@@ -7,8 +7,6 @@ import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
-import torch
-
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
 from symplectic_cv.cli.options import argument, option
@@ -18,6 +16,7 @@ from symplectic_cv.cli.thermodynamics import (
     default_samples,
     report_estimate,
 )
+from symplectic_cv.cli.threads import with_threads
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest
 from symplectic_cv.files.run_folder import RUN, require_free, start_run
@@ -41,6 +40,7 @@ FLOW = FlowOptions()
 DEFAULT = VariationalOptions()
 
 
+@with_threads
 def variational(
     system: Annotated[
         str | None,
@@ -114,7 +114,6 @@ def variational(
 
     Example: symplectic-cv variational ringworld -o ringworld
     """
-    torch.set_num_threads(threads)
     if (system is None) == (molecule is None):
         raise OptionError("name either a SYSTEM (ringworld, harmonic-chain, …) or --system FILE")
     if not resume:
