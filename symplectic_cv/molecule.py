@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -121,42 +122,45 @@ class Molecule:
             raise ModelError(f"the molecule in config.json is incomplete: {error!r}") from error
 
 
-def select_atoms(topology: md.Topology, selection: str | None) -> Molecule:
-    """The molecule that an MDTraj selection names.
+def select_atoms(topology: md.Topology, selection: str | Sequence[int] | None = None) -> Molecule:
+    """The molecule that a selection names.
 
     Args:
-        topology: of the whole system.
-        selection: MDTraj selection language; the heavy atoms of the solute where None.
+        topology: The topology of the whole system.
+        selection: The modelled atoms, in MDTraj's selection language or as indices from 0; the
+            heavy atoms of the solute where None.
 
     Raises:
-        SelectionError: a selection that cannot be read or holds fewer than 3 atoms, or
-            atoms without a mass.
+        SelectionError: The selection cannot be read or holds fewer than 3 atoms, or an atom has
+            no mass.
     """
     if selection is None:
-        indices = np.array(
-            [
-                atom.index
-                for atom in topology.atoms
-                if atom.element is not None
-                and atom.element.symbol not in ("H", "VS")
-                and not atom.residue.is_water
-                and atom.residue.n_atoms > 1
-            ],
-            dtype=np.int64,
-        )
-    else:
+        name = SOLUTE_HEAVY_ATOMS
+        chosen = [
+            atom.index
+            for atom in topology.atoms
+            if atom.element is not None
+            and atom.element.symbol not in ("H", "VS")
+            and not atom.residue.is_water
+            and atom.residue.n_atoms > 1
+        ]
+        indices = np.array(chosen, dtype=np.int64)
+    elif isinstance(selection, str):
+        name = repr(selection)
         try:
             indices = np.asarray(topology.select(selection), dtype=np.int64)
         except Exception as error:  # MDTraj raises whatever its parser met
             raise SelectionError(
-                f"--atoms {selection!r} is not an MDTraj selection ({error}); "
-                "an example: --atoms 'protein and element != H'"
+                f"`atoms` {selection!r} is not an MDTraj selection ({error}); "
+                "an example: 'protein and element != H'"
             ) from error
-    name = repr(selection) if selection is not None else SOLUTE_HEAVY_ATOMS
+    else:
+        indices = _listed(selection, topology.n_atoms)
+        name = f"{len(indices)} listed atoms"
     if len(indices) < 3:
         raise SelectionError(
             f"the selection ({name}) has {len(indices)} atoms, a molecular frame needs at "
-            "least 3: choose more with --atoms"
+            "least 3: choose more `atoms`"
         )
     masses = []
     for index in indices:
@@ -165,7 +169,7 @@ def select_atoms(topology: md.Topology, selection: str | None) -> Molecule:
         if not mass > 0.0:
             raise SelectionError(
                 f"atom {index + 1} ({atom}) has no mass (element unknown or virtual): "
-                "leave it out with --atoms"
+                "leave it out of `atoms`"
             )
         masses.append(mass)
     return Molecule(
@@ -174,3 +178,18 @@ def select_atoms(topology: md.Topology, selection: str | None) -> Molecule:
         indices=indices,
         n_system_atoms=topology.n_atoms,
     )
+
+
+def _listed(indices: Sequence[int], n_atoms: int) -> np.ndarray:
+    """Sorted atom indices; raises SelectionError for one that is no index or named twice."""
+    given = np.asarray(indices)
+    if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):
+        raise SelectionError("`atoms` must be a selection or a list of atom indices from 0")
+    chosen = np.unique(given).astype(np.int64)
+    if len(chosen) != given.size:
+        raise SelectionError("`atoms` names an atom twice")
+    if chosen.size and not 0 <= chosen[0] <= chosen[-1] < n_atoms:
+        raise SelectionError(
+            f"`atoms` names atoms {chosen[0]} to {chosen[-1]}; there are 0 to {n_atoms - 1}"
+        )
+    return chosen

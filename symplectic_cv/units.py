@@ -19,5 +19,5 @@ def thermal_energy(temperature: float) -> float:
         2.4943
     """
     if not 0.0 < temperature < float("inf"):
-        raise OptionError(f"--temperature must be positive, in K; got {temperature}")
+        raise OptionError(f"`temperature` must be positive, in K; got {temperature}")
     return BOLTZMANN * temperature

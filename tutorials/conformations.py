@@ -158,7 +158,7 @@ with plt.rc_context(STYLE):
 from openmm_plugin.energies.hamiltonian import load_hamiltonian
 from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
-from symplectic_cv.training.internal import prepare_internal, train_internal
+from symplectic_cv.training.fit import prepare, train
 
 every = sc.read_trajectories([md / "trajectory.xtc"], atoms="all")
 small = SCALE <= 0.05
@@ -179,8 +179,8 @@ def energy(frame):
     return ReducedHamiltonian(load_hamiltonian(md / "system.xml", None, 300.0, frame))
 
 
-prepared = prepare_internal(every.positions, every.molecule, 300.0, options, None, None, energy)
-internal = train_internal(prepared).model
+prepared = prepare(every.positions, every.molecule, 300.0, options, None, None, energy)
+internal = train(prepared).model
 
 # %% [markdown]
 # Proposals of the flow are accepted or rejected by their weights exp(−βU)|det A|/ρ; in turns with

@@ -204,7 +204,7 @@ def mean_structure(
     if m.shape[0] < 3:
         raise SelectionError(
             f"the selection has {m.shape[0]} atoms, a molecular frame needs at least 3: "
-            "choose more with --atoms"
+            "choose more with `atoms`"
         )
     w = torch.ones(len(x), dtype=torch.float64) if weights is None else torch.as_tensor(weights)
     w = (w.to(torch.float64) / w.sum()).reshape(-1, 1, 1)
@@ -229,7 +229,7 @@ def _require_two_dimensions(structure: Tensor, masses: Tensor) -> None:
     if not extents[1] > COLLINEAR * extents[0]:  # so that a single point is refused too
         raise SelectionError(
             "the selected atoms lie on one line (on average), which leaves their rotation "
-            "undefined: choose atoms that span a plane with --atoms"
+            "undefined: choose atoms that span a plane with `atoms`"
         )
 
 
@@ -255,7 +255,7 @@ class FrameHealth:
             raise FrameError(
                 f"frame {self.frame} cannot be superposed on the mean structure: its "
                 f"orientation is not unique (det A is {self.smallest:.1e} of the median); "
-                "choose fewer or stiffer atoms with --atoms"
+                "choose fewer or stiffer atoms with `atoms`"
             )
 
 

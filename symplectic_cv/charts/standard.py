@@ -167,7 +167,7 @@ def standardise(xi: Tensor, n_atoms: int, weights: Tensor | None = None) -> Stan
         kind = "bond" if k < n_atoms - 1 else "angle" if k < 2 * n_atoms - 3 else "torsion"
         raise FrameError(
             f"{len(still)} internal coordinates do not move (the first is a {kind}): constraints "
-            "among the chosen atoms, or repeated frames; simulate with --flexible"
+            "among the chosen atoms, or repeated frames; simulate with `flexible`"
         )
     scaled = part / spread
     variance, vectors = torch.linalg.eigh(scaled.T @ (w * scaled))

@@ -65,7 +65,7 @@ def z_matrix(
         apart = int(np.flatnonzero(~np.isfinite(distance[0]))[0])
         raise SelectionError(
             f"atoms 1 and {apart + 1} of the model are not joined by bonds: internal coordinates "
-            "need one connected molecule; use --chart cartesian, or a topology with its bonds"
+            "need one connected molecule; use `chart='cartesian'`, or a topology with its bonds"
         )
 
     # the middle: an atom with two neighbours at least, nearest to all heavy atoms

@@ -16,6 +16,7 @@ from cyclopts import (
 )
 
 SYNONYMS = {
+    "energies": "system",
     "folder": "output",
     "high": "grid",
     "low": "grid",

@@ -180,7 +180,7 @@ def path(
 
 def _end(model: NeuralCanonicalTransformation, spec: str, top: Path | None) -> np.ndarray:
     positions = read_structure(spec, model.molecule, top)
-    require_same_handedness(positions, model, spec)
+    require_same_handedness(positions, model.molecule, model.frame.reference.cpu().numpy(), spec)
     return positions
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -13,35 +11,24 @@ import numpy as np
 from symplectic_cv.charts.eckart import EckartFrame
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.cli.errors import translated
 from symplectic_cv.cli.options import option
 from symplectic_cv.cli.threads import with_threads
-from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
+from symplectic_cv.data.trajectories import read_trajectories
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest
-from symplectic_cv.files.run_folder import RUN, require_free, start_run
+from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
-from symplectic_cv.models.model_folder import CONFIG, save_model
-from symplectic_cv.training.internal import (
-    InternalRow,
-    PreparedInternal,
-    prepare_internal,
-    train_internal,
-)
-from symplectic_cv.training.likelihood import (
-    HistoryRow,
-    PreparedTraining,
-    prepare,
-)
-from symplectic_cv.training.likelihood import train as run_training
+from symplectic_cv.training.fit import is_trained, prepare, train_in_folder
 from symplectic_cv.training.momenta import Momenta
-from symplectic_cv.training.options import TrainingOptions, check_weights
+from symplectic_cv.training.options import ENERGY_WEIGHT, TrainingOptions
+from symplectic_cv.training.preparation import check_weights
+from symplectic_cv.training.result import HistoryRow, InternalRow
 from symplectic_cv.units import thermal_energy
 
 DEFAULT = TrainingOptions()
-INTERNAL_STEPS, INTERNAL_BATCH = 2000, 256
-WITH_SYSTEM = 1.0
-"""Energy weight where the system is given."""
+INTERNAL = TrainingOptions(chart=Chart.INTERNAL)
 
 
 @with_threads
@@ -54,12 +41,12 @@ def train(
     steps: Annotated[
         int | None,
         option(
-            help=f"Optimizer steps at most (default: {DEFAULT.steps}; internal: {INTERNAL_STEPS})."
+            help=f"Optimizer steps at most (default: {DEFAULT.steps}; internal: {INTERNAL.steps})."
         ),
     ] = None,
     batch: Annotated[
         int | None,
-        option(help=f"Frames per step (default: {DEFAULT.batch}; internal: {INTERNAL_BATCH})."),
+        option(help=f"Frames per step (default: {DEFAULT.batch}; internal: {INTERNAL.batch})."),
     ] = None,
     chart: Annotated[
         Chart,
@@ -126,27 +113,21 @@ def train(
     thermal_energy(temperature)
     if not resume:
         require_free(output)
-    elif (output / CONFIG).is_file():
+    elif is_trained(output):
         note(f"{output}: this training is complete")
         return
     internal = chart is Chart.INTERNAL
-    if steps is None:
-        steps = INTERNAL_STEPS if internal else DEFAULT.steps
-    if batch is None:
-        batch = INTERNAL_BATCH if internal else DEFAULT.batch
-    if momentum_weight is None:
-        momentum_weight = 0.0 if internal else DEFAULT.momentum_weight
     if energy_weight is None:
-        energy_weight = DEFAULT.energy_weight if system is None else WITH_SYSTEM
+        energy_weight = DEFAULT.energy_weight if system is None else ENERGY_WEIGHT
     training_options = TrainingOptions(
-        steps=steps,
-        batch=batch,
-        coupling=coupling or (Coupling.SPLINE if internal else DEFAULT.coupling),
+        steps=steps,  # type: ignore[arg-type]  # None: the default of the chart
+        batch=batch,  # type: ignore[arg-type]
+        coupling=coupling,  # type: ignore[arg-type]
         layers=layers,
         hidden=hidden,
         bins=bins,
         momenta=momenta,
-        momentum_weight=momentum_weight,
+        momentum_weight=momentum_weight,  # type: ignore[arg-type]
         seed=seed,
         device=device.value,
         chart=chart,
@@ -168,29 +149,23 @@ def train(
         f"{data.n_frames} frames of {data.molecule.n_atoms} atoms from {len(data.names)} run(s): "
         f"{3 * data.molecule.n_atoms - 6} modes"
     )
-    settings = {
-        "command": "train",
-        "temperature_k": temperature,
-        **training_options.to_json(),
-        "system_sha256": file_digest(system),
-        "data_sha256": _fingerprint(data, frame_weights),
-    }
     # everything that bad data can break comes before the folder is made
-    what = data.positions, data.molecule, temperature, training_options, data.lengths
-    prepared: PreparedTraining | PreparedInternal
-    if internal:
-        prepared = prepare_internal(*what, frame_weights, _hamiltonian(system, top, temperature))
-    else:
-        prepared = prepare(*what, frame_weights)
+    prepared = prepare(
+        data,
+        None,
+        temperature,
+        training_options,
+        weights=frame_weights,
+        energies=_energies(system, top, temperature),
+        system_sha256=file_digest(system),
+    )
     note(
         f"frame: smallest det A is {prepared.health.smallest:.3f} of the median "
         f"({data.locate(prepared.health.frame)})"
     )
     for message in prepared.warnings:
-        warn(message)
-    start_run(output, settings, resume)
-    checkpoints = output / "checkpoint"
-    with progress_bar("training", steps, "steps") as bar:
+        warn(translated(message))
+    with progress_bar("training", training_options.steps, "steps") as bar:
         best = float("inf")
 
         def show(step: int, row: HistoryRow | InternalRow | None) -> None:
@@ -198,27 +173,7 @@ def train(
             best = min(best, best if row is None else row.validation_nll)
             bar.to(step, "" if row is None else f"best validation NLL {best:.2f} nats")
 
-        if isinstance(prepared, PreparedInternal):
-            result = train_internal(prepared, checkpoints, show)
-        else:
-            result = run_training(prepared, checkpoints, show)
-    save_model(
-        output,
-        result.model,
-        result.history,
-        training={
-            "options": training_options.to_json(),
-            "trajectories": data.names,
-            "frames": data.n_frames,
-            "validation_nll_nats": result.validation_nll,
-            "gaussian_start_nll_nats": result.gaussian_nll,
-            "frame_health": result.health.smallest,
-            "warnings": result.warnings,
-            "stopped_early": result.stopped_early,
-        },
-    )
-    shutil.rmtree(checkpoints)
-    (output / RUN).unlink()
+        result = train_in_folder(prepared, output, resume, show)
     if result.stopped_early:
         note("stopped early: the validation NLL had stopped falling; the best weights are kept")
     what_of, start = ("structures", "Gaussian") if internal else ("phase space", "quasi-harmonic")
@@ -234,7 +189,7 @@ def train(
     note(f"model: {output}")
 
 
-def _hamiltonian(
+def _energies(
     system: Path | None, top: Path | None, temperature: float
 ) -> Callable[[EckartFrame], ReducedHamiltonian] | None:
     """Makes the Hamiltonian of --system in the frame of a model."""
@@ -252,10 +207,3 @@ def _read_weights(path: Path, n_frames: int) -> np.ndarray:
     except (OSError, ValueError) as error:
         raise OptionError(f"{path}: not a readable .npy file of weights ({error})") from error
     return check_weights(weights, n_frames)
-
-
-def _fingerprint(data: TrajectoryData, weights: np.ndarray | None) -> str:
-    digest = hashlib.sha256(data.positions.tobytes())
-    if weights is not None:
-        digest.update(weights.tobytes())
-    return digest.hexdigest()

@@ -71,7 +71,7 @@ def find_distances(molecule: Molecule, definitions: Sequence[str]) -> list[Dista
     """
     found: list[Distance] = []
     for definition in definitions:
-        option = f"--distances {definition}"
+        option = f"`distances` {definition}"
         if "=" in definition:
             name, _, listed = definition.partition("=")
             atoms = [_by_number(text, molecule, option) for text in listed.split(",")]
@@ -122,14 +122,12 @@ def _by_number(text: str, molecule: Molecule, option: str) -> int:
     try:
         number = int(text)
     except ValueError as error:
-        raise OptionError(
-            f"{option}: {text!r} is no atom number; an example: --distances ends=1,22"
-        ) from error
+        raise OptionError(f"{option}: {text!r} is no atom number; an example: ends=1,22") from error
     places = np.flatnonzero(molecule.indices == number - 1)
     if len(places) != 1:
         raise OptionError(
             f"{option}: atom {number} is not among the {molecule.n_atoms} atoms looked at; choose "
-            "more with --atoms"
+            "more with `atoms`"
         )
     return int(places[0])
 
@@ -140,6 +138,6 @@ def _by_name(text: str, molecule: Molecule, option: str) -> int:
         known = " ".join(str(atom) for atom in list(molecule.topology.atoms)[:12])
         raise OptionError(
             f"{option}: {len(places)} atoms are called {text!r}; there are {known} …; give atom "
-            "numbers, as NAME=i,j, or choose more atoms with --atoms"
+            "numbers, as NAME=i,j, or choose more atoms with `atoms`"
         )
     return int(places[0])

@@ -11,6 +11,7 @@ import mdtraj as md
 import numpy as np
 
 from symplectic_cv.data import mdshare
+from symplectic_cv.data.formats import FORMATS, SELF_DESCRIBING, find_topology, load_topology
 from symplectic_cv.data.periodic import (
     find_broken_link,
     known_box,
@@ -18,15 +19,8 @@ from symplectic_cv.data.periodic import (
     spanning_links,
 )
 from symplectic_cv.data.torsions import Torsion
-from symplectic_cv.data.trajectories import (
-    FORMATS,
-    SELF_DESCRIBING,
-    find_topology,
-    load_topology,
-    read_trajectories,
-)
+from symplectic_cv.data.trajectories import read_trajectories
 from symplectic_cv.errors import OptionError, SelectionError, TrajectoryError, UserError
-from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.molecule import Molecule
 
 CHIRAL_VOLUME = 0.3
@@ -91,24 +85,25 @@ def read_structure(spec: str, molecule: Molecule, top: str | Path | None = None)
 
 
 def require_same_handedness(
-    positions: np.ndarray, model: NeuralCanonicalTransformation, name: str
+    positions: np.ndarray, molecule: Molecule, reference: np.ndarray, name: str
 ) -> None:
     """Raises SelectionError where a carbon of the structure has the other handedness.
 
-    A carbon with three modelled neighbours is compared with the model's mean structure by
-    the triple product of its bonds. No path of allowed conformations joins mirror images,
-    and the frame, which knows rotations only, does not superpose them.
+    A carbon with three modelled neighbours is compared with the reference by the triple product
+    of its bonds. No path of allowed conformations joins mirror images, and the frame, which
+    knows rotations only, does not superpose them.
 
     Args:
-        positions: whole structure, (N, 3) in nm.
-        name: of the structure, for the message.
+        positions: The whole structure, shape (N, 3), in nm.
+        molecule: The modelled atoms.
+        reference: The structure to compare with, shape (N, 3), in nm: the model's mean structure.
+        name: The name of the structure, for the message.
     """
-    topology = model.molecule.topology
+    topology = molecule.topology
     neighbours: dict[int, list[int]] = {}
     for bond in topology.bonds:
         neighbours.setdefault(bond.atom1.index, []).append(bond.atom2.index)
         neighbours.setdefault(bond.atom2.index, []).append(bond.atom1.index)
-    reference = model.frame.reference.cpu().numpy()
     for atom, around in sorted(neighbours.items()):
         if topology.atom(atom).element.symbol != "C" or len(around) < 3:
             continue
@@ -116,7 +111,7 @@ def require_same_handedness(
         here, there = (_triple_product(x, atom, three) for x in (positions, reference))
         if here * there < 0.0 and min(abs(here), abs(there)) > CHIRAL_VOLUME:
             raise SelectionError(
-                f"{name}: {model.molecule.atom_label(atom)} has the opposite handedness to the "
+                f"{name}: {molecule.atom_label(atom)} has the opposite handedness to the "
                 "model's (a mirror image?): no path leads there; take a structure of the same "
                 "stereoisomer"
             )
@@ -169,14 +164,14 @@ def _choose(source: str, frame: int | None, n_frames: int) -> int:
 
 
 def _topology_file(path: Path, top: str | Path | None) -> Path:
-    """A file that describes itself needs no --top, which then belongs to the other end."""
+    """The topology file of an end; a file that describes itself needs none."""
     found = find_topology(path)
     if path.suffix.lower() in SELF_DESCRIBING:
         return path
     if top is not None:
         return Path(top)
     if found is None:
-        raise TrajectoryError(f"{path}: no topology found beside it; name one with --top")
+        raise TrajectoryError(f"{path}: no topology found beside it; name one with `top`")
     return found
 
 

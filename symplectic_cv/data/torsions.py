@@ -68,21 +68,21 @@ def find_torsions(molecule: Molecule, definitions: Sequence[str] | None = None) 
             continue
         if definition not in KINDS:
             raise OptionError(
-                f"--torsions {definition}: unknown; known are {' '.join(KINDS)}, or four atom "
+                f"`torsions` {definition}: unknown; known are {' '.join(KINDS)}, or four atom "
                 "numbers as NAME=i,j,k,l"
             )
         of_kind = _of_kind(definition, molecule.topology)
         if not of_kind and definitions is not None:
             raise OptionError(
-                f"--torsions {definition}: no residue has all four of its atoms in the model; "
-                "train with more atoms (--atoms), or leave it out"
+                f"`torsions` {definition}: no residue has all four of its atoms in the model; "
+                "train with more atoms (`atoms`), or leave it out"
             )
         found += of_kind
     found = _plain_names(found)
     names = [torsion.name for torsion in found]
     for name in names:
         if names.count(name) > 1:
-            raise OptionError(f"--torsions: {name} is defined twice; give each its own name")
+            raise OptionError(f"`torsions`: {name} is defined twice; give each its own name")
     return found
 
 
@@ -149,31 +149,31 @@ def _from_numbers(definition: str, molecule: Molecule) -> Torsion:
     name, _, listed = definition.partition("=")
     if not _NAME.fullmatch(name):
         raise OptionError(
-            f"--torsions {definition}: {name!r} is no name for a torsion; use letters, digits, _"
+            f"`torsions` {definition}: {name!r} is no name for a torsion; use letters, digits, _"
         )
     try:
         numbers = [int(number) for number in listed.split(",")]
     except ValueError as error:
         raise OptionError(
-            f"--torsions {definition}: {listed!r} is not a list of atom numbers; "
-            "an example: --torsions phi=5,7,9,15"
+            f"`torsions` {definition}: {listed!r} is not a list of atom numbers; "
+            "an example: phi=5,7,9,15"
         ) from error
     if len(numbers) != 4 or len(set(numbers)) != 4:
         raise OptionError(
-            f"--torsions {definition}: a torsion needs four different atoms, "
+            f"`torsions` {definition}: a torsion needs four different atoms, "
             f"this names {len(set(numbers))}"
         )
     place_of = {int(index) + 1: place for place, index in enumerate(molecule.indices)}
     for number in numbers:
         if not 1 <= number <= molecule.n_system_atoms:
             raise OptionError(
-                f"--torsions {definition}: no atom {number}; the model's topology has atoms "
+                f"`torsions` {definition}: no atom {number}; the model's topology has atoms "
                 f"1 to {molecule.n_system_atoms}"
             )
         if number not in place_of:
             raise OptionError(
-                f"--torsions {definition}: atom {number} is not among the model's atoms "
-                f"({_shortened(sorted(place_of))}); train with it (--atoms), or choose others"
+                f"`torsions` {definition}: atom {number} is not among the model's atoms "
+                f"({_shortened(sorted(place_of))}); train with it (`atoms`), or choose others"
             )
     i, j, k, m = (place_of[number] for number in numbers)
     return Torsion(name, (i, j, k, m))

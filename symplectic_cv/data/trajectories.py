@@ -1,18 +1,25 @@
-"""Reads trajectories through MDTraj into whole, checked positions of the modelled atoms."""
+"""Whole, checked positions of the modelled atoms: from files, other libraries, or arrays."""
 
 from __future__ import annotations
 
-import struct
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import mdtraj as md
 import numpy as np
-from scipy.io import netcdf_file
 
 from symplectic_cv.data import mdshare
+from symplectic_cv.data.formats import (
+    CHUNK,
+    FORMATS,
+    Chunk,
+    find_topology,
+    load_topology,
+    open_runs,
+    require_atom_count,
+)
 from symplectic_cv.data.periodic import (
     Links,
     find_broken_link,
@@ -23,9 +30,8 @@ from symplectic_cv.data.periodic import (
 from symplectic_cv.errors import TrajectoryError
 from symplectic_cv.molecule import Molecule, select_atoms
 
-FORMATS = (".xtc", ".dcd", ".h5", ".nc", ".trr", ".pdb", ".npz")
-SELF_DESCRIBING = (".h5", ".pdb")
-CHUNK = 5000
+if TYPE_CHECKING:
+    from MDAnalysis import AtomGroup, Universe
 
 Progress = Callable[[int], None]
 """Called with the number of frames just read."""
@@ -33,14 +39,15 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class TrajectoryData:
-    """Whole positions of the modelled atoms from one or several files.
+    """Whole positions of the modelled atoms from one or several continuous runs.
 
     Attributes:
-        positions: (F, N, 3), float32, in nm.
-        lengths: number of frames of each continuous run, in the order of `names`.
-        names: what each run is called in messages.
-        molecule: the modelled atoms.
-        links: the tree that made them whole.
+        positions: Positions of all frames, shape (F, N, 3), float32, in nm.
+        lengths: The number of frames of each run, in the order of `names`.
+        names: What each run is called in messages: its file, where it comes from one.
+        molecule: The modelled atoms.
+        links: The tree of links that made the molecules whole.
+        times_ps: Times of all frames, shape (F,), in ps; NaN where they are unknown.
     """
 
     positions: np.ndarray
@@ -48,13 +55,15 @@ class TrajectoryData:
     names: list[str]
     molecule: Molecule
     links: Links = field(repr=False)
+    times_ps: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def n_frames(self) -> int:
+        """The number of all frames."""
         return len(self.positions)
 
     def locate(self, frame: int) -> str:
-        """Name of the run and its own frame number for a frame of the whole set."""
+        """The name of the run and the number in it for a frame of the whole set."""
         for name, length in zip(self.names, self.lengths, strict=True):
             if frame < length:
                 return f"{name}, frame {frame}"
@@ -67,80 +76,147 @@ class TrajectoryData:
         Args:
             other: Frames that were read with `like` these.
         """
+        times = [
+            np.full(part.n_frames, np.nan) if part.times_ps is None else part.times_ps
+            for part in (self, other)
+        ]
         return TrajectoryData(
             positions=np.concatenate([self.positions, other.positions]),
             lengths=[*self.lengths, *other.lengths],
             names=[*self.names, *other.names],
             molecule=self.molecule,
             links=self.links,
+            times_ps=np.concatenate(times),
         )
 
+    @classmethod
+    def from_mdtraj(
+        cls,
+        trajectory: md.Trajectory,
+        atoms: str | Sequence[int] | None = None,
+        name: str = "trajectory",
+    ) -> TrajectoryData:
+        """The frames of an MDTraj trajectory.
 
-@dataclass(frozen=True)
-class _Chunk:
-    positions: np.ndarray
-    box: np.ndarray | None
+        Args:
+            trajectory: The trajectory, with its topology.
+            atoms: The modelled atoms: an MDTraj selection or atom indices from 0; the heavy atoms
+                of the solute where None.
+            name: What the run is called in messages.
 
+        Raises:
+            TrajectoryError: A coordinate is not finite, or a molecule cannot be made whole.
+            SelectionError: The selection cannot carry a model.
 
-def load_topology(path: Path) -> md.Topology:
-    """The topology in a PDB, h5 or other file that MDTraj knows.
+        Example:
+            >>> from symplectic_cv.data.mdshare import heavy_atom_topology
+            >>> frames = 0.15 * np.random.default_rng(0).normal(size=(4, 10, 3))
+            >>> trajectory = md.Trajectory(0.1 * frames, heavy_atom_topology())
+            >>> TrajectoryData.from_mdtraj(trajectory).n_frames
+            4
+        """
+        box = known_box(trajectory.unitcell_vectors)
+        return _from_frames(trajectory.xyz, trajectory.topology, atoms, box, trajectory.time, name)
 
-    Raises:
-        TrajectoryError: missing or unreadable.
-    """
-    if not path.is_file():
-        raise TrajectoryError(f"{path}: no such topology file (--top)")
-    try:
-        return md.load_topology(str(path))
-    except Exception as error:  # MDTraj raises whatever its parsers met
-        raise TrajectoryError(
-            f"{path}: truncated, or not a readable topology ({_last_line(error)})"
-        ) from error
+    @classmethod
+    def from_array(
+        cls,
+        positions: np.ndarray,
+        topology: md.Topology | str | Path,
+        atoms: str | Sequence[int] | None = None,
+        box: np.ndarray | None = None,
+        name: str = "array",
+    ) -> TrajectoryData:
+        """Frames from an array.
 
+        Args:
+            positions: Positions of all atoms of the topology, shape (F, N, 3), in nm.
+            topology: The topology of these atoms, or a file that holds it.
+            atoms: The modelled atoms: an MDTraj selection or atom indices from 0; the heavy atoms
+                of the solute where None.
+            box: Periodic box, in nm: edges of a rectangular one, shape (3,), or box vectors,
+                shape (3, 3) or (F, 3, 3). Molecules must be whole where None.
+            name: What the run is called in messages.
 
-def find_topology(trajectory: Path) -> Path | None:
-    """The topology that belongs to a trajectory: itself, one of its own name, or
-    the `topology.pdb` that `simulate` writes beside it."""
-    if trajectory.suffix.lower() in SELF_DESCRIBING:
-        return trajectory
-    for candidate in (trajectory.with_suffix(".pdb"), trajectory.with_name("topology.pdb")):
-        if candidate.is_file():
-            return candidate
-    return None
+        Raises:
+            TrajectoryError: The shape does not fit the topology, a coordinate is not finite, or a
+                molecule cannot be made whole.
+            SelectionError: The selection cannot carry a model.
+        """
+        topology = topology if isinstance(topology, md.Topology) else load_topology(Path(topology))
+        x = np.asarray(positions)
+        if x.ndim != 3 or x.shape[2] != 3 or not np.issubdtype(x.dtype, np.number):
+            raise TrajectoryError(
+                f"`positions` has shape {x.shape} and type {x.dtype}; give numbers in nm, "
+                f"(n_frames, {topology.n_atoms}, 3)"
+            )
+        return _from_frames(x, topology, atoms, _box_vectors(box, len(x)), None, name)
+
+    @classmethod
+    def from_mdanalysis(
+        cls,
+        source: Universe | AtomGroup,
+        atoms: str | Sequence[int] | None = None,
+        name: str | None = None,
+    ) -> TrajectoryData:
+        """All frames of the trajectory of an MDAnalysis universe.
+
+        Bonds are MDTraj's standard bonds of known residues, and those of the universe.
+
+        Args:
+            source: A universe, or an atom group, whose own atoms are then the modelled ones.
+            atoms: The modelled atoms instead: an MDTraj selection or atom indices from 0 in the
+                universe; the heavy atoms of the solute where None and a universe is given.
+            name: What the run is called in messages; the file of the trajectory where None.
+
+        Raises:
+            TrajectoryError: A coordinate is not finite, or a molecule cannot be made whole.
+            SelectionError: The selection cannot carry a model, or an element is unknown.
+        """
+        from symplectic_cv.data.mdanalysis import frames_of, selection_of, topology_of
+
+        molecule = select_atoms(
+            topology_of(source.universe), selection_of(source) if atoms is None else atoms
+        )
+        name = name or str(source.universe.trajectory.filename or "universe")
+        return gather([(name, frames_of(source.universe, molecule.indices))], molecule)
 
 
 def read_trajectories(
-    sources: Sequence[str | Path],
+    sources: str | Path | Sequence[str | Path],
     top: str | Path | md.Topology | None = None,
-    atoms: str | None = None,
+    atoms: str | Sequence[int] | None = None,
     molecule: Molecule | None = None,
-    mdshare_folder: Path = Path("mdshare"),
+    mdshare_folder: str | Path = Path("mdshare"),
     mdshare_catalogue: Path | None = None,
     progress: Progress | None = None,
     like: TrajectoryData | None = None,
 ) -> TrajectoryData:
-    """Reads every frame of the given files, picks the atoms and makes them whole.
+    """Reads every frame of trajectory files, picks the modelled atoms and makes them whole.
 
     Args:
-        sources: trajectory files (.xtc, .dcd, .h5, .nc, .trr, .pdb, or .npz of positions
-            in nm, (F, N, 3) or (F, 3N)), or names `mdshare:…` of the mdshare repository.
-        top: topology, or a file that holds one; found beside the first trajectory where None.
-        atoms: MDTraj selection; the heavy atoms of the solute where None.
-        molecule: pick these atoms instead (of a trained model); excludes `atoms`.
-        mdshare_folder: where files from the mdshare repository are kept.
-        mdshare_catalogue: catalogue of another repository than mdshare's own.
-        progress: called with the number of frames just read.
-        like: frames that were read before: the same atoms are picked, and they are made whole
-            along the same links, as if all files were read at once; excludes `atoms`.
+        sources: One or several trajectory files (.xtc, .dcd, .h5, .nc, .trr, .pdb, or .npz of
+            positions in nm, (F, N, 3) or (F, 3N)), or names `mdshare:…` of the mdshare repository.
+        top: The topology, or a file that holds it; it is looked for beside the first trajectory
+            where None.
+        atoms: The modelled atoms: an MDTraj selection or atom indices from 0; the heavy atoms of
+            the solute where None.
+        molecule: The modelled atoms instead, those of a trained model; it excludes `atoms`.
+        mdshare_folder: The folder that keeps files from the mdshare repository.
+        mdshare_catalogue: The catalogue of another repository than mdshare's own.
+        progress: A function that is called with the number of frames just read.
+        like: Frames that were read before. The same atoms are picked, and they are made whole
+            along the same links, as if all files were read at once; it excludes `atoms`.
 
     Raises:
-        TrajectoryError: a file that is missing, truncated, has NaN or infinite coordinates,
-            another atom count than its topology, or a molecule that cannot be made whole.
-        SelectionError: a selection that cannot carry a model.
+        TrajectoryError: A file is missing, truncated, has NaN or infinite coordinates or another
+            atom count than its topology, or a molecule cannot be made whole.
+        SelectionError: The selection cannot carry a model.
     """
+    sources = [sources] if isinstance(sources, (str, Path)) else list(sources)
     if not sources:
         raise TrajectoryError("no trajectory file given")
-    files, built_in = _resolve(sources, mdshare_folder, mdshare_catalogue)
+    files, built_in = _resolve(sources, Path(mdshare_folder), mdshare_catalogue)
     topology = built_in
     if isinstance(top, md.Topology):
         topology = top
@@ -153,43 +229,70 @@ def read_trajectories(
         places = molecule.indices
     else:
         places = molecule.places_in(topology, str(top if isinstance(top, str | Path) else files[0]))
+    known = topology
+    runs = (run for file in files for run in open_runs(file, known, places, built_in is not None))
+    return gather(runs, molecule, progress, like)
 
-    runs: list[np.ndarray] = []
+
+def gather(
+    runs: Iterable[tuple[str, Iterator[Chunk]]],
+    molecule: Molecule,
+    progress: Progress | None = None,
+    like: TrajectoryData | None = None,
+) -> TrajectoryData:
+    """Makes the frames of runs whole and checks them.
+
+    Args:
+        runs: The name and the chunks of each run, of the modelled atoms alone.
+        molecule: The modelled atoms.
+        progress: A function that is called with the number of frames just read.
+        like: Frames whose links are used, or None.
+
+    Raises:
+        TrajectoryError: A run holds no frame, a coordinate is not finite, or a molecule cannot be
+            made whole.
+    """
+    positions: list[np.ndarray] = []
+    times: list[np.ndarray] = []
+    lengths: list[int] = []
     names: list[str] = []
     links: Links | None = None
     typical: np.ndarray | None = None
     if like is not None:
         links, typical = like.links, _typical_lengths(like.positions[:CHUNK], like.links)
-    for file in files:
-        for name, chunks in _open_runs(file, topology, places, built_in is not None):
-            parts = []
-            done = 0
-            for chunk in chunks:
-                _require_finite(chunk.positions, name, done, molecule)
-                box = chunk.box
-                if links is None:
-                    links = spanning_links(
-                        chunk.positions[0], None if box is None else box[0], molecule.bonds
-                    )
-                whole = make_whole(chunk.positions, box, links)
-                if typical is None:
-                    typical = _typical_lengths(whole, links)
-                _require_whole(whole, links, typical, name, done, molecule, box is not None)
-                parts.append(whole.astype(np.float32))
-                done += len(whole)
-                if progress is not None:
-                    progress(len(whole))
-            if done == 0:
-                raise TrajectoryError(f"{name}: holds no frame")
-            runs.append(np.concatenate(parts))
-            names.append(name)
+    for name, chunks in runs:
+        done = 0
+        for chunk in chunks:
+            if len(chunk.positions) == 0:
+                continue
+            _require_finite(chunk.positions, name, done, molecule)
+            box = chunk.box
+            if links is None:
+                links = spanning_links(
+                    chunk.positions[0], None if box is None else box[0], molecule.bonds
+                )
+            whole = make_whole(chunk.positions, box, links)
+            if typical is None:
+                typical = _typical_lengths(whole, links)
+            _require_whole(whole, links, typical, name, done, molecule, box is not None)
+            positions.append(whole.astype(np.float32))
+            known = chunk.times is not None
+            times.append(np.array(chunk.times if known else np.full(len(whole), np.nan), float))
+            done += len(whole)
+            if progress is not None:
+                progress(len(whole))
+        if done == 0:
+            raise TrajectoryError(f"{name}: holds no frame")
+        lengths.append(done)
+        names.append(name)
     assert links is not None
     return TrajectoryData(
-        positions=np.concatenate(runs),
-        lengths=[len(run) for run in runs],
+        positions=np.concatenate(positions),
+        lengths=lengths,
         names=names,
         molecule=molecule,
         links=links,
+        times_ps=np.concatenate(times),
     )
 
 
@@ -197,6 +300,52 @@ def _typical_lengths(whole: np.ndarray, links: Links) -> np.ndarray:
     """The median length of each link over whole frames, (N−1,) in nm."""
     steps = whole[:, links.pairs[:, 1]] - whole[:, links.pairs[:, 0]]
     return np.asarray(np.median(np.linalg.norm(steps, axis=-1), axis=0))
+
+
+def _from_frames(
+    positions: np.ndarray,
+    topology: md.Topology,
+    atoms: str | Sequence[int] | None,
+    box: np.ndarray | None,
+    times: np.ndarray | None,
+    name: str,
+) -> TrajectoryData:
+    """One run of frames in memory, (F, N, 3) of all atoms of a topology."""
+    require_atom_count(name, positions.shape[1], topology.n_atoms)
+    molecule = select_atoms(topology, atoms)
+
+    def chunks() -> Iterator[Chunk]:
+        for start in range(0, len(positions), CHUNK):
+            part = slice(start, start + CHUNK)
+            yield Chunk(
+                positions[part][:, molecule.indices],
+                None if box is None else box[part],
+                None if times is None else times[part],
+            )
+
+    return gather([(name, chunks())], molecule)
+
+
+def _box_vectors(box: Any, n_frames: int) -> np.ndarray | None:
+    """Box vectors, (F, 3, 3) in nm, of edges, of one box or of one per frame."""
+    if box is None:
+        return None
+    vectors = np.asarray(box, dtype=np.float64)
+    if vectors.shape == (3,):
+        vectors = np.diag(vectors)
+    if vectors.shape == (3, 3):
+        vectors = np.broadcast_to(vectors, (n_frames, 3, 3))
+    if vectors.shape != (n_frames, 3, 3) or not np.isfinite(vectors).all():
+        raise TrajectoryError(
+            f"`box` has shape {np.shape(box)}; give finite edges (3,), or vectors (3, 3) or "
+            f"({n_frames}, 3, 3), in nm"
+        )
+    if not (vectors.diagonal(axis1=1, axis2=2) > 0.0).all() or np.triu(vectors, 1).any():
+        raise TrajectoryError(
+            "`box` must have its first vector along x and its second in the xy plane, with "
+            "positive edges (the reduced form of GROMACS and OpenMM)"
+        )
+    return vectors
 
 
 def _resolve(
@@ -229,134 +378,9 @@ def _topology_for(first: Path, top: Path | None) -> md.Topology:
     path = top if top is not None else find_topology(first)
     if path is None:
         raise TrajectoryError(
-            f"{first}: no topology found beside it; name one with --top (a PDB of the same atoms)"
+            f"{first}: no topology found beside it; name one with `top` (a PDB of the same atoms)"
         )
     return load_topology(path)
-
-
-def _open_runs(
-    file: Path, topology: md.Topology, indices: np.ndarray, mdshare_box: bool
-) -> Iterator[tuple[str, Iterator[_Chunk]]]:
-    """Each continuous run of a file, as chunks of the picked atoms."""
-    if file.suffix.lower() == ".npz":
-        box_length = mdshare.BOX_LENGTH if mdshare_box else None
-        yield from _npz_runs(file, topology.n_atoms, indices, box_length)
-    else:
-        yield str(file), _mdtraj_chunks(file, topology, indices)
-
-
-def _npz_runs(
-    file: Path, n_atoms: int, indices: np.ndarray, box_length: float | None
-) -> Iterator[tuple[str, Iterator[_Chunk]]]:
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {key: np.asarray(archive[key]) for key in archive.files}
-    except Exception as error:  # zipfile, zlib and NumPy each raise their own
-        raise TrajectoryError(f"{file}: truncated or not a NumPy archive ({error})") from error
-    if not arrays:
-        raise TrajectoryError(f"{file}: holds no array of positions")
-    for key, array in arrays.items():
-        name = str(file) if len(arrays) == 1 else f"{file} [{key}]"
-        if array.ndim == 2 and array.shape[1] % 3 == 0:
-            array = array.reshape(len(array), array.shape[1] // 3, 3)
-        if array.ndim != 3 or array.shape[2] != 3 or not np.issubdtype(array.dtype, np.floating):
-            raise TrajectoryError(
-                f"{name}: shape {array.shape}, type {array.dtype}; positions must be "
-                "floating-point numbers in nm of shape (frames, atoms, 3) or (frames, 3·atoms)"
-            )
-        _require_atom_count(name, array.shape[1], n_atoms)
-        yield name, _array_chunks(array, indices, box_length)
-
-
-def _array_chunks(
-    array: np.ndarray, indices: np.ndarray, box_length: float | None
-) -> Iterator[_Chunk]:
-    for start in range(0, len(array), CHUNK):
-        part = array[start : start + CHUNK][:, indices]
-        box = None
-        if box_length is not None:
-            box = np.broadcast_to(np.eye(3) * box_length, (len(part), 3, 3))
-        yield _Chunk(part, box)
-
-
-def _mdtraj_chunks(file: Path, topology: md.Topology, indices: np.ndarray) -> Iterator[_Chunk]:
-    _require_complete_dcd(file)
-    _require_complete_netcdf(file)
-    suffix = file.suffix.lower()
-    try:
-        if suffix not in SELF_DESCRIBING:
-            with md.open(str(file)) as handle:
-                first = handle.read(1)
-                xyz = first[0] if isinstance(first, tuple) else first
-            _require_atom_count(str(file), xyz.shape[1], topology.n_atoms)
-            options = {"top": topology}
-        else:
-            _require_atom_count(str(file), load_topology(file).n_atoms, topology.n_atoms)
-            options = {}
-        for part in md.iterload(str(file), chunk=CHUNK, atom_indices=indices, **options):
-            yield _Chunk(part.xyz, known_box(part.unitcell_vectors))
-    except TrajectoryError:
-        raise
-    except Exception as error:  # MDTraj raises whatever its readers met
-        raise TrajectoryError(
-            f"{file}: truncated or damaged ({type(error).__name__}: {_last_line(error)}); "
-            "copy it again, or cut it to its last good frame"
-        ) from error
-
-
-def _require_complete_dcd(file: Path) -> None:
-    """MDTraj reads a cut DCD without a word; its header tells how many frames it had."""
-    if file.suffix.lower() != ".dcd":
-        return
-    with open(file, "rb") as handle:
-        header = handle.read(12)
-    if len(header) < 12:
-        raise TrajectoryError(f"{file}: truncated, it has no complete header")
-    order = "<" if header[:4] == struct.pack("<i", 84) else ">"  # a record of 84 bytes opens it
-    announced = struct.unpack(order + "i", header[8:12])[0]
-    try:
-        with md.open(str(file)) as handle:
-            present = len(handle)
-    except OSError as error:
-        raise TrajectoryError(f"{file}: not a readable DCD file ({error})") from error
-    if announced > present:
-        raise TrajectoryError(
-            f"{file}: truncated, its header announces {announced} frames and {present} are there; "
-            "copy it again, or cut it to its last good frame"
-        )
-
-
-def _require_complete_netcdf(file: Path) -> None:
-    """The NetCDF library fills what is cut off with zeros; SciPy's reader asks for the bytes."""
-    with open(file, "rb") as handle:
-        if handle.read(4) not in (b"CDF\x01", b"CDF\x02"):  # HDF5 inside notices by itself
-            return
-    complete = True
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that its memory map is still in use when it fails
-        try:
-            netcdf_file(file, mmap=True).close()
-        except (OSError, ValueError, TypeError, IndexError, KeyError):
-            complete = False
-    if not complete:
-        raise TrajectoryError(
-            f"{file}: truncated, it is shorter than its header announces; copy it again, or cut "
-            "it to its last good frame"
-        )
-
-
-def _last_line(error: Exception) -> str:
-    """What an error says in the end: HDF5 puts a page of its own call stack before."""
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__
-
-
-def _require_atom_count(name: str, found: int, expected: int) -> None:
-    if found != expected:
-        raise TrajectoryError(
-            f"{name}: has {found} atoms, its topology has {expected}: give the topology of the "
-            "same atoms with --top"
-        )
 
 
 def _require_finite(positions: np.ndarray, name: str, offset: int, molecule: Molecule) -> None:

@@ -196,10 +196,10 @@ class ContinuousSymplectic(CanonicalTransformation):
         if integrator is Integrator.LEAPFROG and not generator.separable:
             raise OptionError(
                 "leapfrog integrates only a separable generating function, G = T(p) + U(q): use "
-                "--generator separable, or --integrator midpoint for a general one"
+                "`generator='separable'`, or `integrator='midpoint'` for a general one"
             )
         if order not in (2, 4):
-            raise OptionError(f"--order must be 2 or 4; got {order}")
+            raise OptionError(f"`order` must be 2 or 4; got {order}")
         if steps < 1 or not 0.0 < duration < float("inf"):
             raise OptionError(
                 f"a continuous flow needs a positive duration and at least one step; got "
@@ -286,7 +286,7 @@ class ContinuousSymplectic(CanonicalTransformation):
             last = change
         raise MidpointError(
             f"the midpoint rule does not converge with a time step of {abs(h):g}: give more "
-            "integration steps (--integration-steps)"
+            "integration steps (`integration_steps`)"
         )
 
     def _with_gradient(self, x: Tensor, m: Tensor, h: float) -> Tensor:

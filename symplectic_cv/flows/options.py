@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any
 
+from symplectic_cv.checks import check_number, check_whole, set_choices
 from symplectic_cv.errors import OptionError
 from symplectic_cv.flows.continuous import Integrator
 
@@ -48,22 +49,52 @@ class Flow(str, Enum):
 
 
 class Generator(str, Enum):
+    """The generating function of a continuous flow.
+
+    SEPARABLE: A function of the momenta plus a function of the coordinates.
+    GENERAL: A function of both.
+    """
+
     SEPARABLE = "separable"
     GENERAL = "general"
+
+
+_CHOICES: dict[str, type[Enum]] = {
+    "flow": Flow,
+    "coupling": Coupling,
+    "generator": Generator,
+    "integrator": Integrator,
+    "chart": Chart,
+}
 
 
 @dataclass(frozen=True)
 class FlowOptions:
     """What a user may choose about a flow.
 
+    Choices are given as strings or as members of their enumerations.
+
     Attributes:
-        flow: point, linear or continuous.
-        coupling, layers, hidden, bins: kind, number and width of a point flow's couplings;
-            bins of a spline. `hidden` is also the width of a generating function.
-        rotation: whether a learned rotation precedes the couplings.
-        generator, integrator, integration_steps, duration, order: of a continuous flow.
-        chart: of a molecule; the layers of an internal one are those of
-            `symplectic_cv.charts.internal_flow`.
+        flow: The kind of canonical transformation: `point`, `linear` or `continuous`.
+        coupling: The kind of a point flow's couplings: `affine`, `spline` or `autoregressive`.
+        layers: The number of a point flow's couplings.
+        hidden: The width of the networks in couplings and generating functions.
+        bins: The number of bins of each spline.
+        rotation: Whether a learned rotation precedes the couplings.
+        generator: The generating function of a continuous flow: `general` or `separable`.
+        integrator: The integrator of a continuous flow: `midpoint` or `leapfrog`.
+        integration_steps: The number of time steps of a continuous flow.
+        duration: The time over which a continuous flow runs.
+        order: The order of the integrator: 2 or 4.
+        chart: The coordinates of a molecule that the flow transforms: `cartesian` or `internal`
+            (its layers are those of `symplectic_cv.charts.internal_flow`).
+
+    Raises:
+        OptionError: A value that makes no sense; the message names the parameter.
+
+    Example:
+        >>> FlowOptions(flow="continuous").flow
+        <Flow.CONTINUOUS: 'continuous'>
     """
 
     flow: Flow = Flow.POINT
@@ -80,16 +111,18 @@ class FlowOptions:
     chart: Chart = Chart.CARTESIAN
 
     def __post_init__(self) -> None:
+        set_choices(self, **_CHOICES)
         for name in ("layers", "hidden", "integration_steps"):
-            if getattr(self, name) < 1:
-                option = name.replace("_", "-")
-                raise OptionError(f"--{option} must be at least 1; got {getattr(self, name)}")
+            check_whole(getattr(self, name), name)
+        check_whole(self.bins, "bins", 2, 128)
+        check_number(self.duration, "duration")
+        if self.order not in (2, 4):
+            raise OptionError(f"`order` must be 2 or 4; got {self.order}")
         if self.coupling is Coupling.AUTOREGRESSIVE and self.chart is not Chart.INTERNAL:
-            raise OptionError("--coupling autoregressive is for --chart internal; use spline")
-        if not 2 <= self.bins <= 128:
-            raise OptionError(f"--bins must be from 2 to 128; got {self.bins}")
+            raise OptionError("`coupling='autoregressive'` is for `chart='internal'`; use spline")
 
     def to_json(self) -> dict[str, Any]:
+        """The options as JSON, for config.json of a model folder."""
         return {
             key: value.value if isinstance(value, Enum) else value
             for key, value in asdict(self).items()
@@ -98,11 +131,4 @@ class FlowOptions:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> FlowOptions:
         """Raises KeyError, TypeError or ValueError where the description is damaged."""
-        kinds = {
-            "flow": Flow,
-            "coupling": Coupling,
-            "generator": Generator,
-            "integrator": Integrator,
-            "chart": Chart,
-        }
-        return cls(**{key: kinds.get(key, lambda v: v)(value) for key, value in data.items()})
+        return cls(**data)

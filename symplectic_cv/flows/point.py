@@ -103,8 +103,8 @@ def quasi_harmonic_start(
     if flat:
         raise FrameError(
             f"{flat} of {n} internal coordinates have zero variance (repeated frames, or "
-            "constraints among the chosen atoms): leave constrained atoms out with --atoms, "
-            "or simulate with --flexible"
+            "constraints among the chosen atoms): leave constrained atoms out with `atoms`, "
+            "or simulate with `flexible`"
         )
     order = torch.arange(n - 1, -1, -1)
     return NormalModes(vectors[:, order].contiguous(), shift), variance[order].sqrt()

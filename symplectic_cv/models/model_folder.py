@@ -157,7 +157,7 @@ def load_model(folder: str | Path) -> NeuralCanonicalTransformation:
         name = hamiltonian.get("system", "an analytic Hamiltonian")
         raise ModelError(
             f"{folder}: is a model of {name}, which has no atoms; this command needs the model of "
-            "a molecule (`symplectic-cv train`, or `variational --system`)"
+            "a molecule (`symplectic-cv train`, or `symplectic-cv variational` with a system)"
         )
     return model
 

@@ -16,27 +16,27 @@ from symplectic_cv.models.prior import HarmonicPrior
 from symplectic_cv.molecule import Molecule
 
 
-def check_modes(modes: Sequence[int], dimension: int, option: str = "--modes") -> list[int]:
+def check_modes(modes: Sequence[int], dimension: int, name: str = "modes") -> list[int]:
     """The modes as a list of ints.
 
     Args:
         modes: as a user names them, 0 is the slowest.
         dimension: how many modes the model has, or will have.
-        option: that named them.
+        name: The parameter that names them, for messages.
 
     Raises:
         OptionError: none, one that does not exist, or one that is named twice.
     """
     if len(modes) == 0:
-        raise OptionError(f"{option} is empty: name at least one mode, for example {option} 0")
+        raise OptionError(f"`{name}` is empty: name at least one mode, for example 0")
     for mode in modes:
         if not 0 <= mode < dimension:
             raise OptionError(
-                f"{option} {mode}: the model has {dimension} modes, "
+                f"`{name}` {mode}: the model has {dimension} modes, "
                 f"numbered 0 (slowest) to {dimension - 1}"
             )
     if len(set(modes)) != len(modes):
-        raise OptionError(f"{option} names a mode twice: {' '.join(map(str, modes))}")
+        raise OptionError(f"`{name}` names a mode twice: {' '.join(map(str, modes))}")
     return [int(mode) for mode in modes]
 
 
@@ -96,17 +96,17 @@ class NeuralCanonicalTransformation(PhaseSpaceModel):
         q = self.frame.coordinates(positions).to(self.dtype)
         return self.log_likelihood_coordinates(q)
 
-    def check_modes(self, modes: Sequence[int], option: str = "--modes") -> list[int]:
+    def check_modes(self, modes: Sequence[int], name: str = "modes") -> list[int]:
         """The modes as a list of ints; raises OptionError for one that does not exist."""
-        return check_modes(modes, self.dimension, option)
+        return check_modes(modes, self.dimension, name)
 
     def require_smooth(self) -> None:
         """Raises ModelError where the modes cannot be biased because they jump."""
         if self.options.chart is Chart.INTERNAL:
             raise ModelError(
-                "this model is in internal coordinates (train --chart internal): each torsion is "
+                "this model is in internal coordinates (`chart='internal'`): each torsion is "
                 "cut somewhere, where its modes and the force of a bias would jump; such models "
-                "are for `sample`; train one with --chart cartesian for collective variables"
+                "are for `sample`; train one with `chart='cartesian'` for collective variables"
             )
 
     @torch.no_grad()

@@ -148,7 +148,8 @@ def read_end(
                 f"modelled atoms in nm; got {positions.shape}"
             )
         name = f"`{name}`"
-    require_same_handedness(positions, model, name)
+    reference = model.frame.reference.cpu().numpy()
+    require_same_handedness(positions, model.molecule, reference, name)
     return positions
 
 

@@ -48,7 +48,7 @@ def scan_mode(
         FrameError: A point is no structure, or a torsion is undefined there.
     """
     model = open_molecular_model(model)
-    model.check_modes([mode], "--scan")
+    model.check_modes([mode], "scan")
     check_whole(n_points, "points", least=2)
     check_number(reach, "reach", above=0.0, below=20.0)
     scaled = torch.zeros(n_points, model.dimension, dtype=torch.float64)

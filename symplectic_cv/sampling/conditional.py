@@ -43,7 +43,7 @@ def parse_fixed(given: Sequence[str], model: NeuralCanonicalTransformation) -> d
                 f"--fix {text!r} is not of the form 'mode 0 = 1.2' (a mode and its value, in "
                 "standard deviations)"
             ) from None
-        model.check_modes([mode], "--fix")
+        model.check_modes([mode], "fix")
         if mode in fixed:
             raise OptionError(f"--fix names mode {mode} twice")
         if not abs(value) <= FARTHEST:

@@ -12,7 +12,7 @@ energies are computed once. `momentum_weight` adds the momentum part of the like
 phase space, which ties the modes to the dynamics; sampling does not need it.
 
 Hydrogens of a methyl group are alike: each step exchanges them at random, so that a frame
-stands for 3 per group (`symplectic_cv.charts.symmetry`) and less is learned by heart.
+stands for 3 per group (`symplectic_cv.charts.symmetry`) and the model overfits less.
 """
 
 from __future__ import annotations
@@ -30,23 +30,20 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from symplectic_cv.charts.eckart import EckartFrame, FrameHealth, mean_structure
 from symplectic_cv.charts.internal import InternalCoordinates
 from symplectic_cv.charts.internal_flow import FIXED, internal_flow, latent_scale
 from symplectic_cv.charts.standard import standardise
 from symplectic_cv.charts.symmetry import exchange, like_hydrogens
 from symplectic_cv.charts.zmatrix import molecule_z_matrix
-from symplectic_cv.data.split import contiguous_split
-from symplectic_cv.errors import FrameError, HamiltonianError, OptionError
+from symplectic_cv.errors import FrameError, OptionError
 from symplectic_cv.flows.parts import ConditionalGaussian
 from symplectic_cv.flows.point import PointTransformation
-from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.prior import LOG_2PI, HarmonicPrior
 from symplectic_cv.molecule import Molecule
 from symplectic_cv.training.average import WeightAverage
+from symplectic_cv.training.energies import Energies, frame_energies
 from symplectic_cv.training.importance import effective_share_of_target, log_variance
-from symplectic_cv.training.likelihood import TrainingResult
 from symplectic_cv.training.loop import (
     PATIENCE,
     WARMUP_STEPS,
@@ -54,58 +51,40 @@ from symplectic_cv.training.loop import (
     reached_step,
     run_loop,
 )
-from symplectic_cv.training.options import TrainingOptions, check_weights, data_warnings
+from symplectic_cv.training.options import TrainingOptions
+from symplectic_cv.training.preparation import (
+    FrameSplit,
+    PreparedTraining,
+    data_warnings,
+    eckart_coordinates,
+)
+from symplectic_cv.training.result import FrameSource, InternalRow, TrainingResult
+from symplectic_cv.training.schedule import rates, scheduled
 
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-4
 SCALE_FRAMES = 64
 
 
-@dataclass(frozen=True)
-class InternalRow:
-    """One line of history.csv.
-
-    NLLs in nats per frame, of configurations; the effective share of the flow's own samples
-    as the held-out frames foretell it (`effective_share_of_target`), NaN without energies.
-    """
-
-    step: int
-    train_nll: float
-    validation_nll: float
-    validation_ess: float
-    learning_rate: float
-
-
-@dataclass(frozen=True)
-class PreparedInternal:
+@dataclass(frozen=True, kw_only=True)
+class PreparedInternal(PreparedTraining):
     """Frames as standardised internal coordinates, and the start of the model.
 
+    The start has uniform angles; the other coordinates are Gaussian by regression on them.
+
     Attributes:
-        model: the start: uniform angles, and the rest Gaussian by regression on them.
-        options: of the training.
-        alike: hydrogens that may be exchanged.
-        training: q (F, n) in ps, float64, of blocks of the runs.
-        validation: z (F, n), float32, of other blocks.
-        training_weights, validation_weights: one per frame, or None.
-        training_energy: βU in nats, (F,), or None.
-        validation_target: ln π of z in nats, (F,), or None.
-        fixed_volume: mean ln|det ∂z/∂q| of the validation frames, nats.
-        health: of the frame over all frames.
-        warnings: what a user should know about the data.
+        training: q of the training frames, shape (F, n), in ps, in float64.
+        validation: Standardised coordinates z of the validation frames, shape (F, n).
+        alike: Groups of hydrogens that may be exchanged.
+        training_energy: βU of the training frames in nats, shape (F,), or None.
+        validation_target: ln π of z of the validation frames in nats, shape (F,), or None.
+        fixed_volume: The mean of ln|det ∂z/∂q| over the validation frames, in nats.
     """
 
-    model: NeuralCanonicalTransformation
-    options: TrainingOptions
     alike: list[tuple[int, ...]]
-    training: Tensor
-    validation: Tensor
-    training_weights: Tensor | None
-    validation_weights: Tensor | None
     training_energy: Tensor | None
     validation_target: Tensor | None
     fixed_volume: float
-    health: FrameHealth
-    warnings: list[str]
 
     @property
     def fixed(self) -> PointTransformation:
@@ -123,45 +102,36 @@ def prepare_internal(
     molecule: Molecule,
     temperature: float,
     options: TrainingOptions,
-    lengths: list[int] | None = None,
-    weights: np.ndarray | None = None,
-    hamiltonian: Callable[[EckartFrame], ReducedHamiltonian] | None = None,
+    split: FrameSplit,
+    source: FrameSource,
+    energies: Energies | None = None,
 ) -> PreparedInternal:
-    """All of a training in internal coordinates that can fail because of the data.
+    """The start of a model in internal coordinates; see `symplectic_cv.training.fit.prepare`.
 
     Args:
-        positions: whole frames, (F, N, 3) in nm.
-        molecule: the modelled atoms, joined by bonds.
-        temperature: K.
-        options: see `TrainingOptions`; `chart` must be internal.
-        lengths: frames of each continuous run; one run where None.
-        weights: one non-negative weight per frame, (F,), or None.
-        hamiltonian: makes the Hamiltonian of the energies from the model's frame.
+        positions: Whole frames, shape (F, N, 3), in nm.
+        molecule: The modelled atoms, joined by bonds.
+        temperature: The temperature of the data, in K.
+        options: The options of the training; its chart is internal.
+        split: Which frames train and which validate, with their weights.
+        source: Where the frames come from.
+        energies: The energies of the frames, or None.
 
     Raises:
-        OptionError: an energy weight without a Hamiltonian.
-        HamiltonianError: frames that have no energy under it.
-        SelectionError, FrameError, TrajectoryError: data or atoms that cannot carry a model.
+        OptionError: There is an energy weight, but no energies.
+        HamiltonianError: A frame has no finite energy.
+        SelectionError, FrameError: The atoms or frames cannot carry a model.
     """
-    if options.energy_weight > 0.0 and hamiltonian is None:
-        raise OptionError(
-            "--energy-weight needs the energy of the molecule: name its --system system.xml"
-        )
-    training, held_out = contiguous_split(lengths or [len(positions)])
-    if weights is not None:
-        weights = check_weights(weights, len(positions))
-        for name, part in (("training", training), ("validation", held_out)):
-            if not weights[part].sum() > 0.0:
-                raise OptionError(f"--weights: all weights of the {name} frames are zero")
-    w = None if weights is None else torch.as_tensor(weights[training])
+    if options.energy_weight > 0.0 and energies is None:
+        raise OptionError("`energy_weight` needs the energies of the frames: give `energies`")
+    training, held_out, weights = split.training, split.held_out, split.weights
+    w = split.training_weights
     table = molecule_z_matrix(molecule)
     alike = like_hydrogens(molecule)
     generator = torch.Generator().manual_seed(options.seed)
     positions = exchange(torch.as_tensor(positions), alike, generator).numpy()
-    masses = torch.as_tensor(molecule.masses)
-    frame = EckartFrame(mean_structure(positions[training], masses, w), masses, temperature)
+    frame, q = eckart_coordinates(positions, molecule, temperature, training, w)
     chart = InternalCoordinates(frame, table)
-    q = torch.cat([frame.coordinates(torch.as_tensor(x)) for x in _parts(positions)])
     health = frame.health(q)
     health.require_unique()
     internal, volume = (torch.cat(x) for x in zip(*map(chart, q.split(8192)), strict=True))
@@ -185,9 +155,8 @@ def prepare_internal(
         molecule, temperature, frame, flow, HarmonicPrior(1.0 / scale), options.flow
     ).to(torch.float32)
     energy, target = None, None
-    if options.energy_weight > 0.0 and hamiltonian is not None:
-        reduced = hamiltonian(frame)
-        energy = _energies(reduced, q)
+    if options.energy_weight > 0.0 and energies is not None:
+        energy = frame_energies(energies, frame, q, temperature)
         target = frame.log_volume(q) - energy - (volume + more)
     return PreparedInternal(
         model=model,
@@ -196,31 +165,14 @@ def prepare_internal(
         training=q[training],
         validation=z[held_out].float(),
         training_weights=w,
-        validation_weights=None if weights is None else torch.as_tensor(weights[held_out]),
+        validation_weights=split.validation_weights,
         training_energy=None if energy is None else energy[training],
         validation_target=None if target is None else target[held_out],
         fixed_volume=_mean((volume + more)[held_out], weights, held_out),
         health=health,
         warnings=data_warnings(len(positions), model.dimension, health, options.hidden),
+        source=source,
     )
-
-
-def _parts(positions: np.ndarray) -> list[np.ndarray]:
-    return [positions[i : i + 8192] for i in range(0, len(positions), 8192)]
-
-
-@torch.no_grad()
-def _energies(reduced: ReducedHamiltonian, q: Tensor) -> Tensor:
-    """βU of frames q (F, n), nats, (F,)."""
-    potential = reduced.hamiltonian.potential
-    found = reduced.beta * torch.cat([potential(part) for part in q.split(8192)])
-    lost = torch.nonzero(~torch.isfinite(found))[:, 0]
-    if len(lost):
-        raise HamiltonianError(
-            f"{reduced.hamiltonian.name}: {len(lost)} frames have no finite energy (the first is "
-            f"frame {int(lost[0])}): are they of this system?"
-        )
-    return found
 
 
 def _mean(values: Tensor, weights: np.ndarray | None, chosen: np.ndarray) -> float:
@@ -232,16 +184,7 @@ def train_internal(
     checkpoint_folder: Path | None = None,
     progress: Callable[[int, Any], None] | None = None,
 ) -> TrainingResult:
-    """Trains a model in internal coordinates.
-
-    Args:
-        prepared: from `prepare_internal`; its model is trained in place.
-        checkpoint_folder: where checkpoints are kept; a run found there is resumed.
-        progress: called with the step and the last row of the history.
-
-    Returns:
-        The model with the best weights of the run; NLLs are those of configurations.
-    """
+    """Trains a model in internal coordinates; see `symplectic_cv.training.fit.train`."""
     module = _InternalTraining(prepared)
     start = module.validation()
     ended = run_loop(
@@ -260,12 +203,14 @@ def train_internal(
     model.put_slowest_first()
     return TrainingResult(
         model=model,
-        history=module.history,  # type: ignore[arg-type]
+        history=module.history,
         validation_nll=final.nll,
         gaussian_nll=start.nll,
         health=prepared.health,
         warnings=prepared.warnings,
         stopped_early=ended.step < prepared.options.steps,
+        options=prepared.options,
+        source=prepared.source,
     )
 
 
@@ -306,7 +251,7 @@ class _Batches(IterableDataset):
 
 @dataclass(frozen=True)
 class Validation:
-    """Of the held-out frames: the loss that is watched, the NLL (nats), the ESS foretold."""
+    """The watched loss, the NLL (nats) and the predicted effective share of held-out frames."""
 
     loss: float
     nll: float
@@ -368,14 +313,8 @@ class _InternalTraining(TrainingModule[InternalRow]):
         self.record(validation_nll=found.nll, validation_ess=found.ess)
 
     def configure_optimizers(self) -> Any:
-        steps = self.prepared.options.steps
-        warmup = min(2 * WARMUP_STEPS, steps)
-
-        def factor(step: int) -> float:
-            return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
-
         optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
         )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+        steps = self.prepared.options.steps
+        return scheduled(optimizer, rates(steps, 2 * WARMUP_STEPS, [0], rise_at_join=True))

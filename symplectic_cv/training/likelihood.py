@@ -10,10 +10,7 @@ run that is killed and resumed takes the same steps as one that is not.
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +21,6 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from symplectic_cv.charts.eckart import EckartFrame, FrameHealth, mean_structure
-from symplectic_cv.data.split import contiguous_split
-from symplectic_cv.errors import OptionError
 from symplectic_cv.flows.build import build_flow
 from symplectic_cv.flows.coupling import CouplingLayer
 from symplectic_cv.flows.options import FlowOptions
@@ -42,7 +36,15 @@ from symplectic_cv.training.loop import (
     run_loop,
 )
 from symplectic_cv.training.momenta import Momenta
-from symplectic_cv.training.options import TrainingOptions, check_weights, data_warnings
+from symplectic_cv.training.options import TrainingOptions
+from symplectic_cv.training.preparation import (
+    FrameSplit,
+    PreparedTraining,
+    data_warnings,
+    eckart_coordinates,
+)
+from symplectic_cv.training.result import FrameSource, HistoryRow, TrainingResult
+from symplectic_cv.training.schedule import rates, scheduled
 
 LEARNING_RATE = 2e-3
 HEAD_START = 0.15
@@ -53,40 +55,6 @@ JOINED = 0.25
 """Part of a training after which all couplings learn; the others join one after the other."""
 
 _VALIDATION_SEED = 20200428
-
-
-@dataclass(frozen=True)
-class HistoryRow:
-    """One line of history.csv; NLLs in nats per frame, of phase space."""
-
-    step: int
-    train_nll: float
-    validation_nll: float
-    validation_nll_configuration: float
-    learning_rate: float
-
-
-@dataclass
-class TrainingResult:
-    """A trained model and how it got there.
-
-    Attributes:
-        model: settled: exact frequencies, slowest mode first, best weights of the run.
-        history: one row per validation.
-        validation_nll: NLL of phase space over the whole validation set, nats.
-        gaussian_nll: the same for the quasi-harmonic start, nats.
-        health: of the frame over all frames.
-        warnings: what a user should know about the data.
-        stopped_early: whether the validation loss had stopped improving.
-    """
-
-    model: NeuralCanonicalTransformation
-    history: list[HistoryRow]
-    validation_nll: float
-    gaussian_nll: float
-    health: FrameHealth
-    warnings: list[str] = field(default_factory=list)
-    stopped_early: bool = False
 
 
 def initial_model(
@@ -117,14 +85,7 @@ def initial_model(
     """
     chosen = np.arange(len(positions)) if training is None else training
     w = None if weights is None else torch.as_tensor(weights[chosen])
-    masses = torch.as_tensor(molecule.masses)
-    frame = EckartFrame(mean_structure(positions[chosen], masses, w), masses, temperature)
-    q = torch.cat(
-        [
-            frame.coordinates(torch.as_tensor(positions[i : i + 8192]))
-            for i in range(0, len(positions), 8192)
-        ]
-    )
+    frame, q = eckart_coordinates(positions, molecule, temperature, chosen, w)
     start, spread = quasi_harmonic_start(q[chosen], w)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -222,7 +183,6 @@ class _MaximumLikelihood(TrainingModule[HistoryRow]):
 
     def configure_optimizers(self) -> Any:
         steps = self.options.steps
-        warmup = min(WARMUP_STEPS, steps)
         couplings = [layer for layer in self.model.flow.layers if isinstance(layer, CouplingLayer)]
         groups = [{"params": layer.parameters()} for layer in couplings]
         later = np.linspace(HEAD_START, JOINED, max(1, len(couplings) - 1)) * steps
@@ -230,79 +190,39 @@ class _MaximumLikelihood(TrainingModule[HistoryRow]):
         groups.append({"params": self.model.prior.parameters()})
         joins.append(0)
 
-        def factor(join: int, step: int) -> float:
-            if step < join:
-                return 0.0
-            rise = min(1.0, (step - join + 1) / warmup)
-            return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
-
         optimizer = torch.optim.Adam(groups, lr=LEARNING_RATE, fused=True)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, [functools.partial(factor, join) for join in joins]
-        )
-        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+        return scheduled(optimizer, rates(steps, WARMUP_STEPS, joins, rise_at_join=True))
 
 
-@dataclass(frozen=True)
-class PreparedTraining:
-    """Frames turned into coordinates, the start of the model, and what to say of the data.
-
-    Attributes:
-        model: the quasi-harmonic start.
-        options: of the training.
-        training, validation: q (F, n) in ps, float32, in contiguous blocks.
-        training_weights, validation_weights: one per frame, or None.
-        health: of the frame over all frames.
-        warnings: what a user should know about the data.
-    """
-
-    model: NeuralCanonicalTransformation
-    options: TrainingOptions
-    training: Tensor
-    validation: Tensor
-    training_weights: Tensor | None
-    validation_weights: Tensor | None
-    health: FrameHealth
-    warnings: list[str]
-
-
-def prepare(
+def prepare_cartesian(
     positions: np.ndarray,
     molecule: Molecule,
-    temperature: float = 300.0,
-    options: TrainingOptions | None = None,
-    lengths: list[int] | None = None,
-    weights: np.ndarray | None = None,
+    temperature: float,
+    options: TrainingOptions,
+    split: FrameSplit,
+    source: FrameSource,
 ) -> PreparedTraining:
-    """All of a training that can fail because of the data, and none that takes long.
+    """The quasi-harmonic start of a Cartesian model; see `symplectic_cv.training.fit.prepare`.
 
     Args:
-        positions: whole frames, (F, N, 3) in nm.
-        molecule: the modelled atoms.
-        temperature: of the data, in K.
-        options: see `TrainingOptions`.
-        lengths: frames of each continuous run; one run where None.
-        weights: one non-negative weight per frame, (F,), for biased data.
+        positions: Whole frames, shape (F, N, 3), in nm.
+        molecule: The modelled atoms.
+        temperature: The temperature of the data, in K.
+        options: The options of the training.
+        split: Which frames train and which validate, with their weights.
+        source: Where the frames come from.
 
     Raises:
-        OptionError, SelectionError, FrameError, TrajectoryError: data, atoms or options
-            that cannot carry a model.
+        SelectionError, FrameError: The atoms or frames cannot carry a model.
     """
-    options = options or TrainingOptions()
-    training, held_out = contiguous_split(lengths or [len(positions)])
-    if weights is not None:
-        weights = check_weights(weights, len(positions))
-        for name, part in (("training", training), ("validation", held_out)):
-            if not weights[part].sum() > 0.0:
-                raise OptionError(f"--weights: all weights of the {name} frames are zero")
     model, q = initial_model(
         positions,
         molecule,
         temperature,
         options.flow,
         options.seed,
-        training,
-        weights,
+        split.training,
+        split.weights,
     )
     health = model.frame.health(q)
     health.require_unique()
@@ -310,30 +230,22 @@ def prepare(
     return PreparedTraining(
         model=model,
         options=options,
-        training=q[training],
-        validation=q[held_out],
-        training_weights=None if weights is None else torch.as_tensor(weights[training]),
-        validation_weights=None if weights is None else torch.as_tensor(weights[held_out]),
+        training=q[split.training],
+        validation=q[split.held_out],
+        training_weights=split.training_weights,
+        validation_weights=split.validation_weights,
         health=health,
         warnings=data_warnings(len(positions), model.dimension, health, options.hidden),
+        source=source,
     )
 
 
-def train(
+def train_cartesian(
     prepared: PreparedTraining,
     checkpoint_folder: Path | None = None,
     progress: Callable[[int, HistoryRow | None], None] | None = None,
 ) -> TrainingResult:
-    """Trains a neural canonical transformation by maximum likelihood.
-
-    Args:
-        prepared: from `prepare`; its model is trained in place.
-        checkpoint_folder: where checkpoints are kept; a run found there is resumed.
-        progress: called with the step and the last row of the history.
-
-    Returns:
-        The settled model with the best weights of the run, and its history.
-    """
+    """Trains a Cartesian model by maximum likelihood; see `symplectic_cv.training.fit.train`."""
     options, model = prepared.options, prepared.model
     gaussian_nll, _ = validation_nll(model, prepared.validation, prepared.validation_weights)
     module = _MaximumLikelihood(prepared)
@@ -358,6 +270,8 @@ def train(
         health=prepared.health,
         warnings=prepared.warnings,
         stopped_early=ended.step < options.steps,
+        options=options,
+        source=prepared.source,
     )
 
 

@@ -1,53 +1,94 @@
-"""What the trainings on frames of a trajectory have in common: options, weights, warnings."""
+"""Options of a training on frames of a trajectory, and their defaults for each chart."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
-from symplectic_cv.charts.eckart import FrameHealth
+from symplectic_cv.checks import check_number, check_whole, choose, set_choices
 from symplectic_cv.errors import OptionError
 from symplectic_cv.flows.options import Chart, Coupling, FlowOptions
 from symplectic_cv.training.momenta import Momenta
 
-FEW_FRAMES_PER_DIMENSION = 200
-NARROW = 16
-"""Width of a network for few data."""
+CHART_DEFAULTS: dict[Chart, dict[str, Any]] = {
+    Chart.CARTESIAN: {
+        "steps": 5000,
+        "batch": 512,
+        "coupling": Coupling.AFFINE,
+        "momentum_weight": 1.0,
+    },
+    Chart.INTERNAL: {
+        "steps": 2000,
+        "batch": 256,
+        "coupling": Coupling.SPLINE,
+        "momentum_weight": 0.0,
+    },
+}
+"""Defaults that depend on the chart. Collective variables (Cartesian) learn the likelihood of
+phase space; models for sampling (internal) learn that of structures alone, by splines."""
+
+ENERGY_WEIGHT = 1.0
+"""Default of `energy_weight` where the energies of the frames are given."""
+
+DEVICES = ("auto", "cpu", "cuda")
+
+_OF_CHART: Any = None
+"""Default of a field whose value depends on the chart: `CHART_DEFAULTS` replaces it."""
+
+
+def check_device(device: str) -> None:
+    """Raises OptionError where a device is unknown, or `cuda` without an NVIDIA GPU."""
+    if device not in DEVICES:
+        raise OptionError(f"`device` must be auto, cpu or cuda; got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise OptionError("`device='cuda'`: torch finds no NVIDIA GPU here; use `device='cpu'`")
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What a user may choose about a training.
+    """What a user may choose about a training on frames.
+
+    Choices are given as strings or as members of their enumerations. A field that is None takes
+    the default of the chart.
 
     Attributes:
-        steps: optimizer steps at most.
-        batch: frames per step.
-        coupling: affine, or monotone rational-quadratic splines: stronger and slower.
-        layers: couplings.
-        hidden: width of the two hidden layers of each coupling's network.
-        bins: of each spline.
-        momenta: how momenta are drawn.
-        momentum_weight: weight of the momentum part of the loss; 1 is the paper's NLL,
-            0 the likelihood of configurations alone.
-        seed: of the initial weights, batches and momenta.
-        device: `auto`, `cpu` or `cuda`.
-        chart: Cartesian, or internal coordinates (`symplectic_cv.training.internal`).
-        energy_weight: weight of half the variance of ln w over the frames, by their energies;
-            internal coordinates only.
+        steps: The largest number of optimizer steps; 5000, or 2000 in internal coordinates.
+        batch: The number of frames per step; 512, or 256 in internal coordinates.
+        coupling: The kind of coupling: `affine`, or `spline` (monotone rational-quadratic
+            splines, stronger and slower), or `autoregressive` splines (internal coordinates
+            only). The default is affine, or spline in internal coordinates.
+        layers: The number of coupling layers.
+        hidden: The width of the two hidden layers of each coupling's network.
+        bins: The number of bins of each spline.
+        momenta: How momenta are drawn in training: `rademacher` or `maxwell`.
+        momentum_weight: The weight of the momentum part of the loss. 1 gives the paper's
+            negative log-likelihood of phase space, 0 the likelihood of structures alone. The
+            default is 1, or 0 in internal coordinates.
+        seed: The seed of the initial weights, the batches and the momenta.
+        device: Where to train: `auto`, `cpu` or `cuda`.
+        chart: The coordinates that the flow transforms: `cartesian` (those of the Eckart frame,
+            for collective variables) or `internal` (bonds, angles and torsions, for sampling).
+        energy_weight: The weight of half the variance of ln w over the frames, from their
+            energies; internal coordinates only.
+
+    Raises:
+        OptionError: A value that makes no sense; the message names the parameter.
+
+    Example:
+        >>> TrainingOptions(chart="internal").steps
+        2000
     """
 
-    steps: int = 5000
-    batch: int = 512
-    coupling: Coupling = Coupling.AFFINE
+    steps: int = _OF_CHART
+    batch: int = _OF_CHART
+    coupling: Coupling = _OF_CHART
     layers: int = 8
     hidden: int = 64
     bins: int = 8
     momenta: Momenta = Momenta.RADEMACHER
-    momentum_weight: float = 1.0
+    momentum_weight: float = _OF_CHART
     seed: int = 0
     device: str = "auto"
     chart: Chart = Chart.CARTESIAN
@@ -55,6 +96,7 @@ class TrainingOptions:
 
     @property
     def flow(self) -> FlowOptions:
+        """The options of the flow that is trained."""
         return FlowOptions(
             coupling=self.coupling,
             layers=self.layers,
@@ -64,66 +106,30 @@ class TrainingOptions:
         )
 
     def __post_init__(self) -> None:
+        chart = choose(Chart, self.chart, "chart")
+        for name, default in CHART_DEFAULTS[chart].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
+        set_choices(self, chart=Chart, coupling=Coupling, momenta=Momenta)
         _ = self.flow  # checks what it is made of
         for name in ("steps", "batch"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"--{name} must be at least 1; got {getattr(self, name)}")
-        if not 0.0 <= self.momentum_weight < math.inf:
-            raise OptionError(f"--momentum-weight must not be negative; got {self.momentum_weight}")
-        if not 0.0 <= self.energy_weight < math.inf:
-            raise OptionError(f"--energy-weight must not be negative; got {self.energy_weight}")
+            check_whole(getattr(self, name), name)
+        check_whole(self.seed, "seed", least=0)
+        for name in ("momentum_weight", "energy_weight"):
+            check_number(getattr(self, name), name, least=0.0)
         if self.chart is Chart.CARTESIAN and self.energy_weight > 0.0:
             raise OptionError(
-                "--energy-weight needs --chart internal; a Cartesian model learns from energies "
-                "alone by `variational --system`"
+                "`energy_weight` needs `chart='internal'`; a Cartesian model learns from energies "
+                "alone by variational training"
             )
         if self.chart is Chart.INTERNAL and self.coupling is Coupling.AFFINE:
-            raise OptionError("--coupling affine has no angles on the circle; use spline")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise OptionError("--device cuda: torch finds no NVIDIA GPU here; use --device cpu")
+            raise OptionError("`coupling='affine'` has no angles on the circle; use spline")
+        check_device(self.device)
 
     def to_json(self) -> dict[str, Any]:
+        """The options as JSON, for the model folder and the record of a run."""
         return asdict(self) | {
             "momenta": self.momenta.value,
             "coupling": self.coupling.value,
             "chart": self.chart.value,
         }
-
-
-def check_weights(weights: np.ndarray, n_frames: int) -> np.ndarray:
-    """Frame weights as float64; raises OptionError where they cannot be."""
-    w = np.asarray(weights)
-    if w.shape != (n_frames,):
-        raise OptionError(
-            f"--weights has shape {w.shape}, the trajectories have {n_frames} frames: "
-            "give one weight per frame"
-        )
-    w = w.astype(np.float64)
-    if not np.isfinite(w).all() or (w < 0).any():
-        raise OptionError("--weights holds a negative, infinite or NaN weight")
-    return w
-
-
-def data_warnings(
-    n_frames: int, dimension: int, health: FrameHealth, hidden: int = TrainingOptions.hidden
-) -> list[str]:
-    """What a user should know about the data before trusting a model of them.
-
-    Args:
-        hidden: width of the networks.
-    """
-    notes = []
-    if n_frames < FEW_FRAMES_PER_DIMENSION * dimension:
-        narrower = f"; a narrower network (--hidden {NARROW}) may fit better"
-        notes.append(
-            f"the data are few: {n_frames} frames for {dimension} dimensions (from "
-            f"{FEW_FRAMES_PER_DIMENSION * dimension} on the default settings are safe); expect an "
-            f"early stop{narrower if hidden > NARROW else ''}"
-        )
-    if health.near_limit:
-        notes.append(
-            f"the molecule folds until the frame nears its limit: smallest det A is "
-            f"{health.smallest:.3f} of the median (frame {health.frame}); modes may bend sharply "
-            "there. Fewer or stiffer atoms (--atoms) give a safer frame"
-        )
-    return notes

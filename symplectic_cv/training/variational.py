@@ -14,7 +14,6 @@ samples. Three things make it work:
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -49,6 +48,7 @@ from symplectic_cv.training.loop import (
     reached_step,
     run_loop,
 )
+from symplectic_cv.training.schedule import rates, scheduled
 
 DEFAULT_STEPS = {Flow.POINT: 5000, Flow.LINEAR: 10_000, Flow.CONTINUOUS: 3000}
 HEATED = 0.6
@@ -92,9 +92,9 @@ class VariationalOptions:
             if value < 1:
                 raise OptionError(f"--{name} must be at least 1; got {value}")
         if not 0.0 < self.learning_rate < math.inf:
-            raise OptionError(f"--learning-rate must be positive; got {self.learning_rate}")
+            raise OptionError(f"`learning_rate` must be positive; got {self.learning_rate}")
         if self.device == "cuda" and not torch.cuda.is_available():
-            raise OptionError("--device cuda: torch finds no NVIDIA GPU here; use --device cpu")
+            raise OptionError("`device` cuda: torch finds no NVIDIA GPU here; use `device` cpu")
 
     @property
     def n_steps(self) -> int:
@@ -279,7 +279,7 @@ class _FreeEnergy(TrainingModule[VariationalRow]):
             raise HamiltonianError(
                 f"{self.reduced.hamiltonian.name}: the free energy is not a finite number at step "
                 f"{self.global_step}: the energy is infinite where the model samples; soften its "
-                "core, or lower --learning-rate"
+                "core, or lower `learning_rate`"
             )
         self.running.append(loss.detach())
         return loss
@@ -310,10 +310,6 @@ class _FreeEnergy(TrainingModule[VariationalRow]):
         bending = [p for p in self.model.parameters() if id(p) not in known]
         rate = self.options.learning_rate
 
-        def factor(join: float, step: int) -> float:
-            rise = min(1.0, (step + 1) / min(WARMUP_STEPS, steps))
-            return (step >= join * steps) * rise * 0.5 * (1 + math.cos(math.pi * step / steps))
-
         groups = [
             (bending, 1.0, 0.0),
             (frequencies, LINEAR_RATE, 0.0),
@@ -325,10 +321,8 @@ class _FreeEnergy(TrainingModule[VariationalRow]):
             [{"params": parameters, "lr": much * rate} for parameters, much, _ in groups],
             fused=True,
         )
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, [functools.partial(factor, join) for _, _, join in groups]
-        )
-        return [optimizer], [{"scheduler": scheduler, "interval": "step"}]
+        joins = [join * steps for _, _, join in groups]
+        return scheduled(optimizer, rates(steps, WARMUP_STEPS, joins, rise_at_join=False))
 
 
 def polish(model: PhaseSpaceModel, reduced: ReducedHamiltonian, seed: int = 0) -> bool:

@@ -72,7 +72,7 @@ def test_an_atom_is_labelled_as_a_user_counts(solvated):
 def test_selections_that_carry_no_model_are_refused(solvated, selection, message):
     with pytest.raises(SelectionError, match=message) as error:
         select_atoms(solvated, selection)
-    assert "--atoms" in str(error.value)
+    assert "`atoms`" in str(error.value)
 
 
 def test_a_system_of_water_alone_has_no_solute():

@@ -17,7 +17,7 @@ def test_thermal_energy_is_proportional_to_the_temperature():
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_temperature_that_is_not_positive_is_refused(temperature):
-    with pytest.raises(OptionError, match="--temperature must be positive, in K"):
+    with pytest.raises(OptionError, match="`temperature` must be positive, in K"):
         thermal_energy(temperature)
 
 

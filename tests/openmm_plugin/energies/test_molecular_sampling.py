@@ -25,7 +25,7 @@ from symplectic_cv.sampling.chains import SamplingOptions, sample_target
 from symplectic_cv.sampling.moves import Method
 from symplectic_cv.sampling.statistics import standard_error
 from symplectic_cv.sampling.target import LatentTarget
-from symplectic_cv.training.internal import prepare_internal
+from symplectic_cv.training.fit import prepare
 from symplectic_cv.training.options import TrainingOptions
 from symplectic_cv.units import thermal_energy
 
@@ -87,7 +87,7 @@ def bent(floppier):
         steps=1, coupling=Coupling.SPLINE, layers=2, hidden=8, chart=Chart.INTERNAL
     )
     positions = chart.place(xi).numpy()
-    return prepare_internal(positions, floppier.molecule, 300.0, options).model
+    return prepare(positions, floppier.molecule, 300.0, options).model
 
 
 @pytest.fixture(scope="module")

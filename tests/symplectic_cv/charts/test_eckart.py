@@ -295,7 +295,7 @@ def test_atoms_that_cannot_carry_a_frame_are_refused(structure, message):
 
 @pytest.mark.parametrize("temperature", [0.0, -10.0])
 def test_a_frame_needs_a_positive_temperature(temperature):
-    with pytest.raises(OptionError, match="--temperature"):
+    with pytest.raises(OptionError, match="`temperature`"):
         EckartFrame(torch.tensor(WATER), torch.tensor(MASSES["water"]), temperature)
 
 

@@ -22,7 +22,7 @@ from symplectic_cv.flows.options import Chart, Coupling, FlowOptions
 from symplectic_cv.flows.parts import AngleToLine, ConditionalGaussian, Scale, SubsetLayer
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.models.model_folder import load_model, save_model
-from symplectic_cv.training.internal import prepare_internal, train_internal
+from symplectic_cv.training.fit import prepare, train
 from symplectic_cv.training.options import TrainingOptions
 
 OPTIONS = FlowOptions(coupling=Coupling.SPLINE, layers=2, hidden=8, bins=4, chart=Chart.INTERNAL)
@@ -273,7 +273,7 @@ def test_the_widest_gap_crosses_the_cut():
 def test_coordinates_that_do_not_move_are_told(spinning):
     rigid = spinning.clone()
     rigid[:, 3] = 0.1
-    with pytest.raises(FrameError, match=r"1 internal coordinates do not move.*bond.*--flexible"):
+    with pytest.raises(FrameError, match=r"1 internal coordinates do not move.*bond.*`flexible`"):
         standardise(rigid, 10)
     with pytest.raises(FrameError, match="20 frames cannot determine 24"):
         standardise(spinning[:20].clone(), 10)
@@ -282,7 +282,7 @@ def test_coordinates_that_do_not_move_are_told(spinning):
 def test_few_frames_for_what_follows_the_torsions_are_told(molecule, chart, spinning):
     options = TrainingOptions(coupling=Coupling.SPLINE, layers=1, hidden=8, chart=Chart.INTERNAL)
     with pytest.raises(FrameError, match="31 frames for training cannot determine 24 internal"):
-        prepare_internal(chart.place(spinning[:35]).numpy(), molecule, 300.0, options)
+        prepare(chart.place(spinning[:35]).numpy(), molecule, 300.0, options)
 
 
 def test_every_two_coordinates_are_told_apart():
@@ -317,7 +317,7 @@ def trained(molecule, chart, spinning):
         steps=60, batch=64, coupling=Coupling.SPLINE, layers=2, hidden=8, chart=Chart.INTERNAL,
         momentum_weight=0.0,
     )  # fmt: skip
-    return train_internal(prepare_internal(positions, molecule, 300.0, options)), positions
+    return train(prepare(positions, molecule, 300.0, options)), positions
 
 
 def test_a_training_lowers_the_nll_of_held_out_frames(trained):
@@ -340,17 +340,17 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(molecule, chart, spinni
     )  # fmt: skip
 
     def prepared():
-        return prepare_internal(positions, molecule, 300.0, options)
+        return prepare(positions, molecule, 300.0, options)
 
-    whole = train_internal(prepared())
+    whole = train(prepared())
 
     def kill(step, row):
         if row is not None and row.step >= 7:
             raise Killed
 
     with pytest.raises(Killed):
-        train_internal(prepared(), tmp_path, kill)
-    again = train_internal(prepared(), tmp_path)
+        train(prepared(), tmp_path, kill)
+    again = train(prepared(), tmp_path)
     assert [row.step for row in again.history] == list(range(1, 13))
     for one, other in zip(again.model.parameters(), whole.model.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=0.0, atol=0.0)
@@ -361,7 +361,7 @@ def test_momenta_are_learned_where_wanted(molecule, chart, spinning):
     options = TrainingOptions(
         steps=2, batch=16, coupling=Coupling.SPLINE, layers=2, hidden=8, chart=Chart.INTERNAL
     )
-    result = train_internal(prepare_internal(positions, molecule, 300.0, options))
+    result = train(prepare(positions, molecule, 300.0, options))
     assert math.isfinite(result.validation_nll)
 
 
@@ -381,7 +381,7 @@ def test_an_autoregressive_flow_is_trained_and_stored(molecule, chart, spinning,
         steps=3, batch=32, coupling=Coupling.AUTOREGRESSIVE, layers=1, hidden=8, bins=4,
         chart=Chart.INTERNAL, momentum_weight=0.0,
     )  # fmt: skip
-    result = train_internal(prepare_internal(positions, molecule, 300.0, options))
+    result = train(prepare(positions, molecule, 300.0, options))
     save_model(tmp_path / "model", result.model, result.history)
     x = torch.from_numpy(positions[:3])
     again = load_model(tmp_path / "model").double()
@@ -395,12 +395,12 @@ def test_it_is_not_exported_and_says_why(trained, tmp_path):
 
 
 def test_options_that_do_not_fit(molecule, chart, spinning):
-    with pytest.raises(OptionError, match="--coupling affine"):
-        TrainingOptions(chart=Chart.INTERNAL)
-    with pytest.raises(OptionError, match="autoregressive is for --chart internal"):
+    with pytest.raises(OptionError, match=r"`coupling='affine'` .* use spline"):
+        TrainingOptions(chart=Chart.INTERNAL, coupling="affine")
+    with pytest.raises(OptionError, match="autoregressive'` is for `chart='internal'`"):
         TrainingOptions(coupling=Coupling.AUTOREGRESSIVE)
-    with pytest.raises(OptionError, match="needs --chart internal"):
+    with pytest.raises(OptionError, match="needs `chart='internal'`"):
         TrainingOptions(energy_weight=0.5)
     options = TrainingOptions(coupling=Coupling.SPLINE, chart=Chart.INTERNAL, energy_weight=0.5)
-    with pytest.raises(OptionError, match="name its --system"):
-        prepare_internal(chart.place(spinning).numpy(), molecule, 300.0, options)
+    with pytest.raises(OptionError, match=r"`energy_weight` needs .* give `energies`"):
+        prepare(chart.place(spinning).numpy(), molecule, 300.0, options)

@@ -119,7 +119,7 @@ def test_it_is_not_a_collective_variable(model, folder, tmp_path, refused, comma
     system = [] if command == "export" else ["--system", folder / "system.xml"]
     line = refused(command, model, *system, "--modes", "0", "-o", tmp_path / "out")
     assert "each torsion is cut somewhere" in line
-    assert "train one with --chart cartesian" in line
+    assert "train one with `chart='cartesian'`" in line
     assert not (tmp_path / "out").exists()
 
 
@@ -133,7 +133,7 @@ def test_what_does_not_fit_is_told(folder, tmp_path, refused):
     begin = ["train", folder / "frames.npz", "--top", folder / "topology.pdb"]
     out = ["-o", tmp_path / "out"]
     system = ["--system", folder / "system.xml"]
-    assert "name its --system" in refused(*begin, *out, *SMALL, "--energy-weight", "1")
+    assert "give --system" in refused(*begin, *out, *SMALL, "--energy-weight", "1")
     assert "weight is 0" in refused(*begin, *out, *SMALL, *system, "--energy-weight", "0")
     assert "needs --chart internal" in refused(*begin, *out, *system, "--energy-weight", "1")
     assert "no angles on the circle" in refused(*begin, *out, *SMALL, "--coupling", "affine")

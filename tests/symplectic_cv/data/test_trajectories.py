@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from mdtraj.formats import XTCTrajectoryFile
 
-from symplectic_cv.data.trajectories import find_topology, load_topology, read_trajectories
+from symplectic_cv.data.formats import find_topology, load_topology
+from symplectic_cv.data.trajectories import read_trajectories
 from symplectic_cv.errors import SelectionError, TrajectoryError
 from symplectic_cv.molecule import select_atoms
 
@@ -77,7 +78,7 @@ def test_every_format_gives_the_numbers_back(tmp_path, system, positions, top, s
 
 
 def test_a_file_longer_than_a_chunk_is_read_to_its_end(tmp_path, topology, dipeptide, monkeypatch):
-    monkeypatch.setattr("symplectic_cv.data.trajectories.CHUNK", 7)
+    monkeypatch.setattr("symplectic_cv.data.formats.CHUNK", 7)
     rng = np.random.default_rng(1)
     x = (dipeptide + 0.01 * rng.normal(size=(23, 10, 3))).astype(np.float32)
     file = _save(tmp_path / "run.h5", x, topology)
@@ -123,7 +124,7 @@ def test_each_array_of_an_archive_is_a_run(tmp_path, positions, top):
 def test_the_topology_is_found_beside_the_trajectory(tmp_path, system, positions):
     file = _save(tmp_path / "run.xtc", positions, system)
     assert find_topology(file) is None
-    with pytest.raises(TrajectoryError, match=r"no topology found beside it.*--top") as error:
+    with pytest.raises(TrajectoryError, match=r"no topology found beside it.*`top`") as error:
         read_trajectories([file])
     assert str(file) in _message(error)
     general = _save(tmp_path / "topology.pdb", positions[:1], system)
@@ -226,7 +227,7 @@ def test_another_atom_count_than_the_topologys_is_named(tmp_path, topology, dipe
         np.savez(file, x)
     else:
         _save(file, x, topology)
-    with pytest.raises(TrajectoryError, match=r"has 10 atoms, its topology has 19.*--top") as error:
+    with pytest.raises(TrajectoryError, match=r"has 10 atoms, its topology has 19.*`top`") as error:
         read_trajectories([file], top=top)
     assert str(file) in _message(error)
 
@@ -255,7 +256,7 @@ def test_a_coordinate_that_is_no_number_is_named_with_file_frame_and_atom(
 def test_frames_in_messages_count_from_the_start_of_the_file(
     tmp_path, topology, dipeptide, monkeypatch
 ):
-    monkeypatch.setattr("symplectic_cv.data.trajectories.CHUNK", 10)
+    monkeypatch.setattr("symplectic_cv.data.formats.CHUNK", 10)
     bad = np.stack([dipeptide] * 35).astype(np.float32)
     bad[27, 3] = np.nan
     file = _save(tmp_path / "run.h5", bad, topology)

@@ -262,7 +262,7 @@ def steep(learned):
 
 def test_a_midpoint_rule_that_does_not_converge_is_told(steep):
     x = _phase_space(3, n_frames=50)
-    with pytest.raises(OptionError, match=r"not converge with a time step of 2: .*--integrat"):
+    with pytest.raises(OptionError, match=r"not converge with a time step of 2: .*`integrat"):
         steep.push(*x)
     with pytest.raises(OptionError, match="the midpoint rule does not converge"):
         steep.pull(*x)
@@ -296,8 +296,8 @@ def test_refinement_ends(steep):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"order": 3}, "--order must be 2 or 4; got 3"),
-        ({"order": 0}, "--order must be 2 or 4; got 0"),
+        ({"order": 3}, "`order` must be 2 or 4; got 3"),
+        ({"order": 0}, "`order` must be 2 or 4; got 0"),
         ({"steps": 0}, "a positive duration and at least one step; got 1.0 and 0"),
         ({"duration": 0.0}, "a positive duration and at least one step; got 0.0 and 4"),
         ({"duration": -1.0}, "got -1.0 and 4"),

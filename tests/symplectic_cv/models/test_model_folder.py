@@ -16,7 +16,7 @@ from symplectic_cv.models.model_folder import (
     read_config,
     save_model,
 )
-from symplectic_cv.training.likelihood import HistoryRow
+from symplectic_cv.training.result import HistoryRow
 
 ROW = HistoryRow(
     step=100,

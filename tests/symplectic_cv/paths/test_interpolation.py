@@ -199,9 +199,11 @@ def test_a_trajectory_without_topology_asks_for_one(files, molecule):
 def test_a_mirror_image_is_refused(make_model, dipeptide, wobble):
     model = make_model()
     for positions in wobble(20, seed=4):
-        require_same_handedness(positions, model, "here")
+        require_same_handedness(positions, model.molecule, model.frame.reference.numpy(), "here")
     with pytest.raises(SelectionError, match=r"there: ALA2-CA \(atom 5\) has the opposite"):
-        require_same_handedness(dipeptide * [1.0, 1.0, -1.0], model, "there")
+        require_same_handedness(
+            dipeptide * [1.0, 1.0, -1.0], model.molecule, model.frame.reference.numpy(), "there"
+        )
 
 
 def test_the_command_writes_structures_table_and_figure(files, make_model, capsys):

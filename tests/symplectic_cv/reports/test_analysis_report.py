@@ -14,7 +14,8 @@ from symplectic_cv.flows.options import FlowOptions
 from symplectic_cv.models.model_folder import HISTORY, load_model, save_model
 from symplectic_cv.molecule import Molecule
 from symplectic_cv.reports.pages import ENVIRONMENT, render_page
-from symplectic_cv.training.likelihood import HistoryRow, initial_model
+from symplectic_cv.training.likelihood import initial_model
+from symplectic_cv.training.result import HistoryRow
 
 N_FRAMES = 300
 

@@ -23,7 +23,7 @@ from symplectic_cv.sampling.conditional import conditional_latent
 from symplectic_cv.sampling.target import LatentTarget
 from symplectic_cv.sampling.thermodynamics import estimate
 from symplectic_cv.statistics import effective_share
-from symplectic_cv.training.internal import prepare_internal, train_internal
+from symplectic_cv.training.fit import prepare, train
 from symplectic_cv.training.options import TrainingOptions
 
 MEAN = torch.tensor([0.153, 0.153, 0.153, 1.95, 1.95], dtype=torch.float64)
@@ -91,12 +91,12 @@ def prepared(chain, positions, log_torsion, **options):
         coupling=Coupling.SPLINE, layers=1, bins=4, chart=Chart.INTERNAL, momentum_weight=0.0,
         **options,
     )  # fmt: skip
-    return prepare_internal(
+    return prepare(
         positions,
         chain,
         300.0,
         chosen,
-        hamiltonian=lambda frame: ReducedHamiltonian(Chain(chain, frame, log_torsion)),
+        energies=lambda frame: ReducedHamiltonian(Chain(chain, frame, log_torsion)),
     )
 
 
@@ -164,7 +164,7 @@ def test_energies_mend_what_frames_tell_wrong(chain):
     shares = []
     for energy_weight in (0.0, 4.0):
         options = {"steps": 140, "batch": 128, "energy_weight": energy_weight}
-        model = train_internal(prepared(chain, positions, two_wells, **options)).model
+        model = train(prepared(chain, positions, two_wells, **options)).model
         target = LatentTarget(model, ReducedHamiltonian(Chain(chain, model.frame, two_wells)))
         with torch.no_grad():
             found = target.decode(target.draw(4000, torch.Generator().manual_seed(1)))

@@ -17,15 +17,15 @@ from symplectic_cv.errors import (
 from symplectic_cv.flows.options import FlowOptions
 from symplectic_cv.models.prior import LOG_2PI
 from symplectic_cv.molecule import select_atoms
+from symplectic_cv.training.fit import prepare, train
 from symplectic_cv.training.likelihood import (
     initial_model,
     negative_log_likelihood,
-    prepare,
-    train,
     validation_nll,
 )
 from symplectic_cv.training.momenta import Momenta
-from symplectic_cv.training.options import TrainingOptions, check_weights, data_warnings
+from symplectic_cv.training.options import TrainingOptions
+from symplectic_cv.training.preparation import check_weights, data_warnings
 
 SMALL = {"batch": 32, "layers": 2, "hidden": 8}
 
@@ -356,19 +356,19 @@ def test_a_frame_near_its_limit_is_a_warning_that_names_the_frame():
 @pytest.mark.parametrize(("hidden", "advised"), [(64, True), (16, False), (8, False)])
 def test_a_narrow_network_is_not_advised_to_be_narrower(hidden, advised):
     (warning,) = data_warnings(100, 24, FrameHealth(smallest=0.5, frame=0), hidden)
-    assert ("--hidden 16" in warning) == advised
+    assert ("`hidden=16`" in warning) == advised
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"steps": 0}, "--steps must be at least 1; got 0"),
-        ({"batch": -5}, "--batch must be at least 1"),
-        ({"layers": 0}, "--layers must be at least 1"),
-        ({"hidden": 0}, "--hidden must be at least 1"),
-        ({"momentum_weight": -0.1}, "--momentum-weight must not be negative"),
-        ({"momentum_weight": float("nan")}, "--momentum-weight must not be negative"),
-        ({"momentum_weight": float("inf")}, "--momentum-weight must not be negative"),
+        ({"steps": 0}, "`steps` must be at least 1; got 0"),
+        ({"batch": -5}, "`batch` must be at least 1"),
+        ({"layers": 0}, "`layers` must be at least 1"),
+        ({"hidden": 0}, "`hidden` must be at least 1"),
+        ({"momentum_weight": -0.1}, "`momentum_weight` must be 0 or more"),
+        ({"momentum_weight": float("nan")}, "`momentum_weight` must be a finite number"),
+        ({"momentum_weight": float("inf")}, "`momentum_weight` must be a finite number"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(change, message):
@@ -385,7 +385,7 @@ def test_options_are_stored_as_plain_values():
 
 @pytest.mark.parametrize("temperature", [0.0, -300.0, float("nan")])
 def test_a_temperature_that_is_not_positive_is_refused(four_atoms, swing, temperature):
-    with pytest.raises(OptionError, match="--temperature must be positive"):
+    with pytest.raises(OptionError, match="`temperature` must be positive"):
         prepare(swing(50), four_atoms, temperature)
 
 

@@ -1,0 +1,253 @@
+"""A model from the frames of a trajectory, in one call (`fit`) or in two (`prepare`, `train`)."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import mdtraj as md
+import numpy as np
+
+from symplectic_cv.data.trajectories import TrajectoryData
+from symplectic_cv.errors import OptionError
+from symplectic_cv.files.run_folder import RUN, require_free, start_run
+from symplectic_cv.flows.options import Chart
+from symplectic_cv.models.model_folder import CONFIG, HISTORY, load_model, read_config
+from symplectic_cv.molecule import Molecule
+from symplectic_cv.training.energies import Energies
+from symplectic_cv.training.internal import PreparedInternal, prepare_internal, train_internal
+from symplectic_cv.training.likelihood import prepare_cartesian, train_cartesian
+from symplectic_cv.training.options import ENERGY_WEIGHT, TrainingOptions
+from symplectic_cv.training.preparation import PreparedTraining, split_frames
+from symplectic_cv.training.result import FrameSource, HistoryRow, InternalRow, TrainingResult
+from symplectic_cv.units import thermal_energy
+
+CHECKPOINTS = "checkpoint"
+"""Folder inside a model folder that keeps the checkpoints of an unfinished training."""
+
+Progress = Callable[[int, Any], None]
+"""Called with the step and the last row of the history, or None before the first row."""
+
+
+def fit(
+    data: TrajectoryData | md.Trajectory,
+    temperature: float = 300.0,
+    chart: Chart | str = Chart.CARTESIAN,
+    steps: int | None = None,
+    seed: int = 0,
+    weights: np.ndarray | None = None,
+    energies: Energies | None = None,
+    folder: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+    **options: Any,
+) -> TrainingResult:
+    """Trains a model on the frames of a trajectory.
+
+    Args:
+        data: The frames, from `read_trajectories` or `TrajectoryData.from_...`; of an MDTraj
+            trajectory the heavy atoms of the solute are modelled.
+        temperature: The temperature of the data, in K.
+        chart: The coordinates that the flow transforms: `cartesian` for collective variables,
+            `internal` for models that are sampled.
+        steps: The largest number of optimizer steps; the default of the chart where None.
+        seed: The seed of the initial weights, the batches and the momenta.
+        weights: One non-negative weight per frame, shape (F,), for biased data.
+        energies: The energies of the frames, for `chart` internal: potential energies in kJ/mol,
+            shape (F,); or the Hamiltonian of the molecule; or a function that makes a Hamiltonian
+            in the frame of the model. The default of `energy_weight` is then 1.
+        folder: The model folder to write; it keeps checkpoints while the training runs. Nothing
+            is written where None.
+        resume: Whether to go on with the training that the folder holds. A complete one is read.
+        progress: A function that is called with the step and the last row of the history.
+        options: Other fields of `TrainingOptions`: batch, coupling, layers, hidden, bins, momenta,
+            momentum_weight, energy_weight, device.
+
+    Returns:
+        The trained model with its history; `result.model` is the model.
+
+    Raises:
+        OptionError: An option is unknown or makes no sense.
+        SelectionError, FrameError, TrajectoryError, HamiltonianError: The data cannot carry a
+            model.
+        OutputError: The folder holds another run.
+
+    Example:
+        >>> from symplectic_cv.data.mdshare import heavy_atom_topology
+        >>> rng = np.random.default_rng(0)
+        >>> topology = heavy_atom_topology()
+        >>> grid = 0.15 * np.stack(np.meshgrid([0, 1, 2], [0, 1], [0, 1]), -1).reshape(-1, 3)[:10]
+        >>> frames = grid + 0.005 * rng.normal(size=(200, 10, 3))
+        >>> data = TrajectoryData.from_array(frames, topology)
+        >>> fit(data, steps=2, layers=1, hidden=4).model.dimension
+        24
+    """
+    known = {field.name for field in fields(TrainingOptions)}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise OptionError(f"`{unknown[0]}` is unknown; options are {', '.join(sorted(known))}")
+    if energies is not None and options.get("energy_weight") is None:
+        options["energy_weight"] = ENERGY_WEIGHT
+    chosen = TrainingOptions(chart=chart, steps=steps, seed=seed, **options)  # type: ignore[arg-type]
+    if energies is not None and not chosen.energy_weight > 0.0:
+        raise OptionError("`energies` are given, but `energy_weight` is 0")
+    if folder is not None and not resume:
+        require_free(Path(folder))
+    prepared = prepare(data, None, temperature, chosen, weights=weights, energies=energies)
+    if folder is None:
+        return train(prepared, progress=progress)
+    return train_in_folder(prepared, folder, resume, progress)
+
+
+def prepare(
+    frames: TrajectoryData | md.Trajectory | np.ndarray,
+    molecule: Molecule | None = None,
+    temperature: float = 300.0,
+    options: TrainingOptions | None = None,
+    lengths: list[int] | None = None,
+    weights: np.ndarray | None = None,
+    energies: Energies | None = None,
+    system_sha256: str | None = None,
+) -> PreparedTraining:
+    """Does all of a training that can fail because of the data, and nothing that takes long.
+
+    Args:
+        frames: The frames: a `TrajectoryData`, an MDTraj trajectory, or an array of whole frames,
+            shape (F, N, 3), in nm.
+        molecule: The modelled atoms, where the frames are an array.
+        temperature: The temperature of the data, in K.
+        options: The options of the training; the chart decides what is prepared.
+        lengths: The number of frames of each continuous run, where the frames are an array; one
+            run where None.
+        weights: One non-negative weight per frame, shape (F,), for biased data.
+        energies: The energies of the frames, for internal coordinates; see `fit`.
+        system_sha256: The SHA-256 of the file that the energies come from, which a resumed
+            training must share.
+
+    Raises:
+        OptionError, SelectionError, FrameError, TrajectoryError, HamiltonianError: The data, atoms
+            or options cannot carry a model.
+    """
+    options = options or TrainingOptions()
+    thermal_energy(temperature)
+    names: Sequence[str] = ()
+    if isinstance(frames, md.Trajectory):
+        frames = TrajectoryData.from_mdtraj(frames)
+    if isinstance(frames, TrajectoryData):
+        if molecule is not None or lengths is not None:
+            raise OptionError("`molecule` and `lengths` are for arrays; the data know theirs")
+        positions, molecule = frames.positions, frames.molecule
+        lengths, names = frames.lengths, frames.names
+    else:
+        positions = np.asarray(frames)
+        if molecule is None:
+            raise OptionError("`molecule` is missing: name the atoms of the array of frames")
+        if positions.ndim != 3 or positions.shape[1:] != (molecule.n_atoms, 3):
+            raise OptionError(
+                f"`frames` has shape {positions.shape}; give (n_frames, {molecule.n_atoms}, 3), "
+                "in nm"
+            )
+    if energies is not None and options.chart is not Chart.INTERNAL:
+        raise OptionError("`energies` need `chart='internal'`")
+    split = split_frames(len(positions), lengths, weights)
+    digest = hashlib.sha256(positions.tobytes())
+    if split.weights is not None:
+        digest.update(split.weights.tobytes())
+    source = FrameSource(list(names), len(positions), digest.hexdigest(), system_sha256)
+    what = positions, molecule, temperature, options, split, source
+    if options.chart is Chart.INTERNAL:
+        return prepare_internal(*what, energies)
+    return prepare_cartesian(*what)
+
+
+def train(
+    prepared: PreparedTraining,
+    checkpoint_folder: Path | None = None,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Trains a prepared model.
+
+    Args:
+        prepared: What `prepare` returned; its model is trained in place.
+        checkpoint_folder: The folder that keeps checkpoints; a training found there is resumed.
+        progress: A function that is called with the step and the last row of the history.
+
+    Returns:
+        The model with the best weights of the run, and its history.
+    """
+    if isinstance(prepared, PreparedInternal):
+        return train_internal(prepared, checkpoint_folder, progress)
+    return train_cartesian(prepared, checkpoint_folder, progress)
+
+
+def train_in_folder(
+    prepared: PreparedTraining,
+    folder: str | Path,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Trains a prepared model and writes its model folder.
+
+    Checkpoints stay in the folder until the training is complete, so that it can be resumed.
+
+    Args:
+        prepared: What `prepare` returned; its model is trained in place.
+        folder: The model folder, which is made where it is missing.
+        resume: Whether to go on with the training that the folder holds. A complete one is read.
+        progress: A function that is called with the step and the last row of the history.
+
+    Raises:
+        OutputError: The folder holds another run, or a training with other options or data.
+    """
+    folder = Path(folder)
+    if resume and is_trained(folder):
+        return _read_result(prepared, folder)
+    start_run(folder, run_settings(prepared), resume)
+    result = train(prepared, folder / CHECKPOINTS, progress)
+    result.save(folder)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    (folder / RUN).unlink()
+    return result
+
+
+def is_trained(folder: str | Path) -> bool:
+    """Whether a folder holds a complete model."""
+    return (Path(folder) / CONFIG).is_file()
+
+
+def run_settings(prepared: PreparedTraining) -> dict[str, Any]:
+    """What must be the same for a training and its resumption, as run.json keeps it."""
+    return {
+        "command": "train",
+        "temperature_k": prepared.model.temperature,
+        **prepared.options.to_json(),
+        "system_sha256": prepared.source.system_sha256,
+        "data_sha256": prepared.source.sha256,
+    }
+
+
+def _read_result(prepared: PreparedTraining, folder: Path) -> TrainingResult:
+    """The result of a complete training, from its folder."""
+    training = read_config(folder)["training"]
+    row: type[Any] = InternalRow if isinstance(prepared, PreparedInternal) else HistoryRow
+    with open(folder / HISTORY) as table:
+        history = [
+            row(step=int(line.pop("step")), **{key: float(value) for key, value in line.items()})
+            for line in csv.DictReader(table)
+        ]
+    return TrainingResult(
+        model=load_model(folder),
+        history=history,
+        validation_nll=training["validation_nll_nats"],
+        gaussian_nll=training["gaussian_start_nll_nats"],
+        health=prepared.health,
+        warnings=training["warnings"],
+        stopped_early=training["stopped_early"],
+        options=prepared.options,
+        source=replace(prepared.source, names=training["trajectories"]),
+    )
