@@ -36,11 +36,10 @@ def test_parameters_become_flags(monkeypatch, refused, words, message, shown):
 
 
 def test_warnings_and_notes_are_translated_too(monkeypatch, capsys):
-    from symplectic_cv.cli import doctor as module
     from symplectic_cv.cli.console import note, warn
     from symplectic_cv.cli.errors import translation
 
-    monkeypatch.setattr(module, "findings", lambda: [])
+    monkeypatch.setattr("openmm_plugin.diagnostics.findings", lambda: [])
     with translation({"points": "--points"}):
         note("more `points`")
         warn("fewer `points`")

@@ -1,0 +1,35 @@
+"""What is found of this installation, and of broken ones."""
+
+from openmm_plugin import diagnostics, versions
+from openmm_plugin.diagnostics import findings
+
+
+def by_part():
+    return {finding.part: finding for finding in findings()}
+
+
+def test_a_whole_installation():
+    found = by_part()
+    assert found["torch"].state == versions.installed_version("torch")[0]
+    assert "Reference" in found["OpenMM platforms"].state
+    assert all(
+        finding.problem is None for finding in found.values() if finding.part != "TorchForce"
+    )
+
+
+def test_what_is_missing_is_named_with_its_remedy(monkeypatch):
+    monkeypatch.setattr(versions, "native_problem", lambda: "compiled for another OpenMM: pip do")
+    monkeypatch.setattr(diagnostics, "core_problem", lambda: "no compiler: install g++")
+    monkeypatch.setattr(versions, "core_problem", lambda: "no compiler: install g++")
+    found = by_part()
+    assert found["native core"].problem == "no compiler: install g++"
+    assert found["native force"].problem == "compiled for another OpenMM: pip do"
+    assert found["PythonForce"].state == "through TorchScript"
+    assert found["backend auto"].state == "takes torchforce"
+    assert diagnostics.slow_path() == "compiled for another OpenMM: pip do"
+
+
+def test_nothing_that_works_at_all(monkeypatch):
+    for name in ("native_problem", "torchforce_problem", "pythonforce_problem"):
+        monkeypatch.setattr(versions, name, lambda: "broken: mend it")
+    assert "broken: mend it" in by_part()["backend auto"].problem
