@@ -18,8 +18,9 @@ from openmm_plugin.running.checkpoints import steps_of
 from openmm_plugin.running.simulation import simulate, write_structure
 from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.adaptation.round_folders import SUMMARY, TRAJECTORY, LoopFolder
+from symplectic_cv.data.formats import load_topology
 from symplectic_cv.data.split import SMALLEST_SET, contiguous_split
-from symplectic_cv.data.trajectories import TrajectoryData, load_topology
+from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.errors import OptionError, SelectionError, TrajectoryError
 
 START_STRIDE_PS = 0.2
