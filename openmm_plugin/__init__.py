@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from openmm_plugin.biasing.metadynamics import metadynamics
     from openmm_plugin.biasing.metadynamics_options import MetadynamicsOptions
     from openmm_plugin.biasing.options import BiasProgress
+    from openmm_plugin.biasing.umbrella import UmbrellaOptions, UmbrellaProgress, umbrella
     from openmm_plugin.forces import mode_forces
     from openmm_plugin.molecules import read_molecule
     from openmm_plugin.systems import MolecularSystem, load_system
@@ -31,10 +32,13 @@ _MODULES = {
     "BiasProgress": "biasing.options",
     "MetadynamicsOptions": "biasing.metadynamics_options",
     "MolecularSystem": "systems",
+    "UmbrellaOptions": "biasing.umbrella",
+    "UmbrellaProgress": "biasing.umbrella",
     "load_system": "systems",
     "metadynamics": "biasing.metadynamics",
     "mode_forces": "forces",
     "read_molecule": "molecules",
+    "umbrella": "biasing.umbrella",
 }
 
 __all__ = [
@@ -44,10 +48,13 @@ __all__ = [
     "BiasProgress",
     "MetadynamicsOptions",
     "MolecularSystem",
+    "UmbrellaOptions",
+    "UmbrellaProgress",
     "load_system",
     "metadynamics",
     "mode_forces",
     "read_molecule",
+    "umbrella",
 ]
 
 

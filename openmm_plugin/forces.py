@@ -12,7 +12,8 @@ import io
 import logging
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
 
@@ -79,6 +80,20 @@ class _AllModes:
             return self._last
 
 
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """PyTorch works with one thread inside this context.
+
+    With more threads one evaluation of a small network takes far longer.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _is_torchscript(exported: bytes) -> bool:
     return exported[:2] == b"PK"  # a zip archive; a file for the core starts with a length
 
@@ -89,9 +104,10 @@ def _scripted(exported: bytes) -> Evaluate:
 
     def evaluate(positions: np.ndarray, box: Optional[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         edges = None if box is None else torch.from_numpy(box)
-        values, gradients = cv.values_and_gradients(
-            torch.from_numpy(positions), edges, combinations
-        )
+        with one_torch_thread():
+            values, gradients = cv.values_and_gradients(
+                torch.from_numpy(positions), edges, combinations
+            )
         return values.numpy(), gradients.numpy()
 
     return evaluate
@@ -165,7 +181,7 @@ def mode_forces(
     """
     scripted, core = exported_files(Path(path))
     if scripted is None and backend == "torchforce":
-        raise ModelError(f"{path}: --backend torchforce needs the cv.pt that was beside it")
+        raise ModelError(f"{path}: `backend=torchforce` needs the cv.pt that was beside it")
     chosen = choose_backend(backend, core is not None)
     problem = native_problem()
     if backend == "auto" and problem is not None:
@@ -177,10 +193,9 @@ def mode_forces(
         metadata = Core(content, str(core)).metadata
     else:
         if scripted is None:
-            raise ModelError(f"{path}: --backend {backend} needs the cv.pt that was beside it")
+            raise ModelError(f"{path}: `backend={backend}` needs the cv.pt that was beside it")
         cv, metadata = load_exported(scripted)
         content = scripted.read_bytes()
-        torch.set_num_threads(1)  # with more, one evaluation of a small network takes far longer
     check_atoms(metadata["molecule"], system)
     forces: list[openmm.Force] = []
     digest = hashlib.sha256(content).hexdigest()[:12]
@@ -200,13 +215,26 @@ def mode_forces(
 
 
 def _torchforce(cv: torch.jit.ScriptModule, place: int, n_modes: int) -> openmm.Force:
-    logging.disable(logging.WARNING)  # it imports OpenMM by its old name, which warns
-    import openmmtorch
-
-    logging.disable(logging.NOTSET)
+    with _without_old_name_warning():
+        import openmmtorch
     force = openmmtorch.TorchForce(torch.jit.script(_EnergyAndForces(cv, place, n_modes)))
     force.setOutputsForces(True)
     return force
+
+
+@contextmanager
+def _without_old_name_warning() -> Iterator[None]:
+    """Drops the warning of the root logger that OpenMM is imported by its old name."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "simtk.openmm" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(keep)
+    try:
+        yield
+    finally:
+        root.removeFilter(keep)
 
 
 def exported_files(path: Path) -> tuple[Optional[Path], Optional[Path]]:

@@ -124,7 +124,7 @@ def read_molecule(
     """
     if (system is None) == (pdb is None):
         raise OptionError(
-            "name the molecule: either `system` (a system.xml), or `pdb` with `forcefield`"
+            "name the molecule: either `system=system.xml`, or `pdb` with `forcefield`"
         )
     if pdb is None and (forcefield or solvent is not None):
         raise OptionError("`forcefield` and `solvent` go with `pdb`; a system.xml has its own")

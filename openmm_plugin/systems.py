@@ -75,7 +75,7 @@ def built_in_pdb(name: str) -> app.PDBFile:
     if name not in BUILT_IN:
         raise OptionError(
             f"SYSTEM {name!r} is not built in; there is {', '.join(BUILT_IN)}, "
-            "or give your own with --pdb and --forcefield"
+            "or give your own with `pdb` and `forcefield`"
         )
     with as_file(files("openmm_plugin") / "structures" / BUILT_IN[name]) as path:
         return app.PDBFile(str(path))
@@ -121,7 +121,7 @@ def build_system(
         raise
     except Exception as error:  # force fields raise ValueError, KeyError, OSError, …
         raise OptionError(
-            f"--forcefield {' '.join(names)} cannot describe this molecule: {error}"
+            f"`forcefield` {' '.join(names)} cannot describe this molecule: {error}"
         ) from error
     if solvent is Solvent.EXPLICIT:
         system.addForce(openmm.MonteCarloBarostat(1.0 * unit.bar, temperature * unit.kelvin))
@@ -132,7 +132,7 @@ def read_system(xml: Path) -> openmm.System:
     """A serialized system; raises TrajectoryError where the file is missing or damaged."""
     if not xml.is_file():
         raise TrajectoryError(
-            f"{xml}: no such file (--system; `symplectic-cv simulate` writes one)"
+            f"{xml}: no such file (`system`; `symplectic-cv simulate` writes one)"
         )
     try:
         system = openmm.XmlSerializer.deserialize(xml.read_text())
@@ -159,13 +159,13 @@ def load_system(xml: str | Path, pdb: str | Path | None = None) -> MolecularSyst
         pdb = xml.with_name("topology.pdb")
         if not pdb.is_file():
             raise TrajectoryError(
-                f"{xml}: no topology.pdb beside it; name the PDB of its atoms with --top"
+                f"{xml}: no topology.pdb beside it; name the PDB of its atoms with `topology`"
             )
     structure = read_pdb(Path(pdb))
     if structure.topology.getNumAtoms() != system.getNumParticles():
         raise TrajectoryError(
             f"{pdb}: has {structure.topology.getNumAtoms()} atoms, {xml} has "
-            f"{system.getNumParticles()}: name the PDB of the same atoms with --top"
+            f"{system.getNumParticles()}: name the PDB of the same atoms with `topology`"
         )
     if system.usesPeriodicBoundaryConditions():
         vectors = structure.topology.getPeriodicBoxVectors()
@@ -192,6 +192,6 @@ def choose_platform(name: str | None, n_atoms: int) -> openmm.Platform:
             name = fastest
     if name not in known:
         raise OptionError(
-            f"--platform {name} is not installed here; there is {', '.join(sorted(known))}"
+            f"`platform={name}` is not installed here; there is {', '.join(sorted(known))}"
         )
     return openmm.Platform.getPlatform(known[name])

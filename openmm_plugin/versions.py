@@ -127,7 +127,7 @@ def choose_backend(wanted: str, has_core: bool = True) -> str:
     if wanted != "auto":
         problem = problems[wanted]()
         if problem is not None:
-            raise BackendError(f"--backend {wanted}: {problem}")
+            raise BackendError(f"`backend={wanted}`: {problem}")
         return wanted
     core = has_core and core_problem() is None
     order = ["native", "python", "torchforce"] if core else ["torchforce", "python"]

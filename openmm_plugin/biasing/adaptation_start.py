@@ -124,7 +124,7 @@ def check_start_time(time_ns: float, timestep_fs: float, dimension: int) -> None
     """
     step = 1e-3 * timestep_fs
     stride = steps_of(START_STRIDE_PS, step, "stride")
-    frames = steps_of(time_ns * 1000.0, step, "`start_ns`") // stride
+    frames = steps_of(time_ns * 1000.0, step, "start_ns") // stride
     least = next(n for n in itertools.count(SMALLEST_SET) if _learned_from(n) > dimension)
     if frames < least:
         raise OptionError(

@@ -58,8 +58,8 @@ def check_start(forces: list[openmm.Force], start: MolecularSystem, options: Bia
         if not options.low <= value <= options.high:
             raise OptionError(
                 f"the starting structure has {value:.2f} in biased mode {k}, outside of the grid "
-                f"[{options.low}, {options.high}]: widen it with --range, or start elsewhere "
-                "(--top)"
+                f"[{options.low}, {options.high}]: give a wider `range`, or start from another "
+                "structure (`topology`)"
             )
 
 

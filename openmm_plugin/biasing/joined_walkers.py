@@ -13,12 +13,20 @@ from openmm_plugin.biasing.shared_hills import walker_folder
 from openmm_plugin.running.checkpoints import CheckpointFolder
 from symplectic_cv.bias.hills import HILLS, merge, read_hills
 from symplectic_cv.bias.results import summarise
-from symplectic_cv.bias.run import COLVAR, OPES, RECORD, BiasRecord, read_colvar
+from symplectic_cv.bias.run import (
+    COLVAR,
+    OPES,
+    RECORD,
+    BiasedRun,
+    BiasRecord,
+    join_frames,
+    read_colvar,
+)
 from symplectic_cv.errors import OutputError
 from symplectic_cv.files.atomic import write_atomically
 
 
-def join(parent: Path, count: int) -> None:
+def join(parent: Path, count: int) -> BiasedRun:
     """Writes the frames of all walkers, their weights, all hills and the free energy of all.
 
     Walker after walker: `trajectory.xtc` and `colvar.csv` (with a column `walker`); by time:
@@ -43,11 +51,13 @@ def join(parent: Path, count: int) -> None:
                 shutil.copyfileobj(part, whole)
     os.replace(aside, parent / "trajectory.xtc")
     lines: list[str] = []
+    frames = []
     for walker, folder in enumerate(folders, 1):
-        read_colvar(folder / COLVAR, record.kt)
+        frames.append(read_colvar(folder / COLVAR, record.kt))
         header, *rows = (folder / COLVAR).read_text().splitlines()
         lines += ([f"{header},walker"] if walker == 1 else []) + [f"{row},{walker}" for row in rows]
     write_atomically(parent / COLVAR, ("\n".join(lines) + "\n").encode())
+    hills = None
     if record.method == OPES:
         bias = _last_bias(folders)
     else:
@@ -58,8 +68,11 @@ def join(parent: Path, count: int) -> None:
         ordered = [rows[place] for place in np.argsort(times, kind="stable")]
         content = "\n".join([tables[0][0], *ordered]) + "\n"
         write_atomically(parent / HILLS, content.encode())
-        bias = merge(parts).on_grid(record.grid)
-    summarise(parent, bias)
+        hills = merge(parts)
+        bias = hills.on_grid(record.grid)
+    run = BiasedRun(parent, record, join_frames(frames), hills)
+    summarise(run, bias)
+    return run
 
 
 def _last_bias(folders: list[Path]) -> np.ndarray:

@@ -9,16 +9,19 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
+from openmm_plugin.biasing.equilibration import check_start
 from openmm_plugin.biasing.metadynamics_options import AUTO, MetadynamicsOptions
 from openmm_plugin.biasing.opes_engine import require_opes
 from openmm_plugin.biasing.options import BiasOptions, BiasProgress
-from openmm_plugin.biasing.run import check_start, run_metadynamics, settle
+from openmm_plugin.biasing.run import run_metadynamics
 from openmm_plugin.biasing.run_folder import BiasedModel, begin_biased_run
+from openmm_plugin.biasing.settling import settle
 from openmm_plugin.biasing.walkers import WalkerTask, check_scheduler, run_walkers
 from openmm_plugin.molecules import SYSTEM, as_molecule
 from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
 from openmm_plugin.versions import choose_backend
-from symplectic_cv.bias.run import BiasedRun
+from symplectic_cv.bias.run import BiasedRun, BiasRecord
+from symplectic_cv.files.lock import sole_writer
 from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 
@@ -105,19 +108,20 @@ def metadynamics(
     # as a resumed run reads it, with the digits of a PDB file
     molecule = load_system(folder / SYSTEM)
     names = [f"mode_{mode}" for mode in modes]
-    bias, start = settle(molecule, forces, names, bias, folder, platform)
     total = 1000.0 * bias.time_ns * options.walkers
+    n_atoms, records = molecule.topology.getNumAtoms(), list[BiasRecord]()
 
     def report(time_ps: float, values: np.ndarray | None = None) -> None:
         if progress is not None:
-            n_atoms = molecule.topology.getNumAtoms()
-            record = bias.record(names)
-            name = platform.getName()
-            progress(BiasProgress(time_ps, total, values, record, n_atoms, name))
+            (record,) = records
+            progress(BiasProgress(time_ps, total, values, record, n_atoms, platform.getName()))
 
-    report(0.0)
+    def begun(record: BiasRecord) -> None:
+        records.append(record)
+        report(0.0)
+
     if options.walkers == 1 and options.scheduler is None:
-        run_metadynamics(
+        return run_metadynamics(
             molecule,
             forces,
             names,
@@ -126,21 +130,22 @@ def metadynamics(
             platform,
             lambda step, values: report(1e-3 * step * bias.timestep_fs, values),
             checkpoint_ps,
-            start=start,
-            warn=warn,
+            warn,
+            begun,
         )
-    else:
-        task = WalkerTask(
-            parent=str(folder.resolve()),
-            walkers=options.walkers,
-            mode_names=names,
-            options=bias,
-            backend=backend,
-            platform=platform.getName(),
-            checkpoint_ps=checkpoint_ps,
-        )
-        run_walkers(task, options.scheduler, lambda done: report(done * total))
-    return BiasedRun.read(folder)
+    with sole_writer(folder):
+        settled = settle(molecule, forces, names, bias, folder, platform)
+    begun(settled.record)
+    task = WalkerTask(
+        parent=str(folder.resolve()),
+        walkers=options.walkers,
+        mode_names=names,
+        options=settled.options,
+        backend=backend,
+        platform=platform.getName(),
+        checkpoint_ps=checkpoint_ps,
+    )
+    return run_walkers(task, options.scheduler, lambda done: report(done * total))
 
 
 def _settings(

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from openmm_plugin.biasing.options import MAX_MODES, BiasOptions, check_count
+from openmm_plugin.biasing.options import CHECKPOINT_PS, MAX_MODES, BiasOptions, check_count
 from symplectic_cv.errors import OptionError
 from symplectic_cv.units import thermal_energy
 
 AUTO = "auto"
-CHECKPOINT_PS = 50.0
 SHARE_EVERY = 10
 """Hills between two exchanges of walkers, unless `checkpoint_ps` is given."""
 

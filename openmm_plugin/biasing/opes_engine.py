@@ -28,7 +28,7 @@ def require_opes() -> None:
     """Raises BackendError where openmm-opes is not installed; imports nothing."""
     if importlib.util.find_spec("openmm_opes") is None:
         raise BackendError(
-            "--opes needs the package openmm-opes (Python 3.11 or newer): "
+            "`opes` needs the package openmm-opes (Python 3.11 or newer): "
             "pip install 'symplectic-cv[opes]'"
         )
 

@@ -41,6 +41,8 @@ class BiasProgress:
 
 
 MAX_MODES = 3
+CHECKPOINT_PS = 50.0
+"""The time between checkpoints, where nothing else is given, in ps."""
 COARSEST, COARSEST_OWN = 32, 64
 """Three modes: widths chosen from the data are at least the range over this (41 points an axis); a
 grid that native forces hold themselves can be finer (81 points)."""
@@ -98,39 +100,39 @@ class BiasOptions:
         kt = thermal_energy(self.temperature)
         if not kt < self.barrier < float("inf"):
             raise OptionError(
-                f"--barrier must be above kT ({kt:.2f} kJ/mol); got {self.barrier:g} kJ/mol"
+                f"`barrier` must be above kT ({kt:.2f} kJ/mol); got {self.barrier:g} kJ/mol"
             )
         if not 1.0 < self.bias_factor < float("inf"):
-            raise OptionError(f"--bias-factor must be above 1; got {self.bias_factor}")
+            raise OptionError(f"`bias_factor` must be above 1; got {self.bias_factor}")
         for option, value in (
-            ("--time-ns", self.time_ns),
-            ("--height", self.height),
-            ("--pace", self.pace_ps),
+            ("time_ns", self.time_ns),
+            ("height", self.height),
+            ("pace_ps", self.pace_ps),
             ("wall", self.wall),
-            ("--timestep-fs", self.timestep_fs),
+            ("timestep_fs", self.timestep_fs),
         ):
             if not 0.0 < value < float("inf"):
-                raise OptionError(f"{option} must be positive; got {value}")
+                raise OptionError(f"`{option}` must be positive; got {value}")
         self._check_pace()
         if self.fill is not None and self.opes:
             raise OptionError(
-                f"--fill {self.fill:g} ends hills, and --opes adds none: its bias is bounded by "
-                "--barrier, in kJ/mol; give that instead"
+                f"`fill` {self.fill:g} ends hills, and `opes` adds none: its bias is bounded by "
+                "`barrier`, in kJ/mol; give that instead"
             )
         if self.fill is not None and not kt < self.fill < float("inf"):
             raise OptionError(
-                f"--fill must be above kT ({kt:.2f} kJ/mol); got {self.fill:g} kJ/mol"
+                f"`fill` must be above kT ({kt:.2f} kJ/mol); got {self.fill:g} kJ/mol"
             )
         if not 0.0 < self.high - self.low < float("inf"):
             raise OptionError(
-                f"--range {self.low:g} {self.high:g}: LOW must be below HIGH, and both finite"
+                f"`range` {self.low:g} {self.high:g}: LOW must be below HIGH, and both finite"
             )
         for width in self._given_widths:
             if not 0.0 < width < float("inf"):
-                raise OptionError(f"--width must be positive; got {width:g}")
+                raise OptionError(f"`width` must be positive; got {width:g}")
             if not 4 * width < self.high - self.low:
                 raise OptionError(
-                    f"--range {self.low:g} {self.high:g} must hold more than four hill widths "
+                    f"`range` {self.low:g} {self.high:g} must hold more than four hill widths "
                     f"({width:g})"
                 )
 
@@ -141,9 +143,9 @@ class BiasOptions:
         if abs(count - round(count)) > 1e-6 * count:
             near = [f"{whole * step:g}" for whole in (int(count), int(count) + 1) if whole > 0]
             raise OptionError(
-                f"--pace {self.pace_ps:g} ps is not a whole number of time steps of "
-                f"{self.timestep_fs:g} fs: give --pace {' or '.join(near)}, or another "
-                "--timestep-fs"
+                f"`pace_ps` {self.pace_ps:g} ps is not a whole number of time steps of "
+                f"{self.timestep_fs:g} fs: give `pace_ps` {' or '.join(near)}, or another "
+                "`timestep_fs`"
             )
 
     @property
@@ -160,7 +162,7 @@ class BiasOptions:
             return given * n_modes
         if len(given) != n_modes:
             raise OptionError(
-                f"--width has {len(given)} numbers for {n_modes} modes: give one, or one for each"
+                f"`width` has {len(given)} numbers for {n_modes} modes: give one, or one for each"
             )
         return given
 
@@ -189,7 +191,7 @@ class BiasOptions:
         if not own and not self.opes and points > MOST_REFITTED:
             raise OptionError(
                 f"a grid of {points:,} points takes OpenMM seconds to fit anew at each hill: give "
-                "a larger --width, a smaller --range, fewer --modes, or --backend native"
+                "a larger `width`, a smaller `range`, fewer `modes`, or `backend=native`"
             )
 
     def with_fluctuation(self, fluctuation: Sequence[float], own: bool = False) -> BiasOptions:
@@ -300,4 +302,4 @@ def variables(options: BiasOptions, forces: list[openmm.Force]) -> list[app.Bias
 def check_count(modes: Sequence[Any]) -> None:
     """Raises OptionError for more modes than a grid can hold."""
     if not 1 <= len(modes) <= MAX_MODES:
-        raise OptionError(f"--modes names {len(modes)} modes; metadynamics takes 1 to {MAX_MODES}")
+        raise OptionError(f"`modes` names {len(modes)} modes; metadynamics takes 1 to {MAX_MODES}")

@@ -1,13 +1,12 @@
-"""Biased runs on exported modes: well-tempered metadynamics, or OPES in its place.
+"""Biased runs on exported modes: well-tempered metadynamics or OPES, in a folder that resumes.
 
-Walls at the ends of the grid; a grid that fits the hills; hills, trajectory and bias that resume
-exactly; the weight of every frame.
+Walls stand at the ends of the grid. Hills, trajectory and bias resume exactly, and every frame has
+its weight.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,22 @@ import numpy as np
 import openmm
 from openmm import app
 
-from openmm_plugin.biasing.equilibration import check_start, equilibrate
-from openmm_plugin.biasing.native_engine import NativeMetadynamics, carried_file
+from openmm_plugin.biasing.equilibration import check_start
+from openmm_plugin.biasing.native_engine import NativeMetadynamics
 from openmm_plugin.biasing.openmm_engine import Metadynamics
 from openmm_plugin.biasing.opes_engine import opes_engine
 from openmm_plugin.biasing.options import (
+    CHECKPOINT_PS,
     BiasEngine,
     BiasOptions,
     Deposit,
     Progress,
     check_count,
 )
+from openmm_plugin.biasing.settling import SettledBias, settle
 from openmm_plugin.biasing.shared_hills import SharedHills
 from openmm_plugin.biasing.tables import BiasTables
+from openmm_plugin.forces import one_torch_thread
 from openmm_plugin.running.checkpoints import (
     CheckpointFolder,
     steps_of,
@@ -37,12 +39,13 @@ from openmm_plugin.running.simulation import langevin_simulation, relaxed_state,
 from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.bias.hills import HILLS, merge, read_hills
 from symplectic_cv.bias.results import summarise
-from symplectic_cv.bias.run import RECORD, BiasRecord
-from symplectic_cv.errors import OutputError
+from symplectic_cv.bias.run import BiasedRun, BiasRecord
 from symplectic_cv.files.lock import sole_writer
 
 __all__ = [
+    "CHECKPOINT_PS",
     "BiasOptions",
+    "BiasedSimulation",
     "Deposit",
     "Metadynamics",
     "check_count",
@@ -51,13 +54,12 @@ __all__ = [
 ]
 
 BIAS_TOLERANCE = 1e-5
-"""Between the bias of a checkpoint and the one rebuilt from hills.csv, kJ/mol per kJ/mol; the
-table has 12 digits."""
-CHECKPOINT_PS = 50.0
+"""The largest difference between the bias of a checkpoint and the one rebuilt from hills.csv, in
+kJ/mol per kJ/mol; the table has 12 digits."""
 RETRIES = 3
 """How often in a row a run that blew up goes on from the same checkpoint with new velocities."""
 RETRY_SEED = 7919
-"""Between the seeds of these velocities."""
+"""The difference between the seeds of these velocities."""
 
 
 def run_metadynamics(
@@ -69,229 +71,228 @@ def run_metadynamics(
     platform: openmm.Platform,
     progress: Progress | None = None,
     checkpoint_ps: float = CHECKPOINT_PS,
-    shared: SharedHills | None = None,
-    start: openmm.State | None = None,
     warn: Callable[[str], None] | None = None,
-) -> np.ndarray:
-    """Runs a bias, or goes on with the run that the folder holds.
+    begun: Callable[[BiasRecord], None] | None = None,
+) -> BiasedRun:
+    """Runs a bias on forces of one's own, or goes on with the run that the folder holds.
 
-    Where the frame of the modes nears its limit their forces grow without bound, and no time step
-    is short enough. A run that blows up therefore goes on from its last checkpoint with new
-    velocities of the same temperature, and gives up when that fails `RETRIES` times in a row.
-
-    Writes `bias.json`, `trajectory.xtc`, `colvar.csv` (one row per frame: time_ps, the modes,
-    bias, c and weight), `hills.csv` (metadynamics) and `checkpoint/`; at the end, unless hills
-    are shared, `free_energy.npz` and `convergence.csv`.
+    Writes bias.json, trajectory.xtc, colvar.csv (a row per frame: time_ps, the modes, bias, c and
+    weight), hills.csv (metadynamics) and checkpoint/; at the end free_energy.npz and
+    convergence.csv. `openmm_plugin.metadynamics` does the same for a model.
 
     Args:
-        molecule: what to simulate, and where to start.
-        forces: one per mode (`openmm_plugin.forces.mode_forces`).
-        mode_names: column of each mode, such as `mode_0`.
-        options: see `BiasOptions`.
-        folder: exists already.
-        platform: where it runs.
-        progress: called at every hill.
-        checkpoint_ps: time between checkpoints, and between exchanges of hills.
-        shared: hills shared with other walkers.
-        start: relaxed state to begin with, as `settle` gives it; made here where None.
-        warn: told of every time that it blew up and went on.
-
-    Returns:
-        The bias V in kJ/mol on the grid, first mode along the first axis.
+        molecule: The molecule and the structure to start from.
+        forces: One force per mode (`openmm_plugin.mode_forces`).
+        mode_names: The column of each mode, such as `mode_0`.
+        options: How the modes are biased.
+        folder: The folder of the run, which exists already.
+        platform: OpenMM's platform.
+        progress: Called at every hill with the step and the values of the modes.
+        checkpoint_ps: The time between checkpoints, in ps.
+        warn: Called with a line each time that the simulation blew up and goes on.
+        begun: Called with the settled bias before the first step.
 
     Raises:
         OptionError: more than three modes.
-        SimulationError: it blew up again and again; the last checkpoint stays.
+        SimulationError: the simulation blew up again and again; the last checkpoint stays.
         OutputError: a damaged checkpoint or table, another bias than the folder's, or another
             process that runs in the folder.
     """
     check_count(forces)
     with sole_writer(folder):
-        bias = _run(
+        bias = settle(molecule, forces, mode_names, options, folder, platform)
+        if begun is not None:
+            begun(bias.record)
+        simulation = BiasedSimulation(
             molecule,
             forces,
-            mode_names,
-            options,
+            bias,
             folder,
             platform,
-            progress,
             checkpoint_ps,
-            shared,
-            start,
-            warn,
+            progress=progress,
+            warn=warn,
         )
-        if shared is None:
-            summarise(folder, bias)
-    return bias
+        last = simulation.run()
+        run = BiasedRun.read(folder)
+        summarise(run, last)
+    return run
 
 
-def _run(
-    molecule: MolecularSystem,
-    forces: list[openmm.Force],
-    mode_names: list[str],
-    options: BiasOptions,
-    folder: Path,
-    platform: openmm.Platform,
-    progress: Progress | None,
-    checkpoint_ps: float,
-    shared: SharedHills | None,
-    start: openmm.State | None,
-    warn: Callable[[str], None] | None,
-) -> np.ndarray:
-    timestep = options.timestep_fs / 1000.0
-    pace = steps_of(options.pace_ps, timestep, "--pace")
-    total = pace * max(1, round(options.time_ns * 1000.0 / timestep / pace))
-    every = max(1, round(checkpoint_ps / options.pace_ps)) * pace
-    options, relaxed = settle(molecule, forces, mode_names, options, folder, platform)
-    start = start or relaxed
-    record = options.record(mode_names)
-    trajectory = folder / "trajectory.xtc"
-    tables = BiasTables(folder, record, options)
-    checkpoints = CheckpointFolder(folder / "checkpoint", [trajectory, *tables.paths])
-    if start is None and checkpoints.latest() is None:
-        # before the run's own integrator is made: on the Reference platform all share their random
-        # numbers, and a run that is begun again must draw the same
-        start = relaxed_state(
-            molecule, options.temperature, timestep, options.seed, platform, folder=folder
+class BiasedSimulation:
+    """A biased simulation in its folder: it starts or resumes, advances, saves and checks.
+
+    Where the frame of the modes nears its limit their forces grow without bound, and no time step
+    is short enough. A run that blows up therefore goes on from its last checkpoint with new
+    velocities of the same temperature, and gives up when that fails `RETRIES` times in a row.
+
+    Args:
+        molecule: The molecule and the structure to start from.
+        forces: One force per mode.
+        bias: The bias, from `settle`.
+        folder: The folder of the run, which this process alone writes.
+        platform: OpenMM's platform.
+        checkpoint_ps: The time between checkpoints, and between exchanges of hills, in ps.
+        shared: The hills that are shared with other walkers.
+        progress: Called at every hill with the step and the values of the modes.
+        warn: Called with a line each time that the simulation blew up and goes on.
+    """
+
+    def __init__(
+        self,
+        molecule: MolecularSystem,
+        forces: list[openmm.Force],
+        bias: SettledBias,
+        folder: Path,
+        platform: openmm.Platform,
+        checkpoint_ps: float = CHECKPOINT_PS,
+        shared: SharedHills | None = None,
+        progress: Progress | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        options = bias.options
+        self._folder, self._options, self._record = folder, options, bias.record
+        self._shared, self._progress, self._warn = shared, progress, warn
+        self._timestep = options.timestep_fs / 1000.0
+        self._pace = steps_of(options.pace_ps, self._timestep, "pace_ps")
+        hills = max(1, round(options.time_ns * 1000.0 / self._timestep / self._pace))
+        self._total = self._pace * hills
+        self._every = max(1, round(checkpoint_ps / options.pace_ps)) * self._pace
+        self._trajectory = folder / "trajectory.xtc"
+        self._tables = BiasTables(folder, bias.record, options)
+        self._checkpoints = CheckpointFolder(
+            folder / "checkpoint", [self._trajectory, *self._tables.paths]
+        )
+        self._start = bias.start
+        if self._start is None and self._checkpoints.latest() is None:
+            # before the run's own integrator is made: on the Reference platform all share their
+            # random numbers, and a run that is begun again must draw the same
+            self._start = relaxed_state(
+                molecule,
+                options.temperature,
+                self._timestep,
+                options.seed,
+                platform,
+                folder=folder,
+            )
+        system = openmm.XmlSerializer.clone(molecule.system)
+        self._engine = self._make_engine(system, forces, bias)
+        self._simulation = langevin_simulation(
+            molecule, system, options.temperature, self._timestep, options.seed, platform
         )
 
-    system = openmm.XmlSerializer.clone(molecule.system)
-    engine = _engine(system, forces, options, pace, every, shared)
-    simulation = langevin_simulation(
-        molecule, system, options.temperature, timestep, options.seed, platform
-    )
+    def _make_engine(
+        self, system: openmm.System, forces: list[openmm.Force], bias: SettledBias
+    ) -> BiasEngine:
+        options = bias.options
+        if options.opes:
+            others = None
+            if self._shared is not None:
+                others = (self._shared.folder, self._shared.walker, self._every)
+            return opes_engine(system, forces, options, self._pace, others)
+        if bias.file is not None:
+            return NativeMetadynamics(system, bias.file, options, self._pace)
+        return Metadynamics(system, forces, options, self._pace)
 
-    def check(arrays: dict[str, np.ndarray], extra: dict[str, Any], sizes: dict[Path, int]) -> None:
-        """The bias of a checkpoint is that of the hills beside it and of the other walkers'."""
-        if arrays["bias"].shape != record.grid.shape:
-            raise ValueError(f"its bias has {arrays['bias'].shape} points, not {record.grid.shape}")
-        if tables.hills is None:
-            return
-        known = [read_hills(tables.hills, sizes[tables.hills])]
-        if shared is not None:
-            known += shared.seen_hills(extra["seen"])
-        rebuilt = merge(known).on_grid(record.grid)
-        if np.abs(rebuilt - arrays["bias"]).max() > BIAS_TOLERANCE * (1.0 + rebuilt.max()):
-            raise ValueError(f"its bias is not the sum of {HILLS}")
+    def run(self) -> np.ndarray:
+        """Runs to the end, from the last checkpoint where there is one.
 
-    def save(hills_size: int) -> None:
-        if shared is None:
-            checkpoints.save(simulation, engine.state())
-            return
-        fresh = None if options.opes else shared.collect()
-        if fresh is not None:
-            bias = engine.bias + fresh.on_grid(record.grid)
-            engine.load({"bias": bias}, simulation.context)
-        checkpoints.save(simulation, engine.state(), {"seen": shared.seen})
-        shared.publish(simulation.currentStep, total, hills_size)
+        Returns:
+            The bias V in kJ/mol on the grid; the first mode runs along the first axis.
 
-    def advance(retry: int) -> None:
-        """From the last checkpoint, or from the beginning, to the end."""
-        kept = checkpoints.restore(simulation, check)
+        Raises:
+            SimulationError: the simulation blew up again and again; the last checkpoint stays.
+            OutputError: a damaged checkpoint or table.
+        """
+        retry, failed = 0, None
+        while True:
+            try:
+                with one_torch_thread():
+                    self._advance(resumed=self._begin(retry))
+                return self._engine.bias
+            except (openmm.OpenMMException, ValueError) as error:
+                failure = simulation_failure(self._simulation, self._timestep, self._folder, error)
+                if failure is None:
+                    raise
+                latest = self._checkpoints.latest()
+                retry, failed = (retry + 1 if latest == failed else 1), latest
+                if latest is None or retry > RETRIES:
+                    raise failure from error
+                if self._warn is not None:
+                    time = self._simulation.currentStep * self._timestep
+                    self._warn(
+                        f"{self._folder}: blew up near {time:.1f} ps; goes on from its last "
+                        f"checkpoint with new velocities ({retry} of {RETRIES} attempts)"
+                    )
+
+    def _begin(self, retry: int) -> bool:
+        """Puts the simulation to its last checkpoint or to its start; whether it is resumed."""
+        kept = self._checkpoints.restore(self._simulation, self._check)
         if kept is None:
-            assert start is not None
-            start_from(simulation, start)
-            tables.begin()
+            assert self._start is not None
+            start_from(self._simulation, self._start)
+            self._tables.begin()
         else:
             arrays, extra = kept
-            engine.load(arrays, simulation.context)
-            if shared is not None:
-                shared.seen = extra["seen"]
+            self._engine.load(arrays, self._simulation.context)
+            if self._shared is not None:
+                self._shared.seen = extra["seen"]
         if retry > 0:
-            seed = options.seed + 1 + RETRY_SEED * retry
-            simulation.context.setVelocitiesToTemperature(options.temperature, seed)
-        simulation.reporters[:] = [app.XTCReporter(str(trajectory), pace, append=kept is not None)]
-        with tables:
-            if shared is not None and kept is not None:
+            seed = self._options.seed + 1 + RETRY_SEED * retry
+            self._simulation.context.setVelocitiesToTemperature(self._options.temperature, seed)
+        return kept is not None
+
+    def _advance(self, resumed: bool) -> None:
+        """Steps to the end, with a row per hill and a checkpoint from time to time."""
+        simulation = self._simulation
+        reporter = app.XTCReporter(str(self._trajectory), self._pace, append=resumed)
+        simulation.reporters[:] = [reporter]
+        with self._tables:
+            if self._shared is not None and resumed:
                 # a kill may have come between the checkpoint and its publication
-                shared.publish(simulation.currentStep, total, tables.flush())
-            while simulation.currentStep < total:
-                engine.step(simulation, pace)
-                hill = engine.last
+                self._publish(self._tables.flush())
+            while simulation.currentStep < self._total:
+                self._engine.step(simulation, self._pace)
+                hill = self._engine.last
                 assert hill is not None
-                tables.write(simulation.currentStep * timestep, hill)
-                if simulation.currentStep % every == 0 or simulation.currentStep >= total:
-                    save(tables.flush())
-                if progress is not None:
-                    progress(simulation.currentStep, hill.modes)
+                step = simulation.currentStep
+                self._tables.write(step * self._timestep, hill)
+                if step % self._every == 0 or step >= self._total:
+                    self._save()
+                if self._progress is not None:
+                    self._progress(step, hill.modes)
 
-    retry, failed = 0, None
-    while True:
-        try:
-            advance(retry)
-            return engine.bias
-        except (openmm.OpenMMException, ValueError) as error:
-            failure = simulation_failure(simulation, timestep, folder, error)
-            if failure is None:
-                raise
-            latest = checkpoints.latest()
-            retry, failed = (retry + 1 if latest == failed else 1), latest
-            if latest is None or retry > RETRIES:
-                raise failure from error
-            if warn is not None:
-                warn(
-                    f"{folder}: blew up near {simulation.currentStep * timestep:.1f} ps; goes on "
-                    f"from its last checkpoint with new velocities ({retry} of {RETRIES} attempts)"
-                )
+    def _save(self) -> None:
+        """Writes a checkpoint; takes in the hills of other walkers and publishes one's own."""
+        size = self._tables.flush()
+        if self._shared is None:
+            self._checkpoints.save(self._simulation, self._engine.state())
+            return
+        fresh = None if self._options.opes else self._shared.collect()
+        if fresh is not None:
+            bias = self._engine.bias + fresh.on_grid(self._record.grid)
+            self._engine.load({"bias": bias}, self._simulation.context)
+        extra = {"seen": self._shared.seen}
+        self._checkpoints.save(self._simulation, self._engine.state(), extra)
+        self._publish(size)
 
+    def _publish(self, hills_size: int) -> None:
+        assert self._shared is not None
+        self._shared.publish(self._simulation.currentStep, self._total, hills_size)
 
-def settle(
-    molecule: MolecularSystem,
-    forces: list[openmm.Force],
-    mode_names: Sequence[str],
-    options: BiasOptions,
-    folder: Path,
-    platform: openmm.Platform,
-) -> tuple[BiasOptions, openmm.State | None]:
-    """The options with widths, as `bias.json` has them or as a short unbiased run shows them.
-
-    Returns:
-        The options, and the relaxed state where it was needed to find the widths.
-
-    Raises:
-        OptionError: a grid that OpenMM cannot fit anew at each hill.
-        OutputError: the folder holds a run with another bias.
-    """
-    start = None
-    if (folder / RECORD).is_file():
-        before = BiasRecord.read(folder)
-        if options.width is None:
-            options = replace(options, width=tuple(before.widths))
-        now = options.record(mode_names)
-        for name in ("method", "modes", "widths", "grid", "wall", "bias_factor", "temperature"):
-            if getattr(before, name) != getattr(now, name):
-                raise OutputError(
-                    f"{folder / RECORD}: cannot resume, {name} was {getattr(before, name)} and is "
-                    f"now {getattr(now, name)}: give the same options, or start anew in another "
-                    "folder"
-                )
-        return options, None
-    own = _own_content(forces, options) is not None
-    if options.width is None:
-        start, fluctuation = equilibrate(molecule, forces, options, platform, folder)
-        options = options.with_fluctuation(fluctuation.tolist(), own)
-    options.check_grid(len(forces), own)
-    options.record(mode_names).write(folder)
-    return options, start
-
-
-def _engine(
-    system: openmm.System,
-    forces: list[openmm.Force],
-    options: BiasOptions,
-    pace: int,
-    every: int,
-    shared: SharedHills | None,
-) -> BiasEngine:
-    if not options.opes:
-        content = _own_content(forces, options)
-        if content is not None:
-            return NativeMetadynamics(system, content, options, pace)
-        return Metadynamics(system, forces, options, pace)
-    with_others = None if shared is None else (shared.folder, shared.walker, every)
-    return opes_engine(system, forces, options, pace, with_others)
-
-
-def _own_content(forces: list[openmm.Force], options: BiasOptions) -> bytes | None:
-    """The file of native forces that can hold the grid themselves."""
-    return carried_file(forces) if options.own_grid and not options.opes else None
+    def _check(
+        self, arrays: dict[str, np.ndarray], extra: dict[str, Any], sizes: dict[Path, int]
+    ) -> None:
+        """Raises ValueError unless a checkpoint's bias is the sum of its own and others' hills."""
+        grid = self._record.grid
+        if arrays["bias"].shape != grid.shape:
+            raise ValueError(f"its bias has {arrays['bias'].shape} points, not {grid.shape}")
+        hills = self._tables.hills
+        if hills is None:
+            return
+        added = [read_hills(hills, sizes[hills])]
+        if self._shared is not None:
+            added += self._shared.seen_hills(extra["seen"])
+        rebuilt = merge(added).on_grid(grid)
+        if np.abs(rebuilt - arrays["bias"]).max() > BIAS_TOLERANCE * (1.0 + rebuilt.max()):
+            raise ValueError(f"its bias is not the sum of {HILLS}")

@@ -1,275 +1,234 @@
-"""Umbrella windows in OpenMM: steered from one to the next, then held, each in its folder."""
+"""Umbrella sampling on the modes of a model: one call for all windows and their free energy."""
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import openmm
-from openmm import app
+from openmm import app, unit
 
-from openmm_plugin.biasing.equilibration import ModeProbe
-from openmm_plugin.forces import mode_forces
-from openmm_plugin.running.checkpoints import (
-    CheckpointFolder,
-    steps_of,
-)
-from openmm_plugin.running.failure import simulation_failure
-from openmm_plugin.running.processes import START_METHOD, die_with_parent
-from openmm_plugin.running.simulation import langevin_simulation, relaxed_state, start_from
-from openmm_plugin.systems import choose_platform, load_system
+from openmm_plugin.biasing.run_folder import BiasedModel, begin_biased_run
+from openmm_plugin.biasing.windows import UmbrellaTask, run_umbrella, window_folder
+from openmm_plugin.molecules import as_molecule
+from openmm_plugin.systems import MolecularSystem, choose_platform
+from openmm_plugin.versions import choose_backend
 from symplectic_cv.bias.run import COLVAR
-from symplectic_cv.bias.umbrella import Windows
-from symplectic_cv.errors import OutputError, UserError
-from symplectic_cv.files.atomic import write_atomically
-from symplectic_cv.files.lock import sole_writer
-
-START = "start.xml"
-STEERING_MOVES = 50
-"""Small moves of the centre from one window to the next."""
-
-Done = Callable[[float], None]
-"""Called with the part of all work that is done, 0 to 1."""
+from symplectic_cv.bias.umbrella import (
+    LEAST_OVERLAP,
+    UmbrellaResult,
+    Windows,
+    combine_windows,
+    even_windows,
+    path_windows,
+    read_window,
+)
+from symplectic_cv.checks import check_number, check_whole
+from symplectic_cv.errors import OptionError
+from symplectic_cv.files.atomic import file_digest
+from symplectic_cv.files.run_folder import require_free
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 
 
 @dataclass(frozen=True)
-class UmbrellaTask:
-    """All that a process needs to run any of the windows.
+class UmbrellaOptions:
+    """Where umbrella windows stand and how long they run.
 
     Attributes:
-        parent: folder with cv.pt, system.xml and topology.pdb; the windows' folders lie in it.
-        windows: where they stand.
-        time_ps: length of each.
-        stride_ps: time between frames.
-        steering_ps: from one window to the next, and again to settle there.
-        timestep_fs: time step.
-        seed: of the thermostats.
-        backend: how OpenMM evaluates the modes.
-        platform: name of OpenMM's platform.
-        checkpoint_ps: time between checkpoints.
-    """
-
-    parent: str
-    windows: Windows
-    time_ps: float
-    stride_ps: float
-    steering_ps: float
-    timestep_fs: float
-    seed: int
-    backend: str
-    platform: str
-    checkpoint_ps: float = 50.0
-
-    @property
-    def timestep(self) -> float:
-        return self.timestep_fs / 1000.0
-
-
-def window_folder(parent: Path, window: int) -> Path:
-    """Folder of a window, counted from 0; the folders count from 1."""
-    return parent / f"window-{window + 1:02d}"
-
-
-class _Place:
-    """Molecule, modes and platform of a task, as each process reads them."""
-
-    def __init__(self, task: UmbrellaTask) -> None:
-        parent = Path(task.parent)
-        self.molecule = load_system(parent / "system.xml")
-        self.forces = mode_forces(parent / "cv.pt", self.molecule.system, task.backend)
-        self.platform = choose_platform(task.platform, self.molecule.topology.getNumAtoms())
-
-    def held(
-        self, task: UmbrellaTask, centre: np.ndarray, seed: int
-    ) -> tuple[app.Simulation, openmm.CustomCVForce]:
-        """A simulation with the modes held near a centre, and the force that holds them."""
-        n = len(centre)
-        terms = " + ".join(f"(cv{k} - centre{k})^2" for k in range(n))
-        force = openmm.CustomCVForce(f"0.5*{task.windows.stiffness}*({terms})")
-        for k, mode in enumerate(self.forces):
-            force.addCollectiveVariable(f"cv{k}", openmm.XmlSerializer.clone(mode))
-            force.addGlobalParameter(f"centre{k}", float(centre[k]))
-        system = openmm.XmlSerializer.clone(self.molecule.system)
-        system.addForce(force)
-        simulation = langevin_simulation(
-            self.molecule, system, task.windows.temperature, task.timestep, seed, self.platform
-        )
-        return simulation, force
-
-
-def run_umbrella(task: UmbrellaTask, jobs: int = 1, progress: Done | None = None) -> None:
-    """Steers to all windows, then runs them, or goes on where the folder has come to.
-
-    Writes `window-01/`, … with `start.xml`, `trajectory.xtc`, `colvar.csv` (time_ps, modes,
-    bias_kj_per_mol) and `checkpoint/`.
-
-    Args:
-        jobs: windows that run at the same time, each in a process.
-
-    Raises:
-        SimulationError: one blew up.
-        OutputError: a damaged file, or another process that runs in the folder.
-    """
-    report = progress or (lambda part: None)
-    parent, count = Path(task.parent), len(task.windows)
-    # steering takes its share of the bar by its share of the time
-    steered = 2 * task.steering_ps / (2 * task.steering_ps + task.time_ps)
-    with sole_writer(parent):
-        for number, _ in enumerate(steer(task), 1):
-            report(steered * number / count)
-        parts = [0.0] * count
-
-        def show(window: int, part: float) -> None:
-            parts[window] = part
-            report(steered + (1.0 - steered) * sum(parts) / count)
-
-        if jobs == 1:
-            for window in range(count):
-                run_window(task, window, partial(show, window))
-            return
-        context: Any = multiprocessing.get_context(START_METHOD)
-        with ProcessPoolExecutor(jobs, mp_context=context, initializer=die_with_parent) as pool:
-            futures = {pool.submit(run_window, task, window): window for window in range(count)}
-            try:
-                for future in as_completed(futures):
-                    future.result()
-                    show(futures[future], 1.0)
-            except BrokenProcessPool as error:
-                raise UserError(
-                    f"{parent}: a process of a window died; what it had is kept, --resume goes on"
-                ) from error
-            finally:
-                pool.shutdown(cancel_futures=True)
-
-
-def order_of_steering(along: np.ndarray, start: float) -> list[tuple[int, int | None]]:
-    """Windows in the order in which they are reached, and the one that each is reached from.
-
-    From the window nearest to the start outwards, first up, then down.
+        modes: The mode to walk along; with `path` the modes that the path is given in.
+        path: A CSV with a column for each mode, such as the path.csv of a latent path, to walk
+            along; None to walk along one mode.
+        windows: The number of windows.
+        range: The centres of the first and the last window, without `path`.
+        force_constant: κ in kJ/mol per squared unit of a mode; where None, a window spreads on a
+            flat landscape over half of the distance to the next.
+        time_ns: The length of each window, in ns.
+        stride_ps: The time between frames, in ps.
+        steering_ps: The time to move from one window to the next, and again to settle there, in ps.
+        timestep_fs: The time step, in fs.
+        jobs: The number of windows that run at the same time, each a process.
+        checkpoint_ps: The time between checkpoints, in ps.
+        temperature: The temperature in K; the model's where None.
+        seed: The seed of the thermostats.
+        backend: How OpenMM evaluates the modes: "auto", "native", "torchforce" or "python".
+        platform: The name of OpenMM's platform; the fastest for this size where None.
 
     Example:
-        >>> order_of_steering(np.array([0.0, 1.0, 2.0, 3.0]), 1.2)
-        [(1, None), (2, 1), (3, 2), (0, 1)]
+        >>> UmbrellaOptions(windows=8, range=(-2.0, 2.0)).place(["mode_0"], 300.0).centres[0]
+        array([-2.])
     """
-    first = int(np.abs(along - start).argmin())
-    up = [(window, window - 1) for window in range(first + 1, len(along))]
-    down = [(window, window + 1) for window in range(first - 1, -1, -1)]
-    return [(first, None), *up, *down]
+
+    modes: Sequence[int] = (0,)
+    path: str | Path | None = None
+    windows: int = 16
+    range: tuple[float, float] = (-3.0, 3.0)
+    force_constant: float | None = None
+    time_ns: float = 0.5
+    stride_ps: float = 0.2
+    steering_ps: float = 10.0
+    timestep_fs: float = 2.0
+    jobs: int = 1
+    checkpoint_ps: float = 50.0
+    temperature: float | None = None
+    seed: int = 0
+    backend: str = "auto"
+    platform: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("time_ns", "stride_ps", "steering_ps", "timestep_fs", "checkpoint_ps"):
+            check_number(getattr(self, name), name, above=0.0)
+        check_whole(self.jobs, "jobs")
+
+    def place(self, names: list[str], temperature: float) -> Windows:
+        """The windows.
+
+        Args:
+            names: The names of the modes.
+            temperature: The temperature in K.
+
+        Raises:
+            OptionError: too few windows, an empty range, or several modes without a path.
+        """
+        if self.path is not None:
+            return path_windows(
+                Path(self.path), names, self.windows, self.force_constant, temperature
+            )
+        if len(names) != 1:
+            raise OptionError(
+                f"`modes` names {len(names)} modes; without `path` windows walk along 1"
+            )
+        low, high = map(float, self.range)
+        return even_windows(names, low, high, self.windows, self.force_constant, temperature)
 
 
-def steer(task: UmbrellaTask) -> Iterator[int]:
-    """Makes `start.xml` of each window by moving the centre there; yields window after window."""
-    place = _Place(task)
-    parent, windows = Path(task.parent), task.windows
-    first = parent / START
-    if not first.is_file():
-        relaxed = relaxed_state(
-            place.molecule, windows.temperature, task.timestep, task.seed, place.platform
+@dataclass(frozen=True)
+class UmbrellaProgress:
+    """How far umbrella sampling has come.
+
+    Attributes:
+        done: The part of all work that is done, 0 to 1.
+        windows: The windows.
+        n_atoms: The number of atoms of the system.
+        platform: The name of OpenMM's platform.
+    """
+
+    done: float
+    windows: Windows
+    n_atoms: int
+    platform: str
+
+
+def umbrella(
+    model: NeuralCanonicalTransformation | str | Path,
+    system: MolecularSystem | openmm.System | str | Path,
+    topology: app.Topology | str | Path | None = None,
+    positions: unit.Quantity | np.ndarray | None = None,
+    options: UmbrellaOptions | None = None,
+    folder: str | Path = "umbrella",
+    resume: bool = False,
+    progress: Callable[[UmbrellaProgress], None] | None = None,
+    warn: Callable[[str], None] | None = None,
+) -> UmbrellaResult:
+    """Umbrella windows along a mode or a latent path, combined with MBAR.
+
+    Steers the molecule from window to window, holds it in each, and writes into the folder
+    window-01, … (each with trajectory.xtc and colvar.csv), umbrella.csv (a row per window) and
+    free_energy.npz.
+
+    Args:
+        model: A model, or the path of a model folder.
+        system: An `openmm.System`, the path of a system.xml, or a `MolecularSystem`.
+        topology: The topology of the system's atoms, or the path of a PDB; with a system.xml
+            topology.pdb beside it is read where None.
+        positions: The structure to start from, shape (n_atoms, 3), in nm or with unit; that of the
+            PDB where None.
+        options: Where the windows stand and how long they run.
+        folder: The folder of the run, made here.
+        resume: Whether to go on with the run that the folder holds, after a kill or to make its
+            windows longer. Where the folder holds none, a new run begins.
+        progress: Called once before the first step, then as the windows advance.
+        warn: Called with a line where windows hardly overlap.
+
+    Returns:
+        The free energy along the windows, with standard errors.
+
+    Raises:
+        OptionError: an option makes no sense, or the windows do not overlap at all.
+        ModelError: the model is damaged, or cannot be biased.
+        BackendError: the backend cannot be used here.
+        TrajectoryError: the system or its structure is missing or damaged.
+        OutputError: the folder holds another run, or a damaged file.
+        SimulationError: a simulation blew up.
+
+    Source: M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008), through pymbar.
+
+    Example::
+
+        options = openmm_plugin.UmbrellaOptions(modes=[0], windows=16, time_ns=0.5)
+        found = openmm_plugin.umbrella("model", "md/system.xml", options=options, folder="umbrella")
+        found.axis, found.free_energy, found.error  # kJ/mol
+    """
+    options = options or UmbrellaOptions()
+    folder = Path(folder)
+    if not resume:
+        require_free(folder)
+    backend = choose_backend(options.backend)
+    biased = BiasedModel.of(model)
+    modes = biased.network.check_modes(options.modes)
+    kelvin = biased.network.temperature if options.temperature is None else options.temperature
+    windows = options.place([f"mode_{mode}" for mode in modes], kelvin)
+    molecule = as_molecule(system, topology, positions)
+    n_atoms = molecule.topology.getNumAtoms()
+    platform = choose_platform(options.platform, n_atoms).getName()
+    settings = _settings(options, windows, molecule)
+    begin_biased_run(folder, settings, biased, modes, molecule, backend, resume)
+
+    def report(done: float) -> None:
+        if progress is not None:
+            progress(UmbrellaProgress(done, windows, n_atoms, platform))
+
+    report(0.0)
+    task = UmbrellaTask(
+        parent=str(folder.resolve()),
+        windows=windows,
+        time_ps=options.time_ns * 1000.0,
+        stride_ps=options.stride_ps,
+        steering_ps=options.steering_ps,
+        timestep_fs=options.timestep_fs,
+        seed=options.seed,
+        backend=backend,
+        platform=platform,
+        checkpoint_ps=options.checkpoint_ps,
+    )
+    run_umbrella(task, options.jobs, report)
+    tables = [window_folder(folder, number) / COLVAR for number in range(len(windows))]
+    result = combine_windows(windows, [read_window(table, len(modes)) for table in tables])
+    result.save(folder)
+    if result.overlap.min() < LEAST_OVERLAP and warn is not None:
+        weakest = int(result.overlap.argmin())
+        warn(
+            f"windows {weakest + 1} and {weakest + 2} hardly overlap ({result.overlap.min():.3f}): "
+            "give more `windows` or a smaller `force_constant`"
         )
-        _write_state(first, relaxed)
-    relaxed = read_state(first)
-    probe = ModeProbe(place.forces, place.molecule)
-    begin = probe(relaxed.getPositions(), relaxed.getPeriodicBoxVectors())
-    along, here = windows.along, float(windows.project(begin[None])[0][0])
-    for window, source in order_of_steering(along, here):
-        target = window_folder(parent, window)
-        target.mkdir(exist_ok=True)
-        if not (target / START).is_file():
-            origin = begin if source is None else windows.centres[source]
-            state = relaxed
-            if source is not None:
-                state = read_state(window_folder(parent, source) / START)
-            moved = _move(task, place, state, origin, windows.centres[window], window, target)
-            _write_state(target / START, moved)
-        yield window
+    return result
 
 
-def _move(
-    task: UmbrellaTask,
-    place: _Place,
-    state: openmm.State,
-    origin: np.ndarray,
-    target: np.ndarray,
-    window: int,
-    folder: Path,
-) -> openmm.State:
-    """The state after the centre has moved from origin to target, and some time there."""
-    simulation, _ = place.held(task, origin, task.seed + 1 + window)
-    start_from(simulation, state)
-    steps = steps_of(task.steering_ps, task.timestep, "--steering-ps")
-    per_move = max(1, steps // STEERING_MOVES)
-    try:
-        for part in np.linspace(0.0, 1.0, STEERING_MOVES + 1)[1:]:
-            for k, value in enumerate(origin + part * (target - origin)):
-                simulation.context.setParameter(f"centre{k}", float(value))
-            simulation.step(per_move)
-        simulation.step(steps)
-    except (openmm.OpenMMException, ValueError) as error:
-        failure = simulation_failure(simulation, task.timestep, folder, error)
-        if failure is not None:
-            raise failure from error
-        raise
-    return simulation.context.getState(positions=True, velocities=True)
-
-
-def _write_state(path: Path, state: openmm.State) -> None:
-    write_atomically(path, openmm.XmlSerializer.serialize(state).encode())
-
-
-def read_state(path: Path) -> openmm.State:
-    """A state that steering left; raises OutputError where it is damaged."""
-    try:
-        state = openmm.XmlSerializer.deserialize(path.read_text())
-        if not isinstance(state, openmm.State):
-            raise ValueError(f"holds a {type(state).__name__}")
-    except Exception as error:  # OpenMM raises whatever it met
-        raise OutputError(
-            f"{path}: not a readable state ({error}): remove this file, and --resume"
-        ) from error
-    return state
-
-
-def run_window(task: UmbrellaTask, window: int, progress: Done | None = None) -> None:
-    """Runs one window, or goes on with it."""
-    place = _Place(task)
-    folder = window_folder(Path(task.parent), window)
-    windows = task.windows
-    stride = steps_of(task.stride_ps, task.timestep, "--stride-ps")
-    total = stride * max(1, round(task.time_ps / task.timestep / stride))
-    every = stride * max(1, round(task.checkpoint_ps / task.stride_ps))
-    trajectory, colvar = folder / "trajectory.xtc", folder / COLVAR
-    with sole_writer(folder):
-        centre = windows.centres[window]
-        simulation, force = place.held(task, centre, task.seed + 1 + len(windows) + window)
-        checkpoints = CheckpointFolder(folder / "checkpoint", [trajectory, colvar])
-        resumed = checkpoints.restore(simulation) is not None
-        if not resumed:
-            start_from(simulation, read_state(folder / START))
-            colvar.write_text(",".join(["time_ps", *windows.modes, "bias_kj_per_mol"]) + "\n")
-        simulation.reporters.append(app.XTCReporter(str(trajectory), stride, append=resumed))
-        with open(colvar, "a") as table:
-            try:
-                while simulation.currentStep < total:
-                    simulation.step(stride)
-                    modes = np.array(force.getCollectiveVariableValues(simulation.context))
-                    energy = 0.5 * windows.stiffness * float(((modes - centre) ** 2).sum())
-                    row = [simulation.currentStep * task.timestep, *modes, energy]
-                    table.write(",".join(f"{number:.10g}" for number in row) + "\n")
-                    step = simulation.currentStep
-                    if step % every == 0 or step >= total:
-                        table.flush()
-                        checkpoints.save(simulation)
-                        if progress is not None:
-                            progress(step / total)
-            except (openmm.OpenMMException, ValueError) as error:
-                failure = simulation_failure(simulation, task.timestep, folder, error)
-                if failure is not None:
-                    raise failure from error
-                raise
+def _settings(
+    options: UmbrellaOptions, windows: Windows, molecule: MolecularSystem
+) -> dict[str, object]:
+    """What must not change between a run and its resumption."""
+    return {
+        "command": "umbrella",
+        "path_sha256": None if options.path is None else file_digest(Path(options.path)),
+        "windows": len(windows),
+        "centres": windows.centres.tolist(),
+        "force_constant": windows.stiffness,
+        **molecule.source,
+        "stride_ps": options.stride_ps,
+        "steering_ps": options.steering_ps,
+        "timestep_fs": options.timestep_fs,
+        "temperature_k": windows.temperature,
+        "seed": options.seed,
+    }

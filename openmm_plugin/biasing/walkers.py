@@ -20,18 +20,17 @@ from typing import Any
 
 import openmm
 
+from openmm_plugin.biasing.biased_system import BiasedSystem
 from openmm_plugin.biasing.joined_walkers import join
 from openmm_plugin.biasing.options import BiasOptions
-from openmm_plugin.biasing.run import run_metadynamics
+from openmm_plugin.biasing.run import BiasedSimulation
+from openmm_plugin.biasing.settling import settle
 from openmm_plugin.biasing.shared_hills import SharedHills, published, walker_folder
-from openmm_plugin.forces import mode_forces
 from openmm_plugin.running.processes import START_METHOD, die_with_parent
-from openmm_plugin.systems import choose_platform, load_system
+from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.errors import BackendError, OutputError, UserError
 from symplectic_cv.files.lock import sole_writer
 
-SHARE_EVERY = 10
-"""Hills between two exchanges, unless --checkpoint-ps says otherwise."""
 RESTARTS = 5
 """How often in a row a walker may die without having come any further."""
 CONNECT = "10s"
@@ -78,7 +77,7 @@ def check_scheduler(address: str) -> None:
 def _client(address: str) -> Any:
     if importlib.util.find_spec("distributed") is None:
         raise BackendError(
-            "--scheduler needs Dask: pip install 'symplectic-cv[cluster]', here and on the workers"
+            "`scheduler` needs Dask: pip install 'symplectic-cv[cluster]', here and on the workers"
         )
     from distributed import Client
 
@@ -87,10 +86,10 @@ def _client(address: str) -> Any:
     try:
         client = Client(address, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise BackendError(f"--scheduler {address}: cannot be reached ({error})") from error
+        raise BackendError(f"`scheduler={address}`: cannot be reached ({error})") from error
     if not client.scheduler_info(n_workers=-1)["workers"]:
         client.close()
-        raise BackendError(f"--scheduler {address}: has no workers")
+        raise BackendError(f"`scheduler={address}`: has no workers")
     return client
 
 
@@ -99,21 +98,14 @@ def run_walker(task: WalkerTask, walker: int) -> int:
     parent = Path(task.parent)
     folder = walker_folder(parent, walker)
     folder.mkdir(exist_ok=True)
-    molecule = load_system(parent / "system.xml")
-    forces = mode_forces(parent / "cv.pt", molecule.system, task.backend)
+    biased = BiasedSystem.load(parent, task.backend, task.platform)
+    molecule, forces, platform = biased.molecule, biased.forces, biased.platform
     options = replace(task.options, seed=task.options.seed + SEED_STRIDE * (walker - 1))
-    platform = choose_platform(task.platform, molecule.topology.getNumAtoms())
     _await_lock(folder)
-    run_metadynamics(
-        molecule,
-        forces,
-        task.mode_names,
-        options,
-        folder,
-        platform,
-        checkpoint_ps=task.checkpoint_ps,
-        shared=SharedHills(parent, walker, task.walkers),
-    )
+    with sole_writer(folder):
+        bias = settle(molecule, forces, task.mode_names, options, folder, platform)
+        shared = SharedHills(parent, walker, task.walkers)
+        BiasedSimulation(molecule, forces, bias, folder, platform, task.checkpoint_ps, shared).run()
     return walker
 
 
@@ -131,7 +123,7 @@ def _await_lock(folder: Path) -> None:
 
 def run_walkers(
     task: WalkerTask, scheduler: str | None = None, progress: Fraction | None = None
-) -> None:
+) -> BiasedRun:
     """Runs all walkers to their end, then joins them in the parent folder.
 
     Args:
@@ -145,7 +137,7 @@ def run_walkers(
             _run_here(task, progress)
         else:
             _run_on_cluster(task, scheduler, progress)
-        join(Path(task.parent), task.walkers)
+        return join(Path(task.parent), task.walkers)
 
 
 def _steps(task: WalkerTask) -> list[int]:
@@ -228,7 +220,7 @@ def _message(pipe: Any) -> str | None:
 def _kept_dying(task: WalkerTask, walker: int, reason: str) -> str:
     return (
         f"{walker_folder(Path(task.parent), walker)}: walker {walker} died {RESTARTS + 1} times "
-        f"without coming any further ({reason}); its last checkpoint is kept, --resume goes on"
+        f"without coming any further ({reason}); `resume` goes on from its last checkpoint"
     )
 
 

@@ -186,9 +186,9 @@ def steps_of(time: float, timestep: float, option: str) -> int:
         UserError: not a positive number.
     """
     if not 0.0 < time < float("inf"):
-        raise SimulationError(f"{option} must be positive; got {time}")
+        raise SimulationError(f"`{option}` must be positive; got {time}")
     if not 0.0 < timestep < float("inf"):
-        raise SimulationError(f"--timestep-fs must be positive; got {timestep}")
+        raise SimulationError(f"`timestep_fs` must be positive; got {timestep}")
     return max(1, round(time / timestep))
 
 
@@ -211,6 +211,6 @@ def blown_up(step: int, timestep: float, folder: Path) -> SimulationError:
     """The error for a simulation that `has_blown_up`."""
     return SimulationError(
         f"{folder}: the simulation blew up near {step * timestep:.3f} ps (coordinates are NaN or "
-        "absurd): use a smaller --timestep-fs or a relaxed starting structure; the last checkpoint "
+        "absurd): use a smaller `timestep_fs` or a relaxed starting structure; the last checkpoint "
         "is kept"
     )

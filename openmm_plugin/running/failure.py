@@ -36,7 +36,7 @@ def simulation_failure(
     return SimulationError(
         f"{folder}: a collective variable is not finite at step {step} ({step * timestep:.3f} ps): "
         f"look at {FAILED} there; the molecule has come where the model cannot follow (train on "
-        "such structures too, or bias fewer modes in a smaller --range); the last checkpoint is "
+        "such structures too, or bias fewer modes in a smaller `range`); the last checkpoint is "
         "kept"
     )
 

@@ -107,7 +107,7 @@ def relaxed_state(
                 write_frame(simulation, folder / FAILED)
             raise SimulationError(
                 f"the simulation blew up near {simulation.currentStep * timestep:.1f} ps of its "
-                "equilibration (coordinates are NaN or absurd): use a smaller --timestep-fs or a "
+                "equilibration (coordinates are NaN or absurd): use a smaller `timestep_fs` or a "
                 "relaxed starting structure"
             )
         if look is not None:
@@ -154,8 +154,8 @@ def simulate(
         OutputError: the checkpoint is damaged.
     """
     timestep = timestep_fs / 1000.0
-    total = steps_of(time_ns * 1000.0, timestep, "--time-ns")
-    stride = steps_of(stride_ps, timestep, "--stride-ps")
+    total = steps_of(time_ns * 1000.0, timestep, "time_ns")
+    stride = steps_of(stride_ps, timestep, "stride_ps")
     trajectory, state_csv = folder / "trajectory.xtc", folder / "state.csv"
     simulation = langevin_simulation(
         molecule, molecule.system, temperature, timestep, seed, platform
@@ -181,7 +181,7 @@ def simulate(
             volume=molecule.periodic,
         )
         simulation.reporters.append(table)
-        every = steps_of(checkpoint_ps, timestep, "checkpoint interval")
+        every = steps_of(checkpoint_ps, timestep, "checkpoint_ps")
         while simulation.currentStep < total:
             here = simulation.currentStep
             simulation.step(min(CHUNK_STEPS, total - here, every - here % every))

@@ -50,7 +50,7 @@ class BiasGrid:
             raise OptionError(
                 f"a grid of {' x '.join(map(str, points))} points for hills of width "
                 f"{', '.join(f'{width:g}' for width in widths)} over [{low:g}, {high:g}] is too "
-                "large: give a larger --width, a smaller --range, or fewer --modes"
+                "large: give a larger `width`, a smaller `range`, or fewer `modes`"
             )
         return cls((float(low),) * n, (float(high),) * n, points)
 

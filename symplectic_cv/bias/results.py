@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -181,22 +180,21 @@ def _difference(first: float, second: float, kt: float) -> float:
     return float(-kt * np.log(second / first)) if first > 0 and second > 0 else float("nan")
 
 
-def summarise(folder: Path, bias: np.ndarray) -> Convergence | None:
-    """Writes `free_energy.npz` and `convergence.csv` of a run from its tables.
+def summarise(run: BiasedRun, bias: np.ndarray) -> Convergence | None:
+    """Writes free_energy.npz and convergence.csv of a run into its folder.
 
     `free_energy.npz` holds one axis per mode under its name, and on that grid in kJ/mol
     `free_energy` (metadynamics: from the bias; OPES: from the weights), `reweighted` (from the
     weights) with its standard `error`, and the last `bias`.
 
     Args:
-        folder: of the run.
-        bias: the last bias on the grid, kJ/mol.
+        run: The run with all of its frames.
+        bias: The last bias on the grid, in kJ/mol.
 
     Returns:
         What `convergence` returns.
     """
-    run = BiasedRun.read(folder)
-    record = run.record
+    folder, record = run.folder, run.record
     reweighted, error = weighted_surface(run.frames, record)
     if record.method == OPES:
         surface = known = reweighted

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,16 @@ class BiasedFrames:
                 for name in ("time_ps", "modes", "bias", "offset", "weight", "walker")
             )
         )
+
+
+def join_frames(parts: Sequence[BiasedFrames]) -> BiasedFrames:
+    """Frames of several walkers, walker after walker; the walkers are numbered from 1."""
+    columns = [
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("time_ps", "modes", "bias", "offset", "weight")
+    ]
+    columns.append(np.repeat(np.arange(1, len(parts) + 1), [len(part) for part in parts]))
+    return BiasedFrames(*columns)
 
 
 def colvar_header(names: list[str]) -> list[str]:
@@ -264,7 +275,7 @@ class BiasedRun:
             raise OutputError(
                 f"{self.folder / COLVAR}: has weights of {len(self.frames)} frames, the trajectory "
                 f"has {n_frames} frames: they belong to different runs, or the run was killed; "
-                "resume it with --resume"
+                "resume it with `resume`"
             )
 
     def bias_at(self, modes: np.ndarray) -> np.ndarray:

@@ -13,16 +13,22 @@ Source: M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008), throu
 from __future__ import annotations
 
 import csv
-import logging
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from symplectic_cv.bias.free_energy import SURFACE
+from symplectic_cv.bias.weights import quiet_pymbar
 from symplectic_cv.errors import OptionError, OutputError
+from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.files.tables import read_table, write_table
 from symplectic_cv.units import thermal_energy
 
+TABLE = "umbrella.csv"
 TRANSIENT = 0.1
 """Part of each window that is left out at its start."""
 BINS_PER_WINDOW = 3
@@ -92,20 +98,22 @@ class Windows:
 
 @dataclass(frozen=True)
 class UmbrellaResult:
-    """What the windows say together.
+    """The free energy along umbrella windows.
 
     Attributes:
-        axis: centres of the bins: the mode, or the place along the path from 0 to 1, (B,).
-        free_energy: kJ/mol, least value 0, infinite in bins without frames, (B,).
-        error: standard error of the difference to the lowest bin, kJ/mol, (B,).
-        window_free_energy: of each window relative to the first, kJ/mol, (K,).
-        window_error: its standard error, (K,).
-        overlap: of each window with the next, (K − 1,).
-        inefficiency: frames per independent frame in each window, (K,).
-        frames: independent frames of each window, (K,).
-        places: place of the frames of each window, for their histograms.
+        windows: The windows, K of them.
+        axis: The centres of the bins, (B,): the mode, or the place along the path from 0 to 1.
+        free_energy: The free energy in kJ/mol, (B,), least value 0, infinite in empty bins.
+        error: The standard error of the difference to the lowest bin in kJ/mol, (B,).
+        window_free_energy: The free energy of each window relative to the first in kJ/mol, (K,).
+        window_error: Its standard error in kJ/mol, (K,).
+        overlap: The overlap of each window with the next, (K − 1,).
+        inefficiency: The number of frames per independent frame in each window, (K,).
+        frames: The number of independent frames of each window, (K,).
+        places: The places of the independent frames of each window on `axis`.
     """
 
+    windows: Windows
     axis: np.ndarray
     free_energy: np.ndarray
     error: np.ndarray
@@ -115,6 +123,41 @@ class UmbrellaResult:
     inefficiency: np.ndarray
     frames: np.ndarray
     places: list[np.ndarray]
+
+    @property
+    def axis_name(self) -> str:
+        """The name of the mode, or `progress` along a path in several modes."""
+        modes = self.windows.modes
+        return modes[0] if len(modes) == 1 else "progress"
+
+    def save(self, folder: str | Path) -> None:
+        """Writes umbrella.csv, a row per window, and free_energy.npz."""
+        folder, windows = Path(folder), self.windows
+        columns: dict[str, np.ndarray] = {"window": np.arange(1, len(windows) + 1)}
+        for name, centre in zip(windows.modes, windows.centres.T, strict=True):
+            columns[f"centre_{name}"] = centre
+        columns |= {
+            "independent_frames": self.frames.astype(np.float64),
+            "statistical_inefficiency": self.inefficiency,
+            "free_energy_kj_per_mol": self.window_free_energy,
+            "error_kj_per_mol": self.window_error,
+            "overlap_with_next": np.append(self.overlap, np.nan),
+        }
+        write_table(folder / TABLE, columns, "%.6g")
+        content = io.BytesIO()
+        arrays: dict[str, Any] = {self.axis_name: self.axis}
+        np.savez(
+            content,
+            free_energy=self.free_energy,
+            error=self.error,
+            centres=windows.centres,
+            force_constant=windows.stiffness,
+            modes=np.array(windows.modes),
+            method="umbrella",
+            temperature_k=windows.temperature,
+            **arrays,
+        )
+        write_atomically(folder / SURFACE, content.getvalue())
 
 
 def even_windows(
@@ -130,7 +173,7 @@ def even_windows(
         OptionError: fewer than two windows, an empty range, or a κ that is not positive.
     """
     if not 0.0 < high - low < float("inf"):
-        raise OptionError(f"--range {low:g} {high:g} must be finite and not empty")
+        raise OptionError(f"`range` {low:g} {high:g} must be finite and not empty")
     _check_count(count)
     return _windows(modes, np.linspace(low, high, count)[:, None], stiffness, kelvin)
 
@@ -147,18 +190,18 @@ def path_windows(
         OptionError: an unreadable table, too few points, or a mode that it lacks.
     """
     _check_count(count)
-    try:
-        with open(path, newline="") as handle:
-            header, *rows = csv.reader(handle)
-        missing = [name for name in modes if name not in header]
-        if missing:
-            raise ValueError(f"no column {missing[0]}")
-        columns = [header.index(name) for name in modes]
-        points = np.array([[float(row[column]) for column in columns] for row in rows])
-        if len(points) < 2 or not np.isfinite(points).all():
-            raise ValueError("fewer than two points, or one that is not finite")
-    except (OSError, ValueError, IndexError) as error:
-        raise OptionError(f"{path}: not readable as a path ({error})") from error
+    table = read_table(
+        path,
+        modes,
+        text=_other_columns(path, modes),
+        finite=modes,
+        kind="a path",
+        complete=False,
+        error=OptionError,
+    )
+    points = table[modes].to_numpy(np.float64)
+    if len(points) < 2:
+        raise OptionError(f"{path}: not readable as a path (fewer than two points)")
     done = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
     if not done[-1] > 0.0:
         raise OptionError(f"{path}: its points do not differ in {', '.join(modes)}")
@@ -167,9 +210,18 @@ def path_windows(
     return _windows(modes, centres, stiffness, kelvin)
 
 
+def _other_columns(path: Path, modes: list[str]) -> list[str]:
+    """Columns of a table that are not these modes; none where the file cannot be read."""
+    try:
+        with open(path, newline="") as handle:
+            return [name for name in next(csv.reader(handle), []) if name not in modes]
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
 def _check_count(count: int) -> None:
     if count < 2:
-        raise OptionError(f"--windows must be at least 2; got {count}")
+        raise OptionError(f"`windows` must be at least 2; got {count}")
 
 
 def _windows(
@@ -180,52 +232,50 @@ def _windows(
         spacing = float(np.linalg.norm(np.diff(centres, axis=0), axis=1).mean())
         stiffness = float(f"{kt / (0.5 * spacing) ** 2:.3g}")
     if not 0.0 < stiffness < float("inf"):
-        raise OptionError(f"--force-constant must be positive; got {stiffness}")
+        raise OptionError(f"`force_constant` must be positive; got {stiffness}")
     return Windows(modes, centres, stiffness, kelvin)
 
 
 def read_window(path: Path, n_modes: int) -> np.ndarray:
-    """Modes (F, n) of the frames in a window's colvar.csv.
+    """The modes of the frames in a window's colvar.csv, (F, n_modes).
 
     Raises:
-        OutputError: missing, cut or not finite.
+        OutputError: the table is missing, cut, of other modes or not finite.
     """
-    try:
-        text = path.read_text()
-        if not text.endswith("\n"):
-            raise ValueError("its last row is cut")
-        rows = [[float(cell) for cell in row] for row in list(csv.reader(text.splitlines()))[1:]]
-        table = np.array(rows)
-        if table.ndim != 2 or table.shape[1] != n_modes + 2 or not np.isfinite(table).all():
-            raise ValueError("no rows, other modes, or numbers that are not finite")
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: not readable as the table of a window ({error})") from error
+    kind = "the table of a window"
+    table = read_table(path, finite=True, kind=kind).to_numpy(np.float64)
+    if len(table) == 0 or table.shape[1] != n_modes + 2:
+        raise OutputError(f"{path}: not readable as {kind} (no rows, or other modes)")
     return table[:, 1:-1]
 
 
-def combine(windows: Windows, series: Sequence[np.ndarray]) -> UmbrellaResult:
-    """The free energy from the modes (F, n) of the frames of each window.
+def combine_windows(windows: Windows, series: Sequence[np.ndarray]) -> UmbrellaResult:
+    """The free energy from the frames of all windows, by MBAR.
 
     Frames that are correlated in time are thinned out first.
+
+    Args:
+        windows: The windows.
+        series: The modes of the frames of each window, (F, n) each.
 
     Raises:
         OptionError: a window with fewer than ten frames, or windows that do not overlap at all.
     """
-    # without JAX it says so at length at each import
-    logging.disable(logging.WARNING)
-    try:
-        from pymbar import FES
-        from pymbar.timeseries import statistical_inefficiency, subsample_correlated_data
-        from pymbar.utils import ParameterError
-    finally:
-        logging.disable(logging.NOTSET)
+    with quiet_pymbar():
+        return _combine(windows, *_independent_frames(series))
+
+
+def _independent_frames(series: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Frames of each window that are independent, and the frames per independent frame, (K,)."""
+    from pymbar.timeseries import statistical_inefficiency, subsample_correlated_data
+
     kept, inefficiency = [], []
     for number, modes in enumerate(series):
         settled = modes[int(TRANSIENT * len(modes)) :]
         if len(settled) < 10:
             raise OptionError(
                 f"window {number + 1} has {len(modes)} frames, which are too few: give a larger "
-                "--time-ns or a smaller --stride-ps"
+                "`time_ns` or a smaller `stride_ps`"
             )
         g = max(
             statistical_inefficiency(column) if np.ptp(column) > 0 else float(len(column))
@@ -233,6 +283,14 @@ def combine(windows: Windows, series: Sequence[np.ndarray]) -> UmbrellaResult:
         )
         inefficiency.append(g)
         kept.append(settled[subsample_correlated_data(settled[:, 0], g=g)])
+    return kept, np.array(inefficiency)
+
+
+def _combine(windows: Windows, kept: list[np.ndarray], inefficiency: np.ndarray) -> UmbrellaResult:
+    """What `combine_windows` returns, from the independent frames of each window."""
+    from pymbar import FES
+    from pymbar.utils import ParameterError
+
     frames = np.concatenate(kept)
     counts = np.array([len(part) for part in kept])
     kt = thermal_energy(windows.temperature)
@@ -242,7 +300,6 @@ def combine(windows: Windows, series: Sequence[np.ndarray]) -> UmbrellaResult:
     axis = 0.5 * (edges[1:] + edges[:-1])
     inside = (place >= edges[0]) & (place <= edges[-1])
     filled = np.histogram(place[inside], edges)[0] > 0
-    logging.disable(logging.WARNING)
     try:
         fes = FES(
             windows.energies(frames) / kt, counts, mbar_options={"maximum_iterations": 10_000}
@@ -259,22 +316,21 @@ def combine(windows: Windows, series: Sequence[np.ndarray]) -> UmbrellaResult:
         overlap = mbar.compute_overlap()["matrix"]
     except (ParameterError, np.linalg.LinAlgError, FloatingPointError) as error:
         raise OptionError(
-            f"MBAR does not converge on these windows ({error}): give more --windows, a smaller "
-            "--force-constant, or a larger --time-ns"
+            f"MBAR does not converge on these windows ({error}): give more `windows`, a smaller "
+            "`force_constant`, or a larger `time_ns`"
         ) from error
-    finally:
-        logging.disable(logging.NOTSET)
     free_energy, error_of = np.full(len(axis), np.inf), np.full(len(axis), np.inf)
     free_energy[filled] = kt * (found["f_i"] - np.min(found["f_i"]))
     error_of[filled] = kt * found["df_i"]
     return UmbrellaResult(
+        windows=windows,
         axis=axis,
         free_energy=free_energy,
         error=error_of,
         window_free_energy=kt * differences["Delta_f"][0],
         window_error=kt * differences["dDelta_f"][0],
         overlap=np.diagonal(overlap, 1).copy(),
-        inefficiency=np.array(inefficiency),
+        inefficiency=inefficiency,
         frames=counts,
         places=[windows.project(part)[0] for part in kept],
     )

@@ -11,11 +11,12 @@ import numpy as np
 from openmm_plugin.biasing.adaptation import Adaptation
 from openmm_plugin.biasing.adaptation_options import AdaptationOptions
 from openmm_plugin.biasing.adaptation_progress import AdaptationProgress, StageProgress
+from openmm_plugin.biasing.metadynamics_options import AUTO
 from symplectic_cv.adaptation.round_folders import RoundModel
 from symplectic_cv.bias.reweighting import Reweighted
 from symplectic_cv.bias.states import describe_states
 from symplectic_cv.cli import options as o
-from symplectic_cv.cli.biased import AUTO, Backend
+from symplectic_cv.cli.biased import Backend
 from symplectic_cv.cli.console import Bar, console, note, progress_bar, warn
 from symplectic_cv.cli.metadynamics import describe_bias
 from symplectic_cv.cli.options import argument, option

@@ -49,6 +49,8 @@ def flags_of(command: str, arguments: ArgumentCollection) -> dict[str, str]:
     for argument in arguments:
         long = [name for name in argument.names if name.startswith("--")]
         flags[argument.field_info.name] = long[0] if long else argument.name
+        if long:
+            flags.setdefault(long[0].strip("-").replace("-", "_"), long[0])
     for library, own in (SYNONYMS | SYNONYMS_OF_COMMANDS.get(command, {})).items():
         if own in flags:
             flags.setdefault(library, flags[own])

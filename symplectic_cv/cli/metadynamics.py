@@ -3,35 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
-
-from openmm_plugin.biasing import run as meta
-from openmm_plugin.biasing import walkers as several
-from openmm_plugin.biasing.opes_engine import require_opes
-from openmm_plugin.systems import choose_platform, load_system
+import openmm_plugin as library
+from openmm_plugin.biasing.metadynamics_options import AUTO, MetadynamicsOptions
+from openmm_plugin.biasing.options import BiasProgress
 from openmm_plugin.versions import choose_backend, native_problem
 from symplectic_cv.bias.free_energy import SURFACE
 from symplectic_cv.bias.run import OPES, BiasRecord
 from symplectic_cv.cli import molecules as m
 from symplectic_cv.cli import options as o
-from symplectic_cv.cli.biased import (
-    AUTO,
-    Backend,
-    BackendOption,
-    begin_biased_run,
-    bias_options,
-)
+from symplectic_cv.cli.biased import Backend, BackendOption
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.options import option
-from symplectic_cv.errors import OptionError
 from symplectic_cv.exporting.compiled import core_problem
-from symplectic_cv.files.run_folder import require_free
-from symplectic_cv.models.model_folder import load_model
 from symplectic_cv.reports.run_report import FREE_ENERGY, draw_biased_run
 
-DEFAULT = meta.BiasOptions()
+DEFAULT = MetadynamicsOptions()
 
 
 def metadynamics(
@@ -77,7 +65,7 @@ def metadynamics(
     grid: Annotated[
         tuple[float, float],
         option("--range", metavar="LOW HIGH", help="Range of the grid; walls at its ends."),
-    ] = (DEFAULT.low, DEFAULT.high),
+    ] = DEFAULT.range,
     opes: Annotated[bool, option("--opes", help="OPES in the place of metadynamics.")] = False,
     barrier: Annotated[
         float | None,
@@ -135,100 +123,44 @@ def metadynamics(
 
     Example: symplectic-cv metadynamics model --system md/system.xml --modes 0 1 --time-ns 5
     """
-    if not resume:
-        require_free(output)
-    if opes:
-        require_opes()
-    if scheduler is not None:
-        several.check_scheduler(scheduler)
-    chosen_backend = choose_backend(backend.value)
-    if backend is Backend.AUTO and chosen_backend != Backend.NATIVE.value:
+    if backend is Backend.AUTO and choose_backend(backend.value) != Backend.NATIVE.value:
         note(f"not through the native force, because {native_problem() or core_problem()}")
-    network = load_model(model)
-    modes = network.check_modes(modes)
-    kelvin = network.temperature if temperature is None else temperature
-    options = bias_options(
-        len(modes),
-        chosen_backend,
+    molecule = m.molecule_of_options(
+        system, top, pdb, forcefield, solvent, temperature, model, output if resume else None
+    )
+    chosen = MetadynamicsOptions(
+        modes=modes,
         time_ns=time_ns,
         bias_factor=bias_factor,
         height=height,
         fill=fill,
         width=width,
-        pace=pace,
-        grid=grid,
-        timestep_fs=timestep_fs,
-        temperature=kelvin,
-        seed=seed,
+        pace_ps=pace,
+        range=grid,
         opes=opes,
         barrier=barrier,
+        walkers=walkers,
+        scheduler=scheduler,
+        timestep_fs=timestep_fs,
+        checkpoint_ps=checkpoint_ps,
+        temperature=temperature,
+        seed=seed,
+        backend=backend.value,
         own_grid=own_grid,
+        platform=platform,
     )
-    names = [f"mode_{mode}" for mode in modes]
-    if checkpoint_ps is None:
-        checkpoint_ps = meta.CHECKPOINT_PS if walkers == 1 else several.SHARE_EVERY * pace
-    if not 0.0 < checkpoint_ps < float("inf"):
-        raise OptionError(f"--checkpoint-ps must be positive; got {checkpoint_ps}")
-    molecule, of_molecule = m.read_molecule(
-        system, top, pdb, forcefield, solvent, kelvin, output if resume else None
-    )
-    chosen = choose_platform(platform, molecule.topology.getNumAtoms())
-    settings = {
-        "command": "metadynamics",
-        "walkers": walkers,
-        **of_molecule,
-        **options.settings(),
-        "width": AUTO if options.width is None else options.width,
-    }
-    forces = begin_biased_run(
-        output,
-        settings,
-        model,
-        network,
-        modes,
-        molecule,
-        chosen_backend,
-        resume,
-        lambda forces: meta.check_start(forces, molecule, options),
-    )
-    # as a resumed run reads it, with the digits of a PDB file
-    molecule = load_system(output / "system.xml")
-    options, start = meta.settle(molecule, forces, names, options, output, chosen)
-    bias = describe_bias(BiasRecord.read(output))
-    note(f"{molecule.topology.getNumAtoms()} atoms on {chosen.getName()}; {bias}")
-    common: dict[str, Any] = {"checkpoint_ps": checkpoint_ps}
     with progress_bar("biasing", round(time_ns * 1000) * walkers, "ps") as bar:
 
-        def show(step: int, values: np.ndarray) -> None:
-            bar.to(round(step * timestep_fs * 1e-3), " ".join(f"{value:+.2f}" for value in values))
+        def show(progress: BiasProgress) -> None:
+            if progress.time_ps == 0.0 and progress.modes is None:
+                bias = describe_bias(progress.record)
+                note(f"{progress.n_atoms} atoms on {progress.platform}; {bias}")
+            values = () if progress.modes is None else progress.modes
+            bar.to(round(progress.time_ps), " ".join(f"{value:+.2f}" for value in values))
 
-        if walkers == 1 and scheduler is None:
-            meta.run_metadynamics(
-                molecule,
-                forces,
-                names,
-                options,
-                output,
-                chosen,
-                show,
-                start=start,
-                warn=warn,
-                **common,
-            )
-        else:
-            several.run_walkers(
-                several.WalkerTask(
-                    parent=str(output.resolve()),
-                    walkers=walkers,
-                    mode_names=names,
-                    options=options,
-                    backend=chosen_backend,
-                    platform=chosen.getName(),
-                    **common,
-                ),
-                scheduler,
-                progress=lambda done: bar.to(round(done * time_ns * 1000 * walkers)),
-            )
+        library.metadynamics(
+            model, molecule, options=chosen, folder=output, resume=resume, progress=show, warn=warn
+        )
     draw_biased_run(output)
     figure = f", {output / FREE_ENERGY}" if (output / FREE_ENERGY).is_file() else ""
     note(f"free energy: {output / SURFACE}{figure}")
@@ -236,11 +168,11 @@ def metadynamics(
 
 def describe_bias(record: BiasRecord) -> str:
     """What is deposited, where and how often."""
-    kind = "OPES kernels" if record.method == OPES else "hills"
     widths = ", ".join(f"{width:g}" for width in record.widths)
+    what = "OPES kernels" if record.method == OPES else "hills"
     points = " x ".join(map(str, record.grid.points))
     return (
-        f"{kind} of width {widths} in {', '.join(record.modes)}, each {record.pace_ps:g} ps, on "
-        f"{points} grid points from {record.grid.low[0]:g} to {record.grid.high[0]:g}, "
-        f"bias factor {record.bias_factor:.3g}"
+        f"{what} of width {widths} in {', '.join(record.modes)}, each {record.pace_ps:g} ps, on "
+        f"{points} grid points from {record.grid.low[0]:g} to {record.grid.high[0]:g}, bias factor "
+        f"{record.bias_factor:.3g}"
     )

@@ -78,8 +78,8 @@ def simulate(
     if timestep_fs is None:
         timestep_fs = FLEXIBLE_TIMESTEP_FS if flexible else DEFAULT_TIMESTEP_FS
     chosen = choose_platform(platform, molecule.topology.getNumAtoms())
-    total = steps_of(time_ns * 1e6, timestep_fs, "--time-ns")
-    steps_of(stride_ps, timestep_fs, "--stride-ps")
+    total = steps_of(time_ns * 1e6, timestep_fs, "time_ns")
+    steps_of(stride_ps, timestep_fs, "stride_ps")
     settings = {
         "command": "simulate",
         "system": str(pdb or system),

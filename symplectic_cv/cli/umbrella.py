@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
-
-from openmm_plugin.biasing.umbrella import UmbrellaTask, run_umbrella, window_folder
-from openmm_plugin.systems import choose_platform
-from openmm_plugin.versions import choose_backend
+import openmm_plugin as library
+from openmm_plugin.biasing.umbrella import UmbrellaOptions, UmbrellaProgress
 from symplectic_cv.bias.free_energy import SURFACE
-from symplectic_cv.bias.run import COLVAR
-from symplectic_cv.bias.umbrella import (
-    LEAST_OVERLAP,
-    UmbrellaResult,
-    Windows,
-    combine,
-    even_windows,
-    path_windows,
-    read_window,
-)
 from symplectic_cv.cli import molecules as m
 from symplectic_cv.cli import options as o
-from symplectic_cv.cli.biased import Backend, BackendOption, begin_biased_run
+from symplectic_cv.cli.biased import Backend, BackendOption
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.options import option
-from symplectic_cv.errors import OptionError
-from symplectic_cv.files.atomic import file_digest, write_atomically
-from symplectic_cv.files.run_folder import require_free
-from symplectic_cv.models.model_folder import load_model
 from symplectic_cv.reports.run_report import draw_umbrella
-
-TABLE = "umbrella.csv"
 
 
 def umbrella(
@@ -102,115 +82,39 @@ def umbrella(
 
     Example: symplectic-cv umbrella model --system md/system.xml --mode 0 --windows 16
     """
-    if not resume:
-        require_free(output)
-    chosen_backend = choose_backend(backend.value)
-    network = load_model(model)
-    modes = network.check_modes(modes)
-    kelvin = network.temperature if temperature is None else temperature
-    names = [f"mode_{mode}" for mode in modes]
-    for flag, value in (
-        ("--time-ns", time_ns),
-        ("--stride-ps", stride_ps),
-        ("--steering-ps", steering_ps),
-        ("--timestep-fs", timestep_fs),
-        ("--checkpoint-ps", checkpoint_ps),
-    ):
-        if not 0.0 < value < float("inf"):
-            raise OptionError(f"{flag} must be positive; got {value}")
-    if path is not None:
-        stand = path_windows(path, names, windows, force_constant, kelvin)
-    elif len(modes) == 1:
-        stand = even_windows(names, *ends, windows, force_constant, kelvin)
-    else:
-        raise OptionError(f"--modes names {len(modes)} modes; without --path windows walk along 1")
-    molecule, of_molecule = m.read_molecule(
-        system, top, pdb, forcefield, solvent, kelvin, output if resume else None
+    molecule = m.molecule_of_options(
+        system, top, pdb, forcefield, solvent, temperature, model, output if resume else None
     )
-    chosen = choose_platform(platform, molecule.topology.getNumAtoms())
-    settings = {
-        "command": "umbrella",
-        "path_sha256": file_digest(path),
-        "windows": windows,
-        "centres": stand.centres.tolist(),
-        "force_constant": stand.stiffness,
-        **of_molecule,
-        "stride_ps": stride_ps,
-        "steering_ps": steering_ps,
-        "timestep_fs": timestep_fs,
-        "temperature_k": kelvin,
-        "seed": seed,
-    }
-    begin_biased_run(output, settings, model, network, modes, molecule, chosen_backend, resume)
-    note(
-        f"{molecule.topology.getNumAtoms()} atoms on {chosen.getName()}; {windows} windows of "
-        f"{time_ns:g} ns along {path or names[0]}, κ {stand.stiffness:g} kJ/mol"
-    )
-    task = UmbrellaTask(
-        parent=str(output.resolve()),
-        windows=stand,
-        time_ps=time_ns * 1000.0,
+    chosen = UmbrellaOptions(
+        modes=modes,
+        path=path,
+        windows=windows,
+        range=ends,
+        force_constant=force_constant,
+        time_ns=time_ns,
         stride_ps=stride_ps,
         steering_ps=steering_ps,
         timestep_fs=timestep_fs,
-        seed=seed,
-        backend=chosen_backend,
-        platform=chosen.getName(),
+        jobs=jobs,
         checkpoint_ps=checkpoint_ps,
+        temperature=temperature,
+        seed=seed,
+        backend=backend.value,
+        platform=platform,
     )
     with progress_bar("umbrella windows", 100, "%") as bar:
-        run_umbrella(task, jobs, lambda part: bar.to(round(100 * part)))
-    series = [
-        read_window(window_folder(output, window) / COLVAR, len(modes)) for window in range(windows)
-    ]
-    result = combine(stand, series)
-    write_result(output, stand, result)
-    if result.overlap.min() < LEAST_OVERLAP:
-        weakest = int(result.overlap.argmin())
-        warn(
-            f"windows {weakest + 1} and {weakest + 2} hardly overlap ({result.overlap.min():.3f}): "
-            "give more --windows or a smaller --force-constant"
+
+        def show(progress: UmbrellaProgress) -> None:
+            if progress.done == 0.0:
+                note(
+                    f"{progress.n_atoms} atoms on {progress.platform}; {windows} windows of "
+                    f"{time_ns:g} ns along {path or progress.windows.modes[0]}, κ "
+                    f"{progress.windows.stiffness:g} kJ/mol"
+                )
+            bar.to(round(100 * progress.done))
+
+        result = library.umbrella(
+            model, molecule, options=chosen, folder=output, resume=resume, progress=show, warn=warn
         )
+    draw_umbrella(output, result.windows, result)
     note(f"free energy: {output / SURFACE}, {output / 'umbrella.png'}")
-
-
-def write_result(folder: Path, windows: Windows, result: UmbrellaResult) -> None:
-    """Writes umbrella.csv, umbrella.png and free_energy.npz."""
-    header = [
-        "window",
-        *(f"centre_{name}" for name in windows.modes),
-        "independent_frames",
-        "statistical_inefficiency",
-        "free_energy_kj_per_mol",
-        "error_kj_per_mol",
-        "overlap_with_next",
-    ]
-    overlap = [*result.overlap, np.nan]
-    lines = [",".join(header)]
-    for k, centre in enumerate(windows.centres):
-        numbers = [
-            *centre,
-            result.frames[k],
-            result.inefficiency[k],
-            result.window_free_energy[k],
-            result.window_error[k],
-            overlap[k],
-        ]
-        lines.append(",".join([str(k + 1), *(f"{number:.6g}" for number in numbers)]))
-    write_atomically(folder / TABLE, ("\n".join(lines) + "\n").encode())
-    along = windows.modes[0] if len(windows.modes) == 1 else "progress"
-    draw_umbrella(folder, windows, result)
-    content = io.BytesIO()
-    arrays: dict[str, Any] = {along: result.axis}
-    np.savez(
-        content,
-        free_energy=result.free_energy,
-        error=result.error,
-        centres=windows.centres,
-        force_constant=windows.stiffness,
-        modes=np.array(windows.modes),
-        method="umbrella",
-        temperature_k=windows.temperature,
-        **arrays,
-    )
-    write_atomically(folder / SURFACE, content.getvalue())

@@ -99,7 +99,7 @@ def plot_umbrella(
 
     Args:
         windows: The windows.
-        result: What `symplectic_cv.bias.umbrella.combine` made of their frames.
+        result: What `symplectic_cv.bias.umbrella.combine_windows` made of their frames.
         axes: The two Axes to draw into, the upper one first; a new Figure is made where None.
 
     Returns:

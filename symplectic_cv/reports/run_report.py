@@ -78,7 +78,7 @@ def draw_umbrella(folder: str | Path, windows: Windows, result: UmbrellaResult) 
     Args:
         folder: An existing folder.
         windows: The windows.
-        result: What `symplectic_cv.bias.umbrella.combine` made of their frames.
+        result: What `symplectic_cv.bias.umbrella.combine_windows` made of their frames.
     """
     path = Path(folder) / "umbrella.png"
     save_figure(plot_umbrella(windows, result), path)

@@ -337,15 +337,29 @@ def test_a_file_that_is_no_exported_variable_is_refused(cv, make_system, tmp_pat
 
 def test_torchforce_that_cannot_be_used_is_an_error_not_a_crash(cv, make_system, monkeypatch):
     monkeypatch.setattr("openmm_plugin.versions.torchforce_problem", lambda: "it is broken")
-    with pytest.raises(BackendError, match="--backend torchforce: it is broken"):
+    with pytest.raises(BackendError, match="`backend=torchforce`: it is broken"):
         mode_forces(cv, make_system(), "torchforce")
 
 
-def test_torch_stays_at_one_thread(cv, make_system):
+def test_torch_evaluates_with_one_thread_and_keeps_its_threads(cv, make_system, monkeypatch):
+    monkeypatch.setattr("openmm_plugin.forces.core_problem", lambda: "it is not compiled")
+    used = []
+    evaluate_modes = torch.from_numpy
+
+    def noting(array):
+        used.append(torch.get_num_threads())
+        return evaluate_modes(array)
+
+    monkeypatch.setattr(torch, "from_numpy", noting)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        mode_forces(cv, make_system(), "python")
-        assert torch.get_num_threads() == 1
+        forces = mode_forces(cv, make_system(), "python")
+        assert torch.get_num_threads() == 2
+        n_atoms = make_system().getNumParticles()
+        evaluate(forces, n_atoms, np.random.default_rng(0).normal(size=(n_atoms, 3)))
+        assert used
+        assert set(used) == {1}
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

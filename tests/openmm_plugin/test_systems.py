@@ -106,7 +106,7 @@ def test_an_unknown_built_in_is_refused():
 
 @pytest.mark.parametrize("names", [["nowhere.xml"], ["tip3p.xml"]])
 def test_a_force_field_that_is_missing_or_does_not_fit_is_refused(pdb, names):
-    with pytest.raises(OptionError, match=rf"--forcefield {names[0]} cannot describe"):
+    with pytest.raises(OptionError, match=rf"`forcefield` {names[0]} cannot describe"):
         build_system(pdb, Solvent.VACUUM, names)
 
 
@@ -136,7 +136,8 @@ def test_a_written_system_is_read_back(vacuum, folder):
     elsewhere = folder / "elsewhere.pdb"
     (folder / "topology.pdb").rename(elsewhere)
     assert load_system(folder / "system.xml", elsewhere).topology.getNumAtoms() == 22
-    with pytest.raises(TrajectoryError, match=r"system\.xml: no topology\.pdb beside it; .*--top"):
+    message = r"system\.xml: no topology\.pdb beside it; .*`topology`"
+    with pytest.raises(TrajectoryError, match=message):
         load_system(folder / "system.xml")
 
 
@@ -194,6 +195,6 @@ def test_small_systems_run_on_reference_and_large_ones_on_the_fastest():
 
 def test_an_unknown_platform_is_refused():
     with pytest.raises(
-        OptionError, match=r"--platform Abacus is not installed here; there is .*CPU"
+        OptionError, match=r"`platform=Abacus` is not installed here; there is .*CPU"
     ):
         choose_platform("Abacus", 22)

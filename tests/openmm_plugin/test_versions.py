@@ -54,7 +54,7 @@ def test_the_tested_versions_give_torchforce(installed):
 def test_the_pair_that_crashes_is_refused(installed, openmm):
     installed(GOOD | {"openmm": openmm})
     with pytest.raises(
-        BackendError, match=rf"--backend torchforce: OpenMM {openmm} crashes"
+        BackendError, match=rf"`backend=torchforce`: OpenMM {openmm} crashes"
     ) as info:
         versions.choose_backend("torchforce")
     assert "pip install 'openmm==8.5.2'" in str(info.value)
@@ -119,7 +119,7 @@ def test_without_a_compiler_the_remedy_is_told(installed):
 
 def test_an_openmm_without_pythonforce_is_refused(installed):
     installed({"openmm": "8.4.0", "torch": "2.11.0"})
-    with pytest.raises(BackendError, match=r"--backend python: OpenMM 8\.4\.0 has no PythonForce"):
+    with pytest.raises(BackendError, match=r"`backend=python`: OpenMM 8\.4\.0 has no PythonForce"):
         versions.choose_backend("python")
     with pytest.raises(BackendError, match=r"no TorchForce package.*; OpenMM 8\.4\.0"):
         versions.choose_backend("auto")

@@ -245,7 +245,7 @@ def test_hills_end_where_the_bias_is_filled_up(vacuum, cv, tmp_path, backend):
     assert np.ptp(run.frames.offset[full]) == 0.0
     still = run.hill_list.at(run.frames.modes[full])
     np.testing.assert_allclose(run.frames.bias[full], still, atol=2e-2 * still.max())
-    with pytest.raises(OptionError, match=r"--fill must be above kT .*; got 1 kJ/mol"):
+    with pytest.raises(OptionError, match=r"`fill` must be above kT .*; got 1 kJ/mol"):
         replace(OPTIONS, fill=1.0)
 
 
@@ -313,7 +313,8 @@ def _run(vacuum, cv, folder, kill=None, n=2, options=OPTIONS, backend="native"):
     folder.mkdir(exist_ok=True)
     forces = mode_forces(cv(n), vacuum.system, backend)
     names = [f"mode_{k}" for k in range(n)]
-    return run_metadynamics(vacuum, forces, names, options, folder, REFERENCE, progress, 0.1)
+    run = run_metadynamics(vacuum, forces, names, options, folder, REFERENCE, progress, 0.1)
+    return run.free_energy().bias
 
 
 def test_a_killed_run_resumes_to_the_last_bit(vacuum, cv, tmp_path):
@@ -382,6 +383,7 @@ def test_a_run_that_blew_up_goes_on_from_its_checkpoint(vacuum, cv, tmp_path):
     bias = run_metadynamics(
         vacuum, forces, names, options, folder, REFERENCE, explode, 0.1, warn=told.append
     )
+    bias = bias.free_energy().bias
     attempts = [f"its last checkpoint with new velocities ({k} of 3 attempts)" for k in (1, 2, 1)]
     assert [line.split("goes on from ")[1] for line in told] == attempts
     assert "blew up near 0.2 ps" in told[0]

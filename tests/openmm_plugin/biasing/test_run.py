@@ -71,9 +71,10 @@ def run(vacuum, cv):
 
         forces = mode_forces(cv(n), vacuum.system, backend)
         names = [f"mode_{k}" for k in range(n)]
-        return run_metadynamics(
+        found = run_metadynamics(
             vacuum, forces, names, options, folder, REFERENCE, progress, checkpoint_ps
         )
+        return found.free_energy().bias
 
     return start
 
@@ -380,7 +381,7 @@ def test_a_start_outside_of_the_grid_is_refused(vacuum, cv, relaxed):
     start = MolecularSystem(vacuum.system, vacuum.topology, relaxed * unit.nanometer)
     check_start(forces, start, BiasOptions())
     outside = BiasOptions(low=float(values[1]) + 0.1, high=float(values[1]) + 30.0)
-    with pytest.raises(OptionError, match=r"in biased mode [01], outside of the grid .*--range"):
+    with pytest.raises(OptionError, match=r"in biased mode [01], outside of the grid .*`range`"):
         check_start(forces, start, outside)
 
 
@@ -388,30 +389,30 @@ def test_one_to_three_modes():
     for n in (1, 2, 3):
         check_count(range(n))
     for n in (0, 4):
-        with pytest.raises(OptionError, match=f"--modes names {n} modes; .* takes 1 to 3"):
+        with pytest.raises(OptionError, match=f"`modes` names {n} modes; .* takes 1 to 3"):
             check_count(range(n))
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"bias_factor": 1.0}, "--bias-factor must be above 1; got 1.0"),
-        ({"bias_factor": float("nan")}, "--bias-factor must be above 1"),
-        ({"bias_factor": float("inf")}, "--bias-factor must be above 1"),
-        ({"height": 0.0}, "--height must be positive"),
-        ({"width": -0.1}, "--width must be positive"),
-        ({"pace_ps": float("inf")}, "--pace must be positive"),
-        ({"pace_ps": 0.0011}, "--pace 0.0011 ps is not a whole .* of 2 fs: give --pace 0.002, or"),
-        ({"pace_ps": 0.2, "timestep_fs": 3.0}, "give --pace 0.198 or 0.201, or another"),
-        ({"time_ns": 0.0}, "--time-ns must be positive"),
-        ({"timestep_fs": float("nan")}, "--timestep-fs must be positive"),
+        ({"bias_factor": 1.0}, "`bias_factor` must be above 1; got 1.0"),
+        ({"bias_factor": float("nan")}, "`bias_factor` must be above 1"),
+        ({"bias_factor": float("inf")}, "`bias_factor` must be above 1"),
+        ({"height": 0.0}, "`height` must be positive"),
+        ({"width": -0.1}, "`width` must be positive"),
+        ({"pace_ps": float("inf")}, "`pace_ps` must be positive"),
+        ({"pace_ps": 0.0011}, "`pace_ps` 0.0011 ps is not a .* of 2 fs: give `pace_ps` 0.002, or"),
+        ({"pace_ps": 0.2, "timestep_fs": 3.0}, "give `pace_ps` 0.198 or 0.201, or another"),
+        ({"time_ns": 0.0}, "`time_ns` must be positive"),
+        ({"timestep_fs": float("nan")}, "`timestep_fs` must be positive"),
         ({"temperature": 0.0}, "temperature"),
-        ({"low": 3.0, "high": -3.0}, "--range"),
+        ({"low": 3.0, "high": -3.0}, "`range`"),
         ({"low": -0.4, "high": 0.4, "width": 0.25}, "more than four hill widths"),
-        ({"width": (0.3, -0.2)}, "--width must be positive; got -0.2"),
-        ({"barrier": 2.0}, "--barrier must be above kT"),
-        ({"low": float("nan")}, "--range"),
-        ({"high": float("inf")}, "--range"),
+        ({"width": (0.3, -0.2)}, "`width` must be positive; got -0.2"),
+        ({"barrier": 2.0}, "`barrier` must be above kT"),
+        ({"low": float("nan")}, "`range`"),
+        ({"high": float("inf")}, "`range`"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(settings, message):
@@ -465,7 +466,7 @@ def test_native_forces_may_have_a_finer_grid_of_three_modes(vacuum, cv, tmp_path
     forces = mode_forces(cv(3), vacuum.system, "python")
     names = ["mode_0", "mode_1", "mode_2"]
     fine = BiasOptions(width=(0.18, 0.18, 0.18))
-    with pytest.raises(OptionError, match=r"seconds to fit anew at each hill.*--backend native"):
+    with pytest.raises(OptionError, match=r"seconds to fit anew at each hill.*`backend=native`"):
         run_metadynamics(vacuum, forces, names, fine, tmp_path, REFERENCE)
     assert not list(tmp_path.glob("*.json"))
 
@@ -597,7 +598,7 @@ def test_the_command_refuses_to_resume_with_another_width(workplace, tmp_path, c
 @pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
 def test_a_run_that_blows_up_says_so(run, tmp_path, backend, wild):
     options = BiasOptions(time_ns=0.01, pace_ps=PACE_PS, **wild)
-    with pytest.raises(SimulationError, match=r"blew up near .* use a smaller --timestep-fs"):
+    with pytest.raises(SimulationError, match=r"blew up near .* use a smaller `timestep_fs`"):
         run(tmp_path, 1, backend, options)
 
 

@@ -180,17 +180,17 @@ def test_a_checkpoint_of_another_machine_is_taken_from_its_state(start, saved):
 
 
 def test_times_become_steps():
-    assert steps_of(20.0, 0.002, "--time-ns") == 10000
-    assert steps_of(0.3, 0.1, "--pace") == 3  # 2.9999999999999996
-    assert steps_of(0.0001, 0.002, "--pace") == 1
+    assert steps_of(20.0, 0.002, "time_ns") == 10000
+    assert steps_of(0.3, 0.1, "pace") == 3  # 2.9999999999999996
+    assert steps_of(0.0001, 0.002, "pace") == 1
 
 
 @pytest.mark.parametrize("time", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_time_that_is_not_positive_is_refused(time):
-    with pytest.raises(SimulationError, match="--pace must be positive; got"):
-        steps_of(time, 0.002, "--pace")
-    with pytest.raises(SimulationError, match="--timestep-fs must be positive; got"):
-        steps_of(1.0, time, "--pace")
+    with pytest.raises(SimulationError, match="`pace` must be positive; got"):
+        steps_of(time, 0.002, "pace")
+    with pytest.raises(SimulationError, match="`timestep_fs` must be positive; got"):
+        steps_of(1.0, time, "pace")
 
 
 def test_a_blown_up_run_says_where_and_what_to_do(tmp_path):
@@ -198,4 +198,4 @@ def test_a_blown_up_run_says_where_and_what_to_do(tmp_path):
     assert isinstance(error, UserError)
     assert str(tmp_path) in str(error)
     assert "near 2.000 ps" in str(error)
-    assert "--timestep-fs" in str(error)
+    assert "`timestep_fs`" in str(error)

@@ -156,7 +156,7 @@ def test_a_summary_holds_both_estimates(run, tmp_path):
         np.column_stack([h.time_ps, h.centres, h.widths, h.heights]),
     )
     bias = h.on_grid(RECORD.grid)
-    curve = summarise(tmp_path, bias)
+    curve = summarise(BiasedRun.read(tmp_path), bias)
     with np.load(tmp_path / "free_energy.npz") as archive:
         np.testing.assert_array_equal(archive["bias"], bias)
         np.testing.assert_allclose(

@@ -78,7 +78,7 @@ def test_the_grid_is_as_fine_as_the_hills_need(n, points):
 
 
 def test_a_grid_that_is_too_large_is_refused():
-    with pytest.raises(OptionError, match="too large: give a larger --width"):
+    with pytest.raises(OptionError, match="too large: give a larger `width`"):
         BiasGrid.for_widths(-6.0, 6.0, [0.1, 0.1, 0.1])
 
 

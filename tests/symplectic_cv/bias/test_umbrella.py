@@ -5,7 +5,7 @@ import pytest
 
 from symplectic_cv.bias.umbrella import (
     Windows,
-    combine,
+    combine_windows,
     even_windows,
     path_windows,
     read_window,
@@ -36,7 +36,7 @@ def _sample(windows, energy, count, seed):
 @pytest.fixture(scope="module")
 def result():
     windows = even_windows(["mode_0"], -1.5, 1.5, 13, None, KELVIN)
-    return windows, combine(windows, _sample(windows, landscape, 600, 0))
+    return windows, combine_windows(windows, _sample(windows, landscape, 600, 0))
 
 
 def test_the_landscape_comes_back_within_its_errors(result):
@@ -76,7 +76,7 @@ def test_correlated_frames_count_for_fewer():
     windows = even_windows(["mode_0"], -1.0, 1.0, 3, None, KELVIN)
     series = _sample(windows, lambda x: 0.0 * x, 400, 1)
     slow = [np.repeat(part, 10, axis=0) for part in series]
-    plain, repeated = combine(windows, series), combine(windows, slow)
+    plain, repeated = combine_windows(windows, series), combine_windows(windows, slow)
     assert (repeated.inefficiency > 7.0).all()
     assert repeated.frames.sum() < 0.2 * sum(map(len, slow))
     assert np.median(repeated.error) > 0.7 * np.median(plain.error)
@@ -100,7 +100,7 @@ def test_a_free_energy_along_a_path_in_two_modes():
         rng.normal(40.0 * centre / (40.0 + bowl), np.sqrt(KT / (40.0 + bowl)), size=(800, 2))
         for centre in centres
     ]
-    found = combine(windows, series)
+    found = combine_windows(windows, series)
     exact = 0.5 * bowl * 8.0 * (found.axis - 0.5) ** 2
     inner = (found.axis > 0.1) & (found.axis < 0.9)  # at the ends frames from beyond gather
     lowest = found.free_energy.argmin()
@@ -125,7 +125,7 @@ def test_windows_evenly_along_a_table(tmp_path):
         ("mode_0,mode_1\n1,2\n", "fewer than two points"),
         ("mode_0,mode_1\n1,2\n1,nan\n", "not finite"),
         ("mode_0,mode_1\n1,2\n1,2\n", "do not differ in mode_0, mode_1"),
-        ("mode_0,mode_1\n1,two\n1,2\n", "could not convert"),
+        ("mode_0,mode_1\n1,two\n1,2\n", "mode_1 in row 2 is not a number"),
         ("", "not readable"),
     ],
 )
@@ -139,9 +139,9 @@ def test_a_bad_path_is_refused(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("low", "high", "count", "stiffness", "message"),
     [
-        (1.0, 1.0, 4, None, "--range"),
-        (0.0, 1.0, 1, None, "--windows must be at least 2"),
-        (0.0, 1.0, 4, -1.0, "--force-constant must be positive"),
+        (1.0, 1.0, 4, None, "`range`"),
+        (0.0, 1.0, 1, None, "`windows` must be at least 2"),
+        (0.0, 1.0, 4, -1.0, "`force_constant` must be positive"),
     ],
 )
 def test_windows_that_make_no_sense_are_refused(low, high, count, stiffness, message):
@@ -152,7 +152,7 @@ def test_windows_that_make_no_sense_are_refused(low, high, count, stiffness, mes
 def test_a_window_of_too_few_frames_is_refused():
     windows = even_windows(["mode_0"], 0.0, 1.0, 2, None, KELVIN)
     with pytest.raises(OptionError, match="window 2 has 5 frames, which are too few"):
-        combine(windows, [np.zeros((50, 1)), np.ones((5, 1))])
+        combine_windows(windows, [np.zeros((50, 1)), np.ones((5, 1))])
 
 
 def test_a_damaged_table_of_a_window_is_refused(tmp_path):

@@ -7,15 +7,22 @@ from commands import run
 
 from symplectic_cv.errors import OptionError
 
+FIRST = {
+    "metadynamics": "symplectic_cv.cli.molecules.molecule_of_options",
+    "umbrella": "symplectic_cv.cli.molecules.molecule_of_options",
+    "train": "symplectic_cv.cli.train.require_free",
+}
+"""The first thing that a command does."""
+
 
 def raising(monkeypatch, command, message):
     """Lets the first thing that a command does fail with a message."""
-    module = importlib.import_module(f"symplectic_cv.cli.{command}")
 
     def fail(*_, **__):
         raise OptionError(message)
 
-    monkeypatch.setattr(module, "require_free", fail)
+    module, name = FIRST[command].rsplit(".", 1)
+    monkeypatch.setattr(importlib.import_module(module), name, fail)
 
 
 @pytest.mark.parametrize(

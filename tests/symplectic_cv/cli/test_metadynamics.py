@@ -234,7 +234,7 @@ def test_figures_are_drawn_anew(finished, arguments):
         (["--opes", "--fill", "60"], "--fill 60 ends hills, and --opes adds none: its bias is"),
         (["--opes", "--height", "1"], "--height 1 is of hills, and --opes adds none"),
         (["--opes", "--own-grid"], "--own-grid is for hills"),
-        (["--opes", "--openmm-grid"], "--openmm-grid is for hills"),
+        (["--opes", "--openmm-grid"], "--own-grid is for hills"),
         (["--own-grid"], "--own-grid needs the native force, and this run is through python"),
         (["--pdb", "x.pdb"], "either --system system.xml, or --pdb"),
         (["--forcefield", "amber14-all.xml"], "--forcefield and --solvent go with --pdb"),

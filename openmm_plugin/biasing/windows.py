@@ -1,0 +1,272 @@
+"""Umbrella windows in OpenMM: steered from one to the next, then held, each in its folder."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openmm
+from openmm import app
+
+from openmm_plugin.biasing.biased_system import BiasedSystem
+from openmm_plugin.biasing.equilibration import ModeProbe
+from openmm_plugin.forces import one_torch_thread
+from openmm_plugin.running.checkpoints import (
+    CheckpointFolder,
+    steps_of,
+)
+from openmm_plugin.running.failure import simulation_failure
+from openmm_plugin.running.processes import START_METHOD, die_with_parent
+from openmm_plugin.running.simulation import langevin_simulation, relaxed_state, start_from
+from symplectic_cv.bias.run import COLVAR
+from symplectic_cv.bias.umbrella import Windows
+from symplectic_cv.errors import OutputError, UserError
+from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.files.lock import sole_writer
+
+START = "start.xml"
+STEERING_MOVES = 50
+"""Small moves of the centre from one window to the next."""
+
+Done = Callable[[float], None]
+"""Called with the part of all work that is done, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class UmbrellaTask:
+    """All that a process needs to run any of the windows.
+
+    Attributes:
+        parent: folder with cv.pt, system.xml and topology.pdb; the windows' folders lie in it.
+        windows: where they stand.
+        time_ps: length of each.
+        stride_ps: time between frames.
+        steering_ps: from one window to the next, and again to settle there.
+        timestep_fs: time step.
+        seed: of the thermostats.
+        backend: how OpenMM evaluates the modes.
+        platform: name of OpenMM's platform.
+        checkpoint_ps: time between checkpoints.
+    """
+
+    parent: str
+    windows: Windows
+    time_ps: float
+    stride_ps: float
+    steering_ps: float
+    timestep_fs: float
+    seed: int
+    backend: str
+    platform: str
+    checkpoint_ps: float = 50.0
+
+    @property
+    def timestep(self) -> float:
+        """The time step in ps."""
+        return self.timestep_fs / 1000.0
+
+    def load(self) -> BiasedSystem:
+        """Reads molecule and modes from the folder."""
+        return BiasedSystem.load(Path(self.parent), self.backend, self.platform)
+
+
+def window_folder(parent: Path, window: int) -> Path:
+    """Folder of a window, counted from 0; the folders count from 1."""
+    return parent / f"window-{window + 1:02d}"
+
+
+def held_simulation(
+    system: BiasedSystem, task: UmbrellaTask, centre: np.ndarray, seed: int
+) -> tuple[app.Simulation, openmm.CustomCVForce]:
+    """A simulation with the modes held near a centre, and the force that holds them."""
+    terms = " + ".join(f"(cv{k} - centre{k})^2" for k in range(len(centre)))
+    force = openmm.CustomCVForce(f"0.5*{task.windows.stiffness}*({terms})")
+    for k, mode in enumerate(system.forces):
+        force.addCollectiveVariable(f"cv{k}", openmm.XmlSerializer.clone(mode))
+        force.addGlobalParameter(f"centre{k}", float(centre[k]))
+    held = openmm.XmlSerializer.clone(system.molecule.system)
+    held.addForce(force)
+    simulation = langevin_simulation(
+        system.molecule, held, task.windows.temperature, task.timestep, seed, system.platform
+    )
+    return simulation, force
+
+
+def run_umbrella(task: UmbrellaTask, jobs: int = 1, progress: Done | None = None) -> None:
+    """Steers to all windows, then runs them, or goes on where the folder has come to.
+
+    Writes `window-01/`, … with `start.xml`, `trajectory.xtc`, `colvar.csv` (time_ps, modes,
+    bias_kj_per_mol) and `checkpoint/`.
+
+    Args:
+        jobs: windows that run at the same time, each in a process.
+
+    Raises:
+        SimulationError: one blew up.
+        OutputError: a damaged file, or another process that runs in the folder.
+    """
+    report = progress or (lambda part: None)
+    parent, count = Path(task.parent), len(task.windows)
+    # steering takes its share of the bar by its share of the time
+    steered = 2 * task.steering_ps / (2 * task.steering_ps + task.time_ps)
+    with sole_writer(parent):
+        with one_torch_thread():
+            for number, _ in enumerate(steer(task), 1):
+                report(steered * number / count)
+        parts = [0.0] * count
+
+        def show(window: int, part: float) -> None:
+            parts[window] = part
+            report(steered + (1.0 - steered) * sum(parts) / count)
+
+        if jobs == 1:
+            for window in range(count):
+                run_window(task, window, partial(show, window))
+            return
+        context: Any = multiprocessing.get_context(START_METHOD)
+        with ProcessPoolExecutor(jobs, mp_context=context, initializer=die_with_parent) as pool:
+            futures = {pool.submit(run_window, task, window): window for window in range(count)}
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    show(futures[future], 1.0)
+            except BrokenProcessPool as error:
+                raise UserError(
+                    f"{parent}: a process of a window died; `resume` goes on with its files"
+                ) from error
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+
+def order_of_steering(along: np.ndarray, start: float) -> list[tuple[int, int | None]]:
+    """Windows in the order in which they are reached, and the one that each is reached from.
+
+    From the window nearest to the start outwards, first up, then down.
+
+    Example:
+        >>> order_of_steering(np.array([0.0, 1.0, 2.0, 3.0]), 1.2)
+        [(1, None), (2, 1), (3, 2), (0, 1)]
+    """
+    first = int(np.abs(along - start).argmin())
+    up = [(window, window - 1) for window in range(first + 1, len(along))]
+    down = [(window, window + 1) for window in range(first - 1, -1, -1)]
+    return [(first, None), *up, *down]
+
+
+def steer(task: UmbrellaTask) -> Iterator[int]:
+    """Makes `start.xml` of each window by moving the centre there; yields window after window."""
+    system = task.load()
+    parent, windows = Path(task.parent), task.windows
+    first = parent / START
+    if not first.is_file():
+        relaxed = relaxed_state(
+            system.molecule, windows.temperature, task.timestep, task.seed, system.platform
+        )
+        _write_state(first, relaxed)
+    relaxed = read_state(first)
+    probe = ModeProbe(system.forces, system.molecule)
+    begin = probe(relaxed.getPositions(), relaxed.getPeriodicBoxVectors())
+    along, here = windows.along, float(windows.project(begin[None])[0][0])
+    for window, source in order_of_steering(along, here):
+        target = window_folder(parent, window)
+        target.mkdir(exist_ok=True)
+        if not (target / START).is_file():
+            origin = begin if source is None else windows.centres[source]
+            state = relaxed
+            if source is not None:
+                state = read_state(window_folder(parent, source) / START)
+            moved = _move(task, system, state, origin, windows.centres[window], window, target)
+            _write_state(target / START, moved)
+        yield window
+
+
+def _move(
+    task: UmbrellaTask,
+    system: BiasedSystem,
+    state: openmm.State,
+    origin: np.ndarray,
+    target: np.ndarray,
+    window: int,
+    folder: Path,
+) -> openmm.State:
+    """The state after the centre has moved from origin to target, and some time there."""
+    simulation, _ = held_simulation(system, task, origin, task.seed + 1 + window)
+    start_from(simulation, state)
+    steps = steps_of(task.steering_ps, task.timestep, "steering_ps")
+    per_move = max(1, steps // STEERING_MOVES)
+    try:
+        for part in np.linspace(0.0, 1.0, STEERING_MOVES + 1)[1:]:
+            for k, value in enumerate(origin + part * (target - origin)):
+                simulation.context.setParameter(f"centre{k}", float(value))
+            simulation.step(per_move)
+        simulation.step(steps)
+    except (openmm.OpenMMException, ValueError) as error:
+        failure = simulation_failure(simulation, task.timestep, folder, error)
+        if failure is not None:
+            raise failure from error
+        raise
+    return simulation.context.getState(positions=True, velocities=True)
+
+
+def _write_state(path: Path, state: openmm.State) -> None:
+    write_atomically(path, openmm.XmlSerializer.serialize(state).encode())
+
+
+def read_state(path: Path) -> openmm.State:
+    """A state that steering left; raises OutputError where it is damaged."""
+    try:
+        state = openmm.XmlSerializer.deserialize(path.read_text())
+        if not isinstance(state, openmm.State):
+            raise ValueError(f"holds a {type(state).__name__}")
+    except Exception as error:  # OpenMM raises whatever it met
+        raise OutputError(
+            f"{path}: not a readable state ({error}): remove this file and run with `resume`"
+        ) from error
+    return state
+
+
+def run_window(task: UmbrellaTask, window: int, progress: Done | None = None) -> None:
+    """Runs one window, or goes on with it."""
+    system = task.load()
+    folder = window_folder(Path(task.parent), window)
+    windows = task.windows
+    stride = steps_of(task.stride_ps, task.timestep, "stride_ps")
+    total = stride * max(1, round(task.time_ps / task.timestep / stride))
+    every = stride * max(1, round(task.checkpoint_ps / task.stride_ps))
+    trajectory, colvar = folder / "trajectory.xtc", folder / COLVAR
+    with sole_writer(folder), one_torch_thread():
+        centre = windows.centres[window]
+        seed = task.seed + 1 + len(windows) + window
+        simulation, force = held_simulation(system, task, centre, seed)
+        checkpoints = CheckpointFolder(folder / "checkpoint", [trajectory, colvar])
+        resumed = checkpoints.restore(simulation) is not None
+        if not resumed:
+            start_from(simulation, read_state(folder / START))
+            colvar.write_text(",".join(["time_ps", *windows.modes, "bias_kj_per_mol"]) + "\n")
+        simulation.reporters.append(app.XTCReporter(str(trajectory), stride, append=resumed))
+        with open(colvar, "a") as table:
+            try:
+                while simulation.currentStep < total:
+                    simulation.step(stride)
+                    modes = np.array(force.getCollectiveVariableValues(simulation.context))
+                    energy = 0.5 * windows.stiffness * float(((modes - centre) ** 2).sum())
+                    row = [simulation.currentStep * task.timestep, *modes, energy]
+                    table.write(",".join(f"{number:.10g}" for number in row) + "\n")
+                    step = simulation.currentStep
+                    if step % every == 0 or step >= total:
+                        table.flush()
+                        checkpoints.save(simulation)
+                        if progress is not None:
+                            progress(step / total)
+            except (openmm.OpenMMException, ValueError) as error:
+                failure = simulation_failure(simulation, task.timestep, folder, error)
+                if failure is not None:
+                    raise failure from error
+                raise
