@@ -26,6 +26,8 @@ FREE_ENERGY_LIMIT = 40.0
 """Free energies above this are left blank, kJ/mol."""
 ERROR_LIMIT = 5.0
 """Errors above this are drawn as this, kJ/mol."""
+ROUND = [1, 2, 2.5, 5, 10]
+"""Steps of the contours and of the marks of a colour bar, times powers of ten."""
 BAND = 2.0
 """Standard errors to each side of a profile that its band spans: about 95 %."""
 
@@ -72,13 +74,13 @@ def plot_free_energy(
         drawn = np.ma.masked_greater(surface.T, maximum)
         top = min(maximum, max(float(drawn.max()), 1.0))
         image: ScalarMappable
-        levels = MaxNLocator(16).tick_values(0.0, top)
+        levels = MaxNLocator(20, steps=ROUND).tick_values(0.0, top)
         if binned:
             image = ax.pcolormesh(*grid, drawn, norm=BoundaryNorm(levels, 256))
         else:
             image = ax.contourf(*grid, drawn, levels=levels)
             ax.contour(*grid, drawn, levels=levels[::2], colors="white", linewidths=0.4)
-        ticks = MaxNLocator(7)
+        ticks = MaxNLocator(7, steps=ROUND)
         ax.figure.colorbar(image, ax=ax, label="free energy (kJ/mol)", pad=0.02, ticks=ticks)
         ax.set_ylabel(labels[1])
     ax.set_xlabel(labels[0])
@@ -148,29 +150,34 @@ def plot_free_energy_estimates(
     shown = [("from the bias", from_bias)] if from_bias is not None else []
     shown.append(("from the weights", reweighted))
     n_panels = len(shown) + 1
-    size = (4.3 * n_panels, 4.0)
+    size = (3.7 * n_panels, 3.7)
     panels = several_panels(axes, 1, n_panels, *size, sharex=True, sharey=True)[0]
     cut = [np.where(surface <= FREE_ENERGY_LIMIT, surface, np.nan) for _, surface in shown]
     top = max(float(np.nanmax(surface)) for surface in cut)
-    levels = MaxNLocator(14).tick_values(0.0, max(top, 1.0))
+    levels = MaxNLocator(20, steps=ROUND).tick_values(0.0, max(top, 1.0))
     for panel, (title, _), surface in zip(panels, shown, cut, strict=False):
         image = _contours(panel, grid, surface, levels, "viridis")
         panel.set_title(title)
     figure = panels[0].figure
     estimates = list(panels[: len(shown)])
-    figure.colorbar(image, ax=estimates, label="free energy (kJ/mol)", pad=0.02, aspect=30)
+    ticks = MaxNLocator(7, steps=ROUND)
+    label = "free energy (kJ/mol)"
+    figure.colorbar(image, ax=estimates, label=label, pad=0.02, aspect=30, ticks=ticks)
     spread = np.where(np.isfinite(cut[-1]), np.minimum(error, ERROR_LIMIT), np.nan)
     largest = max(float(np.nanmax(spread)), 0.1)
-    levels = MaxNLocator(12).tick_values(0.0, largest)
+    levels = MaxNLocator(12, steps=ROUND).tick_values(0.0, largest)
     image = _contours(panels[-1], grid, spread, levels, "cividis")
-    panels[-1].set_title("standard error of the weighted one")
+    panels[-1].set_title("standard error, from the weights")
     more = f", {ERROR_LIMIT:g}: this or more" if largest == ERROR_LIMIT else ""
-    figure.colorbar(image, ax=panels[-1], label=f"error (kJ/mol{more})", pad=0.02, aspect=30)
+    label = f"error (kJ/mol{more})"
+    ticks = MaxNLocator(7, steps=ROUND)
+    figure.colorbar(image, ax=panels[-1], label=label, pad=0.02, aspect=30, ticks=ticks)
     known = np.any([np.isfinite(surface) for surface in cut], axis=0)
     for panel in panels:
         panel.set_xlim(_limits(grid[0], known.any(1)))
         panel.set_ylim(_limits(grid[1], known.any(0)))
         panel.set_xlabel(labels[0])
+        panel.xaxis.set_major_locator(MaxNLocator(5))
     panels[0].set_ylabel(labels[1])
     return panels
 
@@ -194,7 +201,7 @@ def plot_free_energy_profiles(
     """
     columns = min(3, len(profiles)) if axes is None else len(profiles)
     rows = -(-len(profiles) // columns)
-    grid = several_panels(axes, rows, columns, 4.4 * columns, 3.4 * rows)
+    grid = several_panels(axes, rows, columns, 3.5 * columns, 3.0 * rows)
     for unused in grid.flat[len(profiles) :]:
         unused.set_visible(False)
     panels = grid.ravel()[: len(profiles)]

@@ -96,7 +96,9 @@ def plot_mutual_information(
     ax.set_xlabel("mode number k (0 is the slowest)")
     without_frame(ax)
     label = "mutual\ninformation (nats)"
-    ax.figure.colorbar(image, ax=ax, label=label, pad=0.02, ticks=MaxNLocator(4))
+    ax.figure.colorbar(
+        image, ax=ax, label=label, pad=0.02, ticks=MaxNLocator(4, steps=[1, 2, 5, 10])
+    )
     return ax
 
 
@@ -126,7 +128,7 @@ def plot_latent_plane(
     columns = min(n_panels, 3) if n_panels != 4 else 2
     rows = -(-n_panels // columns)
     if axes is None:
-        size = (3.9 * columns + 0.9, 3.7 * rows)
+        size = (3.6 * columns + 0.9, 3.5 * rows)
         grid = several_panels(None, rows, columns, *size, sharex=True, sharey=True)
         for unused in grid.flat[n_panels:]:
             unused.set_visible(False)

@@ -8,7 +8,7 @@ import numpy as np
 
 from symplectic_cv.bias.reweighting import Reweighted
 from symplectic_cv.reports.free_energy_figures import plot_free_energy, plot_free_energy_profiles
-from symplectic_cv.reports.style import descriptor_label, save_figure
+from symplectic_cv.reports.style import angle_axis, descriptor_label, save_figure
 
 
 def draw_reweighted(folder: str | Path, result: Reweighted) -> list[Path]:
@@ -33,6 +33,10 @@ def draw_reweighted(folder: str | Path, result: Reweighted) -> list[Path]:
             for name, axis in zip(plane.names, plane.axes, strict=True)
         ]
         labels = [descriptor_label(name, units[name]) for name in plane.names]
-        save_figure(plot_free_energy(grid, plane.free_energy, labels, binned=True), path)
+        ax = plot_free_energy(grid, plane.free_energy, labels, binned=True)
+        for axis, name in zip((ax.xaxis, ax.yaxis), plane.names, strict=False):
+            if units[name] == "rad":
+                angle_axis(axis)
+        save_figure(ax, path)
         paths.append(path)
     return paths

@@ -46,7 +46,7 @@ def test_estimates_have_a_panel_each_and_one_for_the_error(is_drawn, from_bias):
     panels = plot_free_energy_estimates(
         [x, x], surface, error, labels, surface if from_bias else None
     )
-    titles = ["from the weights", "standard error of the weighted one"]
+    titles = ["from the weights", "standard error, from the weights"]
     assert [ax.get_title() for ax in panels] == ["from the bias"] * from_bias + titles
     assert is_drawn(panels)
     curve = plot_free_energy_with_error(x, surface[10], error[10], labels[0])

@@ -1,5 +1,6 @@
 """The house style: figures draw into Axes, write nothing, and leave Matplotlib as it was."""
 
+import subprocess
 import sys
 
 import matplotlib as mpl
@@ -68,6 +69,4 @@ def test_long_times_are_drawn_in_ns():
 def test_pyplot_is_not_used():
     code = "import sys; from symplectic_cv.reports import model_figures; "
     code += "assert 'matplotlib.pyplot' not in sys.modules"
-    import subprocess
-
     subprocess.run([sys.executable, "-c", code], check=True)
