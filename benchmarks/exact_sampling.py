@@ -50,11 +50,11 @@ from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.model_folder import load_model
 from symplectic_cv.reports.style import in_house_style, new_panels, save_figure, torsion_axes
 from symplectic_cv.sampling.chains import Samples, SamplingOptions, sample_target
+from symplectic_cv.sampling.importance import pareto_k
 from symplectic_cv.sampling.moves import Method
 from symplectic_cv.sampling.results import descriptors
 from symplectic_cv.sampling.statistics import autocorrelation_time
 from symplectic_cv.sampling.target import LatentTarget
-from symplectic_cv.sampling.thermodynamics import pareto_k
 from symplectic_cv.statistics import effective_share
 from symplectic_cv.units import thermal_energy
 

@@ -39,7 +39,7 @@ def add_hydrogens(
     try:
         field = app.ForceField(*names)
     except Exception as error:  # OpenMM raises whatever its parsers met
-        raise OptionError(f"--forcefield {' '.join(names)}: {error}") from error
+        raise OptionError(f"`forcefield` {' '.join(names)}: {error}") from error
     topology = molecule.topology.to_openmm()
     platform = openmm.Platform.getPlatformByName("Reference")
     structures, whole, context = [], None, None
@@ -52,8 +52,8 @@ def add_hydrogens(
                 context = _context(field, whole, platform)
         except Exception as error:  # OpenMM names the residue
             raise SelectionError(
-                f"--all-atom: hydrogens cannot be added ({error}); the model must hold all heavy "
-                "atoms of whole residues that the force field knows (--forcefield)"
+                f"hydrogens cannot be added ({error}): the model must hold all heavy atoms of "
+                "whole residues that the force field (`forcefield`) knows"
             ) from error
         context.setPositions(modeller.positions)
         openmm.LocalEnergyMinimizer.minimize(context, TOLERANCE, 500)

@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
-
-import mdtraj as md
-import numpy as np
-import torch
 
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
 from symplectic_cv.cli.options import option
 from symplectic_cv.cli.threads import with_threads
-from symplectic_cv.data.structures import (
-    read_structure,
-    require_same_handedness,
-    undefined_torsions,
-)
-from symplectic_cv.data.torsions import Torsion, compute_torsions, find_torsions
-from symplectic_cv.errors import FrameError, OptionError
-from symplectic_cv.files.atomic import write_atomically
-from symplectic_cv.files.run_folder import make_folder, require_free
+from symplectic_cv.errors import OptionError
+from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.models.model_folder import load_model
-from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
-from symplectic_cv.paths.interpolation import (
-    cartesian_path,
-    spherical_path,
-    straight_latent_path,
-)
-from symplectic_cv.paths.latent_path import LatentPath
-from symplectic_cv.paths.strings import refine_path, scan_mode
+from symplectic_cv.paths.latent_path import LatentPath, write_structures
+from symplectic_cv.paths.path import ComparedPaths, compare_paths, read_end
+from symplectic_cv.paths.strings import scan_mode
 from symplectic_cv.reports.path_figures import plot_path
 from symplectic_cv.reports.style import save_figure
 
@@ -93,148 +77,74 @@ def path(
     """
     require_free(output)
     if scan is None and (start is None or end is None):
-        raise OptionError("a path needs --start and --end (or --scan K, along mode K)")
+        raise OptionError("a path needs `start` and `end` (or `scan`, a mode to go along)")
     if scan is not None and (end is not None or refine):
-        raise OptionError("--scan goes along one mode: it takes --start, but no --end or --refine")
-    if scan is not None and modes:
-        raise OptionError("--modes is for a path between two ends; --scan names its own mode")
-    if forcefield and not all_atom:
-        raise OptionError("--forcefield is for --all-atom")
-    trained = load_model(model)
-    first = None if start is None else _end(trained, start, top)
-    others: dict[str, LatentPath] = {}
-    if scan is not None:
-        origin = None
-        if first is not None:
-            found = trained.double().collective_variables(torch.as_tensor(first))
-            origin = found.detach().numpy()
-        latent = scan_mode(trained, scan, reach, points, origin)
-    else:
-        assert first is not None
-        assert end is not None
-        last = _end(trained, end, top)
-        latent = spherical_path(trained, first, last, points, modes or None)
-        others["straight line"] = cartesian_path(trained, first, last, points)
-        others["straight in the latent space"] = straight_latent_path(
-            trained, latent.latent[0], latent.latent[-1], points
+        raise OptionError(
+            "`scan` goes along one mode: it takes `start`, but neither `end` nor `refine`"
         )
-        if refine:
-            others["not refined"] = latent
-            with progress_bar("refining", None, ""):
-                latent = refine_path(trained, latent)
-    torsions = find_torsions(trained.molecule)
-    _require_structures(latent)
-    _require_defined(latent, torsions)
-    names = [torsion.name for torsion in torsions]
-    angles = compute_torsions(latent.positions, torsions, trained.molecule)
+    if scan is not None and modes:
+        raise OptionError("`modes` is for a path between two ends; `scan` names its own mode")
+    if forcefield and not all_atom:
+        raise OptionError("`forcefield` is for `all_atom`")
+    network = load_model(model)
+    compared = None
+    if scan is not None:
+        origin = None if start is None else read_end(network, start, top)
+        found = scan_mode(network, scan, reach, points, origin)
+    else:
+        assert start is not None
+        assert end is not None
+        with progress_bar("refining", None, "") if refine else nullcontext():
+            compared = compare_paths(network, start, end, points, modes or None, refine, top)
+        found = compared.path
     hydrogens = None
     if all_atom:
         from openmm_plugin.hydrogens import add_hydrogens
 
         with progress_bar("adding hydrogens", points, "structures") as bar:
             hydrogens = add_hydrogens(
-                latent.positions, trained.molecule, forcefield or None, bar.advance
+                found.positions, network.molecule, forcefield or None, bar.advance
             )
-
-    make_folder(output)
-    _write_structures(
-        output / "path.pdb",
-        md.Trajectory(latent.positions.astype(np.float32), trained.molecule.topology),
-    )
+    found.save(output)
     if hydrogens is not None:
-        _write_structures(output / "path-all-atom.pdb", hydrogens)
-    direct = others.get("straight line")
-    panels = plot_path(
-        latent.log_likelihood,
-        {name: way.log_likelihood for name, way in others.items()},
-        angles,
-        None if direct is None else _angles(direct, torsions, trained),
-        names,
-        scan=None if scan is None else (scan, latent.latent[:, scan]),
-    )
-    save_figure(panels, output / "path.png")
-    _write_table(output / "path.csv", latent, angles, names)
-
-    lowest = latent.log_likelihood.min()
-    if direct is None:
-        note(f"log-likelihood along mode {scan}: {lowest:.1f} nats at least")
-    else:
-        straight = direct.log_likelihood.min()
-        note(
-            f"lowest log-likelihood on the latent path: {lowest:.1f} nats; on the straight line: "
-            f"{straight:.1f} nats ({lowest - straight:+.1f})"
-        )
-        within = others["straight in the latent space"].log_likelihood.min()
-        note(f"on the straight line in the latent space: {within:.1f} nats")
-    if refine:
-        before = others["not refined"].log_likelihood
-        note(
-            f"the refinement changed the lowest by {lowest - before.min():+.1f} nats, the mean by "
-            f"{latent.log_likelihood.mean() - before.mean():+.1f} nats"
-        )
+        write_structures(output / "path-all-atom.pdb", hydrogens)
+    _draw(output / "path.png", found, compared, scan)
+    _report(found, compared, scan)
     note(
-        f"ends: {latent.log_likelihood[0]:.1f} and {latent.log_likelihood[-1]:.1f} nats; "
+        f"ends: {found.log_likelihood[0]:.1f} and {found.log_likelihood[-1]:.1f} nats; "
         f"{points} structures in {output / 'path.pdb'}"
     )
 
 
-def _end(model: NeuralCanonicalTransformation, spec: str, top: Path | None) -> np.ndarray:
-    positions = read_structure(spec, model.molecule, top)
-    require_same_handedness(positions, model.molecule, model.frame.reference.cpu().numpy(), spec)
-    return positions
+def _draw(
+    target: Path, found: LatentPath, compared: ComparedPaths | None, scan: int | None
+) -> None:
+    panels = plot_path(
+        found.log_likelihood,
+        {} if compared is None else {k: v.log_likelihood for k, v in compared.others.items()},
+        found.angles,
+        None if compared is None else compared.straight.angles,
+        [torsion.name for torsion in found.torsions],
+        scan=None if scan is None else (scan, found.latent[:, scan]),
+    )
+    save_figure(panels, target)
 
 
-def _require_structures(way: LatentPath) -> None:
-    """Raises FrameError where a latent point of the path is no structure."""
-    lost = np.flatnonzero(~np.isfinite(way.log_likelihood))
-    if len(lost):
-        raise FrameError(
-            f"point {lost[0]} of the path is no structure: a bond, an angle or a torsion goes "
-            "beyond what the model knows; take ends nearer to one another, a smaller --reach, or a "
-            "model with --chart cartesian"
+def _report(found: LatentPath, compared: ComparedPaths | None, scan: int | None) -> None:
+    lowest = found.log_likelihood.min()
+    if compared is None:
+        note(f"log-likelihood along mode {scan}: {lowest:.1f} nats at least")
+        return
+    straight = compared.straight.log_likelihood.min()
+    note(
+        f"lowest log-likelihood on the latent path: {lowest:.1f} nats; on the straight line: "
+        f"{straight:.1f} nats ({lowest - straight:+.1f})"
+    )
+    within = compared.straight_latent.log_likelihood.min()
+    note(f"on the straight line in the latent space: {within:.1f} nats")
+    if compared.unrefined is not None:
+        before = compared.unrefined.log_likelihood
+        note(
+            f"the refinement changed the lowest by {lowest - before.min():+.1f} nats, the mean by "
+            f"{found.log_likelihood.mean() - before.mean():+.1f} nats"
         )
-
-
-def _require_defined(way: LatentPath, torsions: list[Torsion]) -> None:
-    """Raises FrameError where a torsion on the path has three atoms on a line."""
-    undefined = undefined_torsions(way.positions, torsions)
-    if undefined.any():
-        point, which = (int(place[0]) for place in np.nonzero(undefined))
-        raise FrameError(
-            f"point {point} of the path: three atoms of {torsions[which].name} lie on a line, so "
-            "that the torsion is undefined: the path leaves what the model knows; take ends nearer "
-            "to one another, or --refine"
-        )
-
-
-def _angles(
-    way: LatentPath, torsions: list[Torsion], model: NeuralCanonicalTransformation
-) -> np.ndarray:
-    """Torsions along a path to compare with, NaN where undefined, (P, T) in rad."""
-    angles = compute_torsions(way.positions, torsions, model.molecule)
-    angles[undefined_torsions(way.positions, torsions)] = np.nan
-    return angles
-
-
-def _write_structures(target: Path, structures: md.Trajectory) -> None:
-    aside = target.with_name(f".{os.getpid()}.{target.name}")
-    try:
-        structures.save_pdb(str(aside))
-        os.replace(aside, target)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def _write_table(target: Path, way: LatentPath, angles: np.ndarray, names: list[str]) -> None:
-    n_modes = way.latent.shape[1]
-    header = [
-        "point",
-        "log_likelihood_nats",
-        *(f"mode_{mode}" for mode in range(n_modes)),
-        *(f"{name}_deg" for name in names),
-    ]
-    values = np.column_stack([way.log_likelihood, way.latent, np.degrees(angles)])
-    lines = [",".join(header)]
-    for point, row in enumerate(values):
-        lines.append(",".join([str(point), *(f"{value:.8g}" for value in row)]))
-    write_atomically(target, ("\n".join(lines) + "\n").encode())

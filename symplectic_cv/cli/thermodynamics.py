@@ -25,11 +25,11 @@ from symplectic_cv.models.model_folder import load_phase_space_model, read_confi
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.phase_space import PhaseSpaceModel
 from symplectic_cv.reports.thermodynamics_report import Compared, cautions, write_result
+from symplectic_cv.sampling.target import require_same_dimension
 from symplectic_cv.sampling.thermodynamics import (
     Thermodynamics,
     estimate,
     free_energy_difference,
-    require_same_dimension,
 )
 
 SAMPLES, FEWER_SAMPLES = 100_000, 20_000

@@ -40,6 +40,15 @@ class ComparedPaths:
     straight_latent: LatentPath
     unrefined: LatentPath | None = None
 
+    @property
+    def others(self) -> dict[str, LatentPath]:
+        """The other paths by name, as figures show them."""
+        named = {
+            "straight line": self.straight,
+            "straight in the latent space": self.straight_latent,
+        }
+        return named if self.unrefined is None else named | {"not refined": self.unrefined}
+
 
 def latent_path(
     model: NeuralCanonicalTransformation | str | Path,

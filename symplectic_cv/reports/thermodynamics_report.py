@@ -19,7 +19,8 @@ from symplectic_cv.models.phase_space import PhaseSpaceModel
 from symplectic_cv.reports.pages import REPORT, write_page
 from symplectic_cv.reports.spectrum_figures import plot_spectrum
 from symplectic_cv.reports.style import save_figure
-from symplectic_cv.sampling.thermodynamics import RELIABLE_TAIL, Difference, Thermodynamics
+from symplectic_cv.sampling.importance import RELIABLE_TAIL
+from symplectic_cv.sampling.thermodynamics import FreeEnergyDifference, Thermodynamics
 
 RESULT = "result.json"
 SPECTRUM_FIGURE = "spectrum.png"
@@ -30,7 +31,7 @@ class Compared:
     """Another Hamiltonian or temperature, by name, and the free-energy difference to it."""
 
     name: str
-    found: Difference
+    found: FreeEnergyDifference
 
 
 def estimate_to_json(reduced: ReducedHamiltonian, found: Thermodynamics) -> dict[str, Any]:

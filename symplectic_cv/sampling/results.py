@@ -18,6 +18,7 @@ from symplectic_cv.hamiltonians.base import Descriptor
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.paths.latent_path import latent_structures
 from symplectic_cv.sampling.chains import Samples, SamplingOptions
+from symplectic_cv.sampling.importance import RELIABLE_TAIL, pareto_k
 from symplectic_cv.sampling.moves import MOVES, Method
 from symplectic_cv.sampling.statistics import (
     autocorrelation_time,
@@ -25,7 +26,6 @@ from symplectic_cv.sampling.statistics import (
     standard_error,
 )
 from symplectic_cv.sampling.target import LatentTarget
-from symplectic_cv.sampling.thermodynamics import RELIABLE_TAIL, pareto_k
 from symplectic_cv.statistics import effective_share, effective_size
 from symplectic_cv.units import thermal_energy
 

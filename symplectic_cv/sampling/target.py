@@ -1,4 +1,4 @@
-"""The target of a sampler, seen from the latent space.
+"""The target of samplers and of importance estimates, seen from the latent space.
 
 In the scaled latent variables u (ω_k Q_k, and P where momenta do not separate) the model's
 density is a standard normal one, and the target is N(u; 0, 1) · w(u) up to a constant, with
@@ -7,7 +7,7 @@ the importance weight
     ln w = ln π − ln ρ,    π(q) ∝ |det A(q)| exp(−βU(x(q))),
 
 A that of the Eckart frame (`symplectic_cv.charts.eckart`); without a frame the volume element is 1.
-Every sampler here works on this form, so that each is exact for any flow, good or bad.
+Samplers and the estimates of thermodynamics work on this form, so that each is exact for any flow.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
+from symplectic_cv.errors import OptionError
 from symplectic_cv.hamiltonians.base import require_energies
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.phase_space import PhaseSpaceModel, in_float64
 from symplectic_cv.models.prior import LOG_2PI
-from symplectic_cv.sampling.thermodynamics import require_same_dimension
 
 
 @dataclass(frozen=True)
@@ -61,58 +61,92 @@ class Points:
         return {part.name: getattr(self, part.name) for part in fields(self)}
 
 
-class LatentTarget:
-    """A Hamiltonian at its temperature, as a function of the scaled latent variables of a model.
-
-    Where coordinates transform among themselves and momenta are Gaussian, the latter are
-    left out: d = n. Otherwise phase space is sampled: d = 2n.
+class LatentMap:
+    """The map of a model between scaled latent variables u and scaled coordinates x, with ln ρ(x).
 
     Args:
-        model: of the Hamiltonian; copied and used in float64.
-        reduced: the Hamiltonian in the variables of the model.
-        with_volume: whether the volume element counts. Without it the samples of a molecule
+        model: The model; it is copied and used in float64.
+        only_coordinates: Whether momenta are left out, which needs a model that transforms
+            coordinates among themselves. The dimension d is n then, and 2n otherwise.
+    """
+
+    def __init__(self, model: PhaseSpaceModel, only_coordinates: bool) -> None:
+        self.model = in_float64(model)
+        self.only_coordinates = only_coordinates
+        n = model.dimension
+        self.dimension = n if only_coordinates else 2 * n
+
+    def draw(self, n_points: int, generator: torch.Generator) -> Tensor:
+        """Latent variables of samples of the model, u ~ N(0, 1), shape (n_points, d)."""
+        return torch.randn(n_points, self.dimension, generator=generator, dtype=torch.float64)
+
+    def from_latent(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Coordinates x (B, d) of latent variables u (B, d), and ln |det ∂x/∂Q|, (B,).
+
+        The determinant is infinite where there is no structure.
+        """
+        n, omega = self.model.dimension, self.model.omega
+        if self.only_coordinates:
+            return self.model.flow.inverse(u / omega)  # type: ignore[operator]
+        x = torch.cat(self.model.flow.pull(u[:, :n], u[:, n:] / omega), -1)
+        return x, torch.zeros(len(u), dtype=u.dtype)
+
+    def to_latent(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Latent variables u (B, d) of coordinates x (B, d), and ln |det ∂Q/∂x|, (B,)."""
+        n, omega = self.model.dimension, self.model.omega
+        if self.only_coordinates:
+            latent, log_det = self.model.flow(x)
+            return latent * omega, log_det
+        p, latent = self.model.flow.push(x[:, :n], x[:, n:])
+        return torch.cat([p, latent * omega], -1), torch.zeros(len(x), dtype=x.dtype)
+
+    def log_normal(self, u: Tensor, width: float = 1.0) -> Tensor:
+        """ln of the density of Q, and of P where it is kept, (B,), for u ~ N(0, width²)."""
+        constant = float(self.model.omega.log().sum()) - 0.5 * self.dimension * LOG_2PI
+        if width != 1.0:
+            u, constant = u / width, constant - self.dimension * math.log(width)
+        return constant - 0.5 * (u * u).sum(-1)
+
+
+class LatentTarget(LatentMap):
+    """A Hamiltonian at its temperature, as a function of the scaled latent variables of a model.
+
+    Momenta are left out (d = n) where coordinates transform among themselves and momenta are
+    Gaussian. Otherwise phase space is sampled (d = 2n).
+
+    Args:
+        model: A model of the Hamiltonian; it is copied and used in float64.
+        reduced: The Hamiltonian in the variables of the model.
+        with_volume: Whether the volume element counts. Without it the samples of a molecule
             are wrong; only tests that show so leave it out.
+        only_coordinates: Whether momenta are left out; wherever that is possible where None.
 
     Raises:
-        OptionError: a Hamiltonian of another dimension than the model.
+        OptionError: The Hamiltonian has another dimension than the model.
     """
 
     def __init__(
-        self, model: PhaseSpaceModel, reduced: ReducedHamiltonian, with_volume: bool = True
+        self,
+        model: PhaseSpaceModel,
+        reduced: ReducedHamiltonian,
+        with_volume: bool = True,
+        only_coordinates: bool | None = None,
     ) -> None:
         require_same_dimension(model, reduced)
-        self.model = in_float64(model)
+        possible = model.is_point and reduced.hamiltonian.kinetic
+        super().__init__(model, possible if only_coordinates is None else only_coordinates)
         self.reduced = reduced
         self.with_volume = with_volume
-        self.only_coordinates = model.is_point and reduced.hamiltonian.kinetic
-        n = model.dimension
-        self.dimension = n if self.only_coordinates else 2 * n
-
-    def draw(self, n_points: int, generator: torch.Generator) -> Tensor:
-        """u ~ N(0, 1), (n_points, d): the latent variables of samples of the model."""
-        return torch.randn(n_points, self.dimension, generator=generator, dtype=torch.float64)
 
     def decode(self, u: Tensor) -> Points:
         """The points with latent variables u (B, d); differentiable."""
-        n, omega = self.model.dimension, self.model.omega
-        log_det = torch.zeros(len(u), dtype=u.dtype)
-        if self.only_coordinates:
-            x, log_det = self.model.flow.inverse(u / omega)  # type: ignore[operator]
-        else:
-            x = torch.cat(self.model.flow.pull(u[:, :n], u[:, n:] / omega), -1)
-        return self._points(u, x, self._log_normal(u) - log_det)
+        x, log_det = self.from_latent(u)
+        return self._points(u, x, self.log_normal(u) - log_det)
 
     def encode(self, x: Tensor) -> Points:
         """The points with coordinates x (B, d)."""
-        n, omega = self.model.dimension, self.model.omega
-        log_det = torch.zeros(len(x), dtype=x.dtype)
-        if self.only_coordinates:
-            latent, log_det = self.model.flow(x)
-            u = latent * omega
-        else:
-            p, latent = self.model.flow.push(x[:, :n], x[:, n:])
-            u = torch.cat([p, latent * omega], -1)
-        return self._points(u, x, self._log_normal(u) + log_det)
+        u, log_det = self.to_latent(x)
+        return self._points(u, x, self.log_normal(u) + log_det)
 
     def slope(self, u: Tensor) -> tuple[Points, Tensor]:
         """The points of u (B, d) and ∂ ln w/∂u (B, d); zero where it is not finite."""
@@ -126,24 +160,11 @@ class LatentTarget:
         return Points(**{k: v.detach() for k, v in points.parts().items()}), slope
 
     def log_density(self, x: Tensor) -> Tensor:
-        """ln π(x) in nats up to a constant, (B,), differentiable; the flow has no part in it."""
-        return self._energy_and_log_density(x)[1]
+        """ln π(x) in nats up to a constant, (B,), differentiable; independent of the flow."""
+        return self.energy_and_log_density(x)[1]
 
-    def _log_normal(self, u: Tensor) -> Tensor:
-        """ln of the latent density, of Q rather than u."""
-        constant = float(self.model.omega.log().sum()) - 0.5 * self.dimension * LOG_2PI
-        return constant - 0.5 * (u * u).sum(-1)
-
-    def _points(self, u: Tensor, x: Tensor, log_likelihood: Tensor) -> Points:
-        finite = torch.isfinite(x).all(-1) & torch.isfinite(log_likelihood)
-        # what overflowed has no weight; a NaN would be taken for a fault of the Hamiltonian
-        x = torch.where(finite.unsqueeze(-1), x, 0.0)
-        energy, log_density = self._energy_and_log_density(x)
-        log_weight = torch.where(finite, log_density - log_likelihood, -math.inf)
-        energy = torch.where(finite, energy, math.inf)
-        return Points(u, x, log_likelihood, energy, log_weight)
-
-    def _energy_and_log_density(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def energy_and_log_density(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """βV(q), or βH(p, q), and ln π(x) up to a constant, in nats, (B,) each."""
         reduced, hamiltonian = self.reduced, self.reduced.hamiltonian
         real = x / math.sqrt(reduced.scale)
         n = self.model.dimension
@@ -155,3 +176,21 @@ class LatentTarget:
         energy = reduced.beta * require_energies(hamiltonian, found, len(x))
         log_volume = hamiltonian.log_volume(real) if self.with_volume else 0.0
         return energy, log_volume - energy
+
+    def _points(self, u: Tensor, x: Tensor, log_likelihood: Tensor) -> Points:
+        finite = torch.isfinite(x).all(-1) & torch.isfinite(log_likelihood)
+        # what overflowed has no weight; a NaN would be taken for a fault of the Hamiltonian
+        x = torch.where(finite.unsqueeze(-1), x, 0.0)
+        energy, log_density = self.energy_and_log_density(x)
+        log_weight = torch.where(finite, log_density - log_likelihood, -math.inf)
+        energy = torch.where(finite, energy, math.inf)
+        return Points(u, x, log_likelihood, energy, log_weight)
+
+
+def require_same_dimension(model: PhaseSpaceModel, reduced: ReducedHamiltonian) -> None:
+    """Raises OptionError where a Hamiltonian has another number of coordinates than a model."""
+    if reduced.dimension != model.dimension:
+        raise OptionError(
+            f"{reduced.hamiltonian.name} has {reduced.dimension} coordinates, the model "
+            f"{model.dimension}: they are not of the same system"
+        )

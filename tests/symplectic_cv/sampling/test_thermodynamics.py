@@ -16,12 +16,8 @@ from symplectic_cv.hamiltonians.harmonic_chain import HarmonicChain
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.phase_space import PhaseSpaceModel
 from symplectic_cv.models.prior import HarmonicPrior
-from symplectic_cv.sampling.thermodynamics import (
-    RELIABLE_TAIL,
-    estimate,
-    free_energy_difference,
-    pareto_k,
-)
+from symplectic_cv.sampling.importance import RELIABLE_TAIL, pareto_k
+from symplectic_cv.sampling.thermodynamics import estimate, free_energy_difference
 
 
 def harmonic_model(chain, beta=1.0, stretch=1.0, flow=Flow.POINT):
