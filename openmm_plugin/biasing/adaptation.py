@@ -44,7 +44,7 @@ from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import require_free, start_run
 from symplectic_cv.models.model_folder import read_config
-from symplectic_cv.models.molecular_model import check_modes
+from symplectic_cv.models.modes import check_modes
 from symplectic_cv.molecule import select_atoms
 from symplectic_cv.units import thermal_energy
 

@@ -2,42 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import mdtraj as md
+import numpy as np
 import torch
 from torch import Tensor
 
 from symplectic_cv.charts.eckart import EckartFrame
-from symplectic_cv.errors import ModelError, OptionError
+from symplectic_cv.checks import check_whole
+from symplectic_cv.data.trajectories import TrajectoryData
+from symplectic_cv.errors import FrameError, ModelError, OptionError, SelectionError
 from symplectic_cv.flows.options import Chart, FlowOptions
 from symplectic_cv.flows.point import PointTransformation
-from symplectic_cv.models.phase_space import PhaseSpaceModel
+from symplectic_cv.models.latent_draws import draw_latent_structures
+from symplectic_cv.models.modes import check_modes, listed
+from symplectic_cv.models.phase_space import PhaseSpaceModel, in_float64
 from symplectic_cv.models.prior import HarmonicPrior
 from symplectic_cv.molecule import Molecule
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def check_modes(modes: Sequence[int], dimension: int, name: str = "modes") -> list[int]:
-    """The modes as a list of ints.
+BATCH = 8192
+"""Structures of an array that are computed at once."""
 
-    Args:
-        modes: as a user names them, 0 is the slowest.
-        dimension: how many modes the model has, or will have.
-        name: The parameter that names them, for messages.
-
-    Raises:
-        OptionError: none, one that does not exist, or one that is named twice.
-    """
-    if len(modes) == 0:
-        raise OptionError(f"`{name}` is empty: name at least one mode, for example 0")
-    for mode in modes:
-        if not 0 <= mode < dimension:
-            raise OptionError(
-                f"`{name}` {mode}: the model has {dimension} modes, "
-                f"numbered 0 (slowest) to {dimension - 1}"
-            )
-    if len(set(modes)) != len(modes):
-        raise OptionError(f"`{name}` names a mode twice: {' '.join(map(str, modes))}")
-    return [int(mode) for mode in modes]
+Numbers = TypeVar("Numbers", Tensor, np.ndarray)
+"""A tensor gives a tensor, an array gives a float64 array."""
 
 
 class NeuralCanonicalTransformation(PhaseSpaceModel):
@@ -70,31 +62,233 @@ class NeuralCanonicalTransformation(PhaseSpaceModel):
         self.temperature = temperature
         self.frame = frame
 
-    def encode(self, positions: Tensor) -> Tensor:
-        """Latent coordinates Q (..., n) in ps of whole positions (..., N, 3) in nm."""
-        return self.flow(self.frame.coordinates(positions).to(self.dtype))[0]
+    def encode(self, positions: Numbers) -> Numbers:
+        """Latent coordinates of structures.
 
-    def decode(self, latent: Tensor) -> Tensor:
-        """Positions (..., N, 3) in nm, superposed on the reference, of Q (..., n) in ps."""
-        return self.frame.positions(self.flow.inverse(latent.to(self.dtype))[0])
+        Args:
+            positions: Whole structures, shape (..., N, 3), in nm, as an array or a tensor.
 
-    def collective_variables(self, positions: Tensor, modes: Sequence[int] | None = None) -> Tensor:
-        """Dimensionless ω_k Q_k (..., len(modes)); all modes where None.
-
-        They have unit variance under the training data.
+        Returns:
+            Q, shape (..., n), in ps: a float64 array for an array, a tensor for a tensor.
 
         Raises:
-            OptionError: a mode that the model does not have.
+            OptionError: The positions have another shape.
         """
-        scaled = self.encode(positions) * self.omega
-        if modes is None:
-            return scaled
-        return scaled[..., self.check_modes(modes)]
+        return self._map(
+            positions,
+            "positions",
+            (self.molecule.n_atoms, 3),
+            lambda x: self.flow(self.frame.coordinates(x).to(self.dtype))[0],
+        )
 
-    def log_likelihood(self, positions: Tensor) -> Tensor:
-        """ln ρ(q) in nats (q in ps): the exact marginal over momenta, (...)."""
-        q = self.frame.coordinates(positions).to(self.dtype)
-        return self.log_likelihood_coordinates(q)
+    def decode(self, latent: Numbers) -> Numbers:
+        """Structures at latent coordinates.
+
+        Args:
+            latent: Q, shape (..., n), in ps, as an array or a tensor.
+
+        Returns:
+            Positions, shape (..., N, 3), in nm, superposed on the model's reference: a float64
+            array for an array, a tensor for a tensor. They are NaN where a latent point of a
+            model in internal coordinates is no structure.
+
+        Raises:
+            OptionError: The latent coordinates have another shape.
+        """
+        return self._map(
+            latent,
+            "latent",
+            (self.dimension,),
+            lambda z: self.frame.positions(self.flow.inverse(z.to(self.dtype))[0]),
+        )
+
+    def collective_variables(
+        self, positions: Numbers, modes: Sequence[int] | None = None
+    ) -> Numbers:
+        """Values ω_k Q_k of modes, dimensionless, of unit variance under the training data.
+
+        Args:
+            positions: Whole structures, shape (..., N, 3), in nm, as an array or a tensor.
+            modes: The modes, 0 is the slowest; all of them where None.
+
+        Returns:
+            The values, shape (..., len(modes)): a float64 array for an array, a tensor for a
+            tensor.
+
+        Raises:
+            OptionError: A mode does not exist, or the positions have another shape.
+        """
+        chosen = slice(None) if modes is None else self.check_modes(modes)
+        return self._map(
+            positions,
+            "positions",
+            (self.molecule.n_atoms, 3),
+            lambda x: (self.flow(self.frame.coordinates(x).to(self.dtype))[0] * self.omega)[
+                ..., chosen
+            ],
+        )
+
+    def log_likelihood(self, positions: Numbers) -> Numbers:
+        """ln ρ(q) of structures, the exact marginal over momenta (q in ps).
+
+        Args:
+            positions: Whole structures, shape (..., N, 3), in nm, as an array or a tensor.
+
+        Returns:
+            The values in nats, shape (...): a float64 array for an array, a tensor for a tensor.
+
+        Raises:
+            OptionError: The positions have another shape.
+        """
+        return self._map(
+            positions,
+            "positions",
+            (self.molecule.n_atoms, 3),
+            lambda x: self.log_likelihood_coordinates(self.frame.coordinates(x).to(self.dtype)),
+        )
+
+    def modes(
+        self,
+        data: TrajectoryData | md.Trajectory | np.ndarray | Tensor,
+        which: Sequence[int] | int | None = None,
+    ) -> np.ndarray:
+        """Values of modes in the frames of a trajectory, dimensionless.
+
+        Args:
+            data: Frames from `read_trajectories` or MDTraj, or whole positions of the modelled
+                atoms, shape (F, N, 3) or (N, 3), in nm.
+            which: The modes, 0 is the slowest; all of them where None.
+
+        Returns:
+            ω_k Q_k, shape (F, len(which)), float64.
+
+        Raises:
+            OptionError: A mode does not exist, or the positions have another shape.
+            SelectionError: The data are of other atoms than the model's.
+            FrameError: The model maps a frame to infinity.
+        """
+        values = self.collective_variables(self._positions(data), listed(which))
+        lost = np.flatnonzero(~np.isfinite(values).all(-1))
+        if len(lost):
+            frame = int(lost[0])
+            name = data.locate(frame) if isinstance(data, TrajectoryData) else f"frame {frame}"
+            raise FrameError(
+                f"{name}: the model maps it to infinity, so it is far from all that the model was "
+                "trained on: are these the same molecule and atoms?"
+            )
+        return values
+
+    def modes_frame(
+        self, data: TrajectoryData | md.Trajectory, which: Sequence[int] | int | None = None
+    ) -> pd.DataFrame:
+        """Values of modes as a table.
+
+        Args:
+            data: Frames from `read_trajectories` or MDTraj.
+            which: The modes, 0 is the slowest; all of them where None.
+
+        Returns:
+            One row per frame with the columns `frame` (its number in its file, from 0), `time_ps`
+            (NaN where the file has no times), `file`, and `mode_k` (dimensionless) for each mode.
+
+        Raises:
+            OptionError, SelectionError, FrameError: See `modes`.
+        """
+        import pandas as pd
+
+        if isinstance(data, md.Trajectory):
+            data = self._read(data)
+        values = self.modes(data, which)
+        times = np.full(data.n_frames, np.nan) if data.times_ps is None else data.times_ps
+        columns: dict[str, Any] = {
+            "frame": np.concatenate([np.arange(length) for length in data.lengths]),
+            "time_ps": times,
+            "file": np.repeat(data.names, data.lengths),
+        }
+        numbers = listed(which) or range(self.dimension)
+        columns |= {f"mode_{k}": values[:, place] for place, k in enumerate(numbers)}
+        return pd.DataFrame(columns)
+
+    def sample(self, n: int, seed: int = 0) -> np.ndarray:
+        """Independent structures of the model.
+
+        They are samples of the model's own density, not of the Boltzmann distribution: see
+        `openmm_plugin.sample` for those.
+
+        Args:
+            n: The number of structures.
+            seed: The seed of the random numbers.
+
+        Returns:
+            Positions, shape (n, N, 3), in nm, superposed on the model's reference.
+
+        Raises:
+            OptionError: A number that makes no sense.
+            SamplingError: Hardly any latent point of the model is a structure.
+        """
+        check_whole(n, "n")
+        check_whole(seed, "seed", least=0)
+        exact = in_float64(self)
+        u = draw_latent_structures(exact, n, seed)
+        return exact.decode((u / exact.omega).numpy())
+
+    def _map(
+        self,
+        values: Numbers,
+        name: str,
+        shape: tuple[int, ...],
+        function: Callable[[Tensor], Tensor],
+    ) -> Numbers:
+        """The function of a tensor; of an array as a float64 array, computed in batches."""
+        found: tuple[int, ...] = tuple(np.shape(values))
+        if found[len(found) - len(shape) :] != shape or len(found) < len(shape):
+            wanted = ", ".join(map(str, shape))
+            raise OptionError(f"`{name}` has shape {found}; give (..., {wanted})")
+        if isinstance(values, Tensor):
+            return function(values)
+        array = np.asarray(values)
+        if not np.issubdtype(array.dtype, np.number):
+            raise OptionError(f"`{name}` must be numbers; they are of type {array.dtype}")
+        flat = array.reshape(-1, *shape)
+        device = self.prior.log_omega.device
+        with torch.no_grad():
+            parts = [
+                function(torch.as_tensor(flat[start : start + BATCH]).to(device)).cpu().double()
+                for start in range(0, max(1, len(flat)), BATCH)
+            ]
+        result: np.ndarray = torch.cat(parts).numpy()
+        return result.reshape((*found[: len(found) - len(shape)], *result.shape[1:]))
+
+    def _positions(self, data: TrajectoryData | md.Trajectory | np.ndarray | Tensor) -> np.ndarray:
+        """Positions (F, N, 3) in nm of the modelled atoms."""
+        if isinstance(data, md.Trajectory):
+            data = self._read(data)
+        if isinstance(data, TrajectoryData):
+            self.molecule.places_in(data.molecule.topology, data.names[0])
+            if data.molecule.n_atoms != self.molecule.n_atoms:
+                raise SelectionError(
+                    f"{data.names[0]}: {data.molecule.n_atoms} atoms were read and the model has "
+                    f"{self.molecule.n_atoms}: read with `molecule=model.molecule`"
+                )
+            return data.positions
+        values = data.detach().cpu().numpy() if isinstance(data, Tensor) else np.asarray(data)
+        if values.ndim not in (2, 3):
+            raise OptionError(
+                f"`data` has shape {values.shape}; give "
+                f"(n_frames, {self.molecule.n_atoms}, 3) in nm"
+            )
+        values = values[None] if values.ndim == 2 else values
+        bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(-1))
+        if len(bad):
+            raise FrameError(
+                f"`data`: frame {bad[0]} has NaN or infinite coordinates: leave it out"
+            )
+        return values
+
+    def _read(self, trajectory: md.Trajectory) -> TrajectoryData:
+        """The model's atoms of an MDTraj trajectory, whole and checked."""
+        places = self.molecule.places_in(trajectory.topology, "trajectory")
+        return TrajectoryData.from_mdtraj(trajectory, atoms=[int(place) for place in places])
 
     def check_modes(self, modes: Sequence[int], name: str = "modes") -> list[int]:
         """The modes as a list of ints; raises OptionError for one that does not exist."""

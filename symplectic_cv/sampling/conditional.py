@@ -9,18 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
-from symplectic_cv.errors import OptionError, SamplingError
+from symplectic_cv.errors import OptionError
+from symplectic_cv.models.latent_draws import draw_latent_structures
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.phase_space import in_float64
 
 FARTHEST = 8.0
 """No mode is held further out than this, in standard deviations."""
-
-ROUNDS = 20
-"""So many times as many points as are wanted are tried."""
 
 _FIXED = re.compile(r"\s*mode[\s_]*(\d+)\s*=\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
 
@@ -55,7 +52,6 @@ def parse_fixed(given: Sequence[str], model: NeuralCanonicalTransformation) -> d
     return fixed
 
 
-@torch.no_grad()
 def conditional_latent(
     model: NeuralCanonicalTransformation, fixed: Mapping[int, float], n_samples: int, seed: int
 ) -> Tensor:
@@ -66,21 +62,4 @@ def conditional_latent(
     Raises:
         SamplingError: next to no point with these values is a structure.
     """
-    generator = torch.Generator().manual_seed(seed)
-    exact = in_float64(model)
-    kept: list[Tensor] = []
-    left = n_samples
-    for _ in range(ROUNDS):
-        u = torch.randn(n_samples, model.dimension, generator=generator, dtype=torch.float64)
-        for mode, value in fixed.items():
-            u[:, mode] = value
-        real = torch.isfinite(exact.flow.inverse(u / exact.omega)[1])
-        kept.append(u[real][:left])
-        left -= len(kept[-1])
-        if left == 0:
-            return torch.cat(kept)
-    held = ", ".join(f"mode {mode} = {value:g}" for mode, value in fixed.items())
-    raise SamplingError(
-        f"--fix: only {n_samples - left} of {ROUNDS * n_samples} latent points with {held} are "
-        "structures: take values nearer to 0"
-    )
+    return draw_latent_structures(in_float64(model), n_samples, seed, fixed)
