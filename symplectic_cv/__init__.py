@@ -25,7 +25,8 @@ from symplectic_cv.version import VERSION as __version__
 _NAMES = {
     "analysis.latent": "Analysis analyze",
     "analysis.spectrum": "power_spectrum",
-    "bias.reweighting": "Reweighted reweight",
+    "bias.reweighted": "Reweighted",
+    "bias.reweighting": "reweight",
     "charts.eckart": "EckartFrame",
     "data.trajectories": "TrajectoryData read_trajectories",
     "errors": "OptionError UserError",

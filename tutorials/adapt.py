@@ -29,8 +29,6 @@
 # At `SCALE = 1` the notebook takes about an hour on two cores. The tests run it smaller.
 
 # %%
-import csv
-import json
 import os
 from pathlib import Path
 
@@ -47,16 +45,21 @@ torch.set_num_threads(1)
 # A nanosecond in vacuum. All of it lies at negative φ.
 
 # %%
-from openmm_plugin.systems import Solvent
-from symplectic_cv.cli.simulate import simulate
+from openmm_plugin.running.simulation import simulate, write_structure
+from openmm_plugin.systems import Solvent, build_system, built_in_pdb, choose_platform
 
+molecule = build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
+(work / "md").mkdir()
+write_structure(molecule, work / "md")
 simulate(
-    "alanine-dipeptide",
-    output=work / "md",
-    solvent=Solvent.VACUUM,
+    molecule,
+    work / "md",
     time_ns=max(0.02, 1.0 * SCALE),
     stride_ps=0.2,
+    timestep_fs=2.0,
+    temperature=300.0,
     seed=1,
+    platform=choose_platform(None, molecule.topology.getNumAtoms()),
 )
 
 # %%
@@ -71,64 +74,74 @@ print(f"{data.n_frames} frames; part with φ > 0: {(phi.values > 0).mean():.3f}"
 # ## 2. The loop
 #
 # Each round writes `round-1/model`, `round-1/metadynamics` and so on. The model learns from all
-# frames so far, biased frames *as they are*: that flattened distribution is itself canonical for
-# V + bias, so the theory holds, and the rare states count. With their exact weights the model would
-# forget what the bias has just found. Frames count more where they are few (`--flatten`): it is the
-# transition states, where a bias has to push, that the next model must know.
+# frames so far, and biased frames are taken *as they are*. That flattened distribution is itself
+# canonical for V + bias, so the theory holds and the rare states count. With their exact weights
+# the model would forget what the bias has just found. Frames count more where they are few
+# (`flatten`), because the next model must know the transition states, where a bias has to push.
 #
 # A round biases the modes below the widest gap in frequency, two or three of them. Its hills end
-# when c(t) reaches 40 kJ/mol: enough for φ, too little to turn a peptide bond to *cis*.
+# when c(t) reaches 40 kJ/mol (`fill`): enough for φ, too little to turn a peptide bond to *cis*.
 #
 # After each round the newest model looks at all frames. Its metastable states are basins of the
-# reweighted free energy along its slowest modes; crossings between their cores are counted for
-# every round. When they stop growing, the loop ends.
+# reweighted free energy along its slowest modes. Crossings between their cores are counted for
+# every round. The loop ends when they stop growing. Iterating over the loop runs it, round by
+# round.
 
 # %%
-from symplectic_cv.cli.adapt import adapt
+from openmm_plugin import Adaptation, AdaptationOptions
 
-adapt(
-    str(work / "md" / "trajectory.xtc"),
-    system=work / "md" / "system.xml",
-    output=work / "adapt",
+options = AdaptationOptions(
     rounds=3 if SCALE >= 1 else 2,
     time_ns=max(0.01, 5.0 * SCALE),
     steps=max(20, int(5000 * SCALE)),
     seed=1,
 )
-
-# %%
-with open(work / "adapt" / "rounds.csv") as handle:
-    for row in csv.DictReader(handle):
-        print(
-            f"round {row['round']}: {row['crossings']} crossings between {row['states_visited']} "
-            f"states; slowest ω {row['slowest_omega_rad_per_ps']} rad/ps"
-        )
+loop = Adaptation(
+    work / "md" / "system.xml",
+    data=work / "md" / "trajectory.xtc",
+    options=options,
+    folder=work / "adapt",
+)
+for progress in loop:
+    last = progress.rows[-1]
+    slowest = ", ".join(f"{omega:.2f}" for omega in progress.model.omega[:4])
+    print(
+        f"round {progress.round} biased modes {progress.modes}: {last.crossings} crossings between "
+        f"{last.states} states; slowest ω {slowest} rad/ps"
+    )
+print(loop.reason)
 
 # %% [markdown]
-# `rounds.png` and `report.html` in the same folder show it, and a loop that was killed goes on with
-# `--resume`.
+# `rounds.csv` has the same numbers. A loop that was killed goes on with `resume=True`, as the
+# command does with `--resume`.
 #
 # ## 3. Free energies
 #
-# `free_energy/` holds the free energies in the modes of the best round and in backbone torsions.
-# Here the *exact* weights enter: all rounds are combined by MBAR, each cut into stretches of time
-# that are states of their own with the bias in their middle. Errors come from blocks of time. MBAR
-# takes frames for independent, and would take for knowledge which basin a round that hardly crosses
-# happened to be in: of such rounds fewer frames count, by their crossings. `summary.json` says
-# every how many.
+# Here the *exact* weights enter. All rounds are combined by MBAR. Each round is cut into stretches
+# of time, which are states of their own with the bias in their middle. Errors come from blocks of
+# time. Rounds that rarely cross are thinned in proportion to their crossing rate, because MBAR
+# would otherwise trust the basin they happened to be in. `free_energies` gives the free energies in
+# the modes of the best round and in backbone torsions, and writes them into `free_energy/`.
+
+# %%
+final = loop.free_energies()
+print(f"of each round 1 frame counts in {final.combined.strides}")
+for name, found in final.differences.items():
+    print(f"G({name}) - G(state 0) = {found.value:.2f} ± {found.interval:.2f} kJ/mol (95 %)")
+
+# %% [markdown]
+# Any other torsions, distances and regions can be looked at afterwards.
 
 # %%
 from symplectic_cv.reports.free_energy_figures import plot_free_energy_profiles
 from symplectic_cv.reports.style import save_figure
 
-summary = json.loads((work / "adapt" / "free_energy" / "summary.json").read_text())
-print(f"of each round 1 frame counts in {summary['strides']}")
 result = sc.reweight(
     sorted((work / "adapt").glob("round-*/metadynamics")),
     torsions=["phi", "psi"],
     distances=["hydrogen_bond=6,17"],
     regions=["C7eq=phi:-180:0", "C7ax=phi:0:140"],
-    stride=summary["strides"],
+    stride=final.combined.strides,
 )
 print(f"{result.effective_frames:.0f} effective frames of {len(result.times)}")
 for name, found in result.differences.items():
@@ -149,28 +162,24 @@ print(work / "profiles.png")
 # torsions, no expert at hand. This time the loop makes its own unbiased run to begin with.
 
 # %%
-from openmm_plugin.running.simulation import write_structure
-from openmm_plugin.systems import build_system, built_in_pdb
-
-peptide = work / "peptide"
-peptide.mkdir()
-write_structure(build_system(built_in_pdb("tetra-alanine"), Solvent.IMPLICIT), peptide)
-adapt(
-    system=peptide / "system.xml",
-    output=work / "adapt-peptide",
+options = AdaptationOptions(
     rounds=3 if SCALE >= 1 else 1,
     start_ns=max(0.02, 2.0 * SCALE),
     time_ns=max(0.005, 5.0 * SCALE),
     steps=max(20, int(5000 * SCALE)),
     seed=1,
 )
-summary = json.loads((work / "adapt-peptide" / "free_energy" / "summary.json").read_text())
-print(f"tetra-alanine: {summary['effective_frames']:.0f} effective frames")
-for name, found in (summary["differences_kj_per_mol"] or {}).items():
-    if found is not None:
-        print(
-            f"G({name}) - G(state 0) = {found['value']:.1f} ± {found['half_95_percent']:.1f} kJ/mol"
-        )
+loop = Adaptation(
+    build_system(built_in_pdb("tetra-alanine"), Solvent.IMPLICIT),
+    options=options,
+    folder=work / "adapt-peptide",
+)
+for progress in loop:
+    print(f"round {progress.round}: {progress.rows[-1].crossings} crossings")
+final = loop.free_energies()
+print(f"tetra-alanine: {final.effective_frames:.0f} effective frames")
+for name, found in final.differences.items():
+    print(f"G({name}) - G(state 0) = {found.value:.1f} ± {found.interval:.1f} kJ/mol")
 
 # %% [markdown]
 # Look at `rounds.csv` before you believe it: a molecule with many soft modes needs more rounds, and

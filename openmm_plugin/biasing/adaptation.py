@@ -38,7 +38,7 @@ from symplectic_cv.adaptation.judging import RoundProgress, best_round, still_gr
 from symplectic_cv.adaptation.mode_choice import modes_to_bias
 from symplectic_cv.adaptation.round_folders import LoopFolder, RoundModel
 from symplectic_cv.adaptation.round_training import train_round
-from symplectic_cv.bias.reweighting import Reweighted
+from symplectic_cv.bias.reweighted import Reweighted
 from symplectic_cv.bias.states import States
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
@@ -180,7 +180,7 @@ class Adaptation:
             self._bias(best, modes, options.time_ns + options.final_ns, "extending")
             self._gathered.run_changed(best)
         self.states, self.rows = self._gathered.judge(thermal_energy(options.temperature))
-        self._files.write_table(self.rows, self.models)
+        self._files.write_rounds(self.rows, self.models)
         result = self._gathered.free_energies(best, self.rows, self.states, options.seed)
         shutil.rmtree(self._files.free_energy, ignore_errors=True)
         result.save(self._files.free_energy)
@@ -210,7 +210,7 @@ class Adaptation:
                 gathered.add_round(model)
                 self.states, self.rows = gathered.judge(thermal_energy(options.temperature))
                 self._files.write_round(number, model, self.rows)
-                self._files.write_table(self.rows, gathered.models)
+                self._files.write_rounds(self.rows, gathered.models)
             self.reason = self._reason(number)
             folder = self._files.round(number)
             yield AdaptationProgress(number, folder, self.rows, model, self.states, self.reason)

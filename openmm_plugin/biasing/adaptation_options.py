@@ -26,6 +26,7 @@ frames, one per hill, are what the next model learns from."""
 RANGE = (-9.0, 9.0)
 """Wider than the -6 to 6 of a single run: modes have unit variance in the training data, and the
 first rounds have not seen the basins far from it."""
+_TRAINING = TrainingOptions()
 DATA_REACH = 3.0
 """The range must reach this far to both sides of 0. The modes have unit variance in the training
 data, and each training chooses their signs anew."""
@@ -81,10 +82,10 @@ class AdaptationOptions:
     modes: str | Sequence[int | str] = AUTO
     flatten: float = FLATTEN
     growth: float = LEAST_GROWTH
-    steps: int = TrainingOptions.steps
-    batch: int = TrainingOptions.batch
-    layers: int = TrainingOptions.layers
-    hidden: int = TrainingOptions.hidden
+    steps: int = _TRAINING.steps
+    batch: int = _TRAINING.batch
+    layers: int = _TRAINING.layers
+    hidden: int = _TRAINING.hidden
     bias_factor: float = BIAS_FACTOR
     height: float = BiasOptions.height
     fill: float = FILL_KJ
@@ -96,7 +97,7 @@ class AdaptationOptions:
     platform: str | None = None
     temperature: float = BiasOptions.temperature
     seed: int = 0
-    device: str = TrainingOptions.device
+    device: str = _TRAINING.device
     atoms: str | None = None
 
     def __post_init__(self) -> None:

@@ -13,7 +13,8 @@ from symplectic_cv.adaptation.mode_choice import MOST_MODES
 from symplectic_cv.adaptation.round_folders import TRAJECTORY, LoopFolder, RoundModel
 from symplectic_cv.analysis.latent import latent_frames
 from symplectic_cv.bias.combined_runs import CombinedRuns, combine_runs
-from symplectic_cv.bias.reweighting import Reweighted, free_energies, planes_of
+from symplectic_cv.bias.reweighted import Reweighted
+from symplectic_cv.bias.reweighting import free_energies, planes_of
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.bias.states import BANDWIDTH, States
 from symplectic_cv.data.descriptors import Column, compute_columns

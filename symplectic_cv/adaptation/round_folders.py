@@ -132,7 +132,7 @@ class LoopFolder:
                 f"{path}: damaged ({error}); remove it to judge the round anew"
             ) from error
 
-    def write_table(self, rows: Sequence[RoundProgress], models: Sequence[RoundModel]) -> None:
+    def write_rounds(self, rows: Sequence[RoundProgress], models: Sequence[RoundModel]) -> None:
         """Writes rounds.csv; row 0 is for the frames that the loop began with.
 
         Args:

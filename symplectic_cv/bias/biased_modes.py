@@ -90,6 +90,6 @@ class _Exported:
             if int(index) not in place:
                 raise OptionError(
                     f"{self.name}: its model needs atom {int(index) + 1}, which is left out: "
-                    "choose more with --atoms"
+                    "choose more with `atoms`"
                 )
         return [place[int(index)] for index in self.indices]

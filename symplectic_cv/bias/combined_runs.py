@@ -79,7 +79,7 @@ class CombinedRuns:
         n_runs = len(self.since_ps)
         if len(strides) != n_runs or min(strides) < 1:
             raise OptionError(
-                f"--stride {' '.join(map(str, strides))}: give one number for each of the {n_runs} "
+                f"`stride` {' '.join(map(str, strides))}: give one number for each of the {n_runs} "
                 "runs, or one for all; 1 or more"
             )
         if max(strides) == 1:

@@ -71,12 +71,11 @@ def parse_regions(definitions: Sequence[str]) -> list[Region]:
                     raise ValueError
         except ValueError as error:
             raise OptionError(
-                f"--regions {definition}: not a region; an example: "
-                "--regions C7eq=phi:-150:0 C7ax=phi:30:130"
+                f"`regions` {definition}: not a region; an example: C7eq=phi:-150:0"
             ) from error
         if match[1] in (region.name for region in found):
-            raise OptionError(f"--regions: {match[1]} is defined twice")
+            raise OptionError(f"`regions`: {match[1]} is defined twice")
         found.append(Region(match[1], ends))
     if len(found) == 1:
-        raise OptionError("--regions takes two or more: free energies are relative to the first")
+        raise OptionError("`regions` takes two or more: free energies are relative to the first")
     return found

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mdtraj as md
 import numpy as np
-import pandas as pd
 
 from symplectic_cv.bias.biased_modes import modes_of_all
 from symplectic_cv.bias.blocks import BLOCKS, block_of_frames
 from symplectic_cv.bias.combined_runs import CombinedRuns, Weighting, combine_runs
 from symplectic_cv.bias.regions import Region, parse_regions
+from symplectic_cv.bias.reweighted import Reweighted
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.bias.surfaces import (
     BINS,
     BinnedSurface,
-    RegionDifference,
     binned_surface,
     region_difference,
 )
@@ -29,137 +24,8 @@ from symplectic_cv.checks import choose
 from symplectic_cv.data.descriptors import Column, compute_columns
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
-from symplectic_cv.files.atomic import write_atomically
-from symplectic_cv.files.run_folder import make_folder
-from symplectic_cv.files.tables import write_table
 
 TRAJECTORY = "trajectory.xtc"
-FRAMES_TABLE, PROFILES_TABLE = "frames.csv", "free_energy.csv"
-ARRAYS, SUMMARY = "free_energy.npz", "summary.json"
-
-
-@dataclass(frozen=True)
-class Reweighted:
-    """Free energies of one or several biased runs, with the frames and weights behind them.
-
-    Attributes:
-        columns: descriptors of the kept frames, each with F values.
-        profiles: the free energy along each descriptor, in the order of `columns`.
-        planes: the free energy in planes of two descriptors.
-        combined: which frames were kept, and their unbiased weights.
-        differences: free energy of each region minus that of the first region, kJ/mol.
-        times: simulation time of each kept frame, (F,) in ps.
-        names: folder of each run.
-        method: how the bias was removed.
-        reference: name of the first region, which `differences` are relative to.
-    """
-
-    columns: list[Column]
-    profiles: list[BinnedSurface]
-    planes: list[BinnedSurface]
-    combined: CombinedRuns
-    differences: dict[str, RegionDifference]
-    times: np.ndarray
-    names: list[str]
-    method: Weighting = Weighting.MBAR
-    reference: str | None = None
-
-    @property
-    def effective_frames(self) -> float:
-        """Kish's effective number of frames, (Σw)²/Σw²."""
-        return self.combined.effective_frames
-
-    def save(self, folder: str | Path) -> None:
-        """Writes frames.csv, free_energy.csv, free_energy.npz and, last, summary.json.
-
-        frames.csv has one row per kept frame with its unbiased weight; free_energy.csv has the
-        profiles; free_energy.npz has profiles and planes on their grids.
-
-        Args:
-            folder: output folder; it is made where it is missing.
-
-        Raises:
-            OutputError: the folder cannot be made.
-        """
-        folder = Path(folder)
-        make_folder(folder)
-        formats = dict.fromkeys([column.name for column in self.columns], "%.6g")
-        write_table(
-            folder / FRAMES_TABLE, self.frames, {"time_ps": "%.8g", "weight": "%.6g", **formats}
-        )
-        write_table(
-            folder / PROFILES_TABLE,
-            self.free_energy,
-            {
-                "value": "%.6g",
-                "free_energy_kj_per_mol": "%.6g",
-                "standard_error_kj_per_mol": "%.4g",
-            },
-        )
-        write_atomically(folder / ARRAYS, self._arrays())
-        content = json.dumps(self._summary(), indent=1) + "\n"
-        write_atomically(folder / SUMMARY, content.encode())
-
-    @property
-    def frames(self) -> pd.DataFrame:
-        """The kept frames: run, time_ps, the descriptors (rad, nm) and the unbiased weight."""
-        return pd.DataFrame(
-            {
-                "run": self.combined.run,
-                "time_ps": self.times,
-                **{column.name: column.values for column in self.columns},
-                "weight": self.combined.weights,
-            }
-        )
-
-    @property
-    def free_energy(self) -> pd.DataFrame:
-        """The profiles: descriptor, value, free energy and standard error in kJ/mol, frames."""
-        return pd.concat(
-            [
-                pd.DataFrame(
-                    {
-                        "descriptor": column.name,
-                        "value": profile.axes[0],
-                        "free_energy_kj_per_mol": profile.free_energy,
-                        "standard_error_kj_per_mol": profile.error,
-                        "frames": profile.frames,
-                    }
-                )
-                for profile, column in zip(self.profiles, self.columns, strict=True)
-            ],
-            ignore_index=True,
-        )
-
-    def _arrays(self) -> bytes:
-        arrays: dict[str, Any] = {
-            column.name: profile.axes[0]
-            for profile, column in zip(self.profiles, self.columns, strict=True)
-        }
-        for found in [*self.profiles, *self.planes]:
-            name = ",".join(found.names)
-            arrays[f"free_energy:{name}"] = found.free_energy
-            arrays[f"error:{name}"] = found.error
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        return buffer.getvalue()
-
-    def _summary(self) -> dict[str, Any]:
-        return {
-            "runs": self.names,
-            "weighting": self.method.value,
-            "since_ps": self.combined.since_ps,
-            "strides": self.combined.strides,
-            "frames": np.bincount(self.combined.run).tolist(),
-            "effective_frames": self.combined.effective_frames,
-            "units": {column.name: column.unit for column in self.columns},
-            "differences_kj_per_mol": {
-                name: {"value": d.value, "standard_error": d.error, "half_95_percent": d.interval}
-                if np.isfinite(d.error)
-                else None
-                for name, d in self.differences.items()
-            },
-        }
 
 
 def reweight(
@@ -216,14 +82,14 @@ def reweight(
     columns = compute_columns(data.positions, data.molecule, torsions, distances)
     if not columns:
         raise OptionError(
-            "nothing to draw a free energy along: name --torsions or --distances of these atoms"
+            "nothing to draw a free energy along: name `torsions` or `distances` of these atoms"
         )
     known = {column.name for column in columns}
     for region in boxes:
         unknown = sorted(set(region.ends) - known)
         if unknown:
             raise OptionError(
-                f"--regions {region.name}: {unknown[0]} is no descriptor here; there are "
+                f"`regions` {region.name}: {unknown[0]} is no descriptor here; there are "
                 f"{', '.join(sorted(known))}"
             )
     modes = modes_of_all(read, data) if weighting is Weighting.MBAR and len(read) > 1 else None
@@ -342,7 +208,7 @@ def _boxes(regions: Sequence[str | Region]) -> list[Region]:
     """Regions as they are, or parsed from their texts."""
     texts = [region for region in regions if isinstance(region, str)]
     if texts and len(texts) < len(regions):
-        raise OptionError("--regions: give all as text or all as `Region`")
+        raise OptionError("`regions` mix texts and `Region` objects: give one kind")
     return parse_regions(texts) if texts else [r for r in regions if isinstance(r, Region)]
 
 
@@ -354,7 +220,7 @@ def _since_ps(runs: Sequence[BiasedRun], skip_ps: float | None) -> list[float] |
     for run, since in zip(runs, since_ps, strict=True):
         if since > run.frames.time_ps.max():
             raise OptionError(
-                f"--skip-ps {skip_ps:g} leaves nothing of {run.folder}, which has "
+                f"`skip_ps` {skip_ps:g} leaves nothing of {run.folder}, which has "
                 f"{run.frames.time_ps.max():g} ps"
             )
     return since_ps

@@ -116,6 +116,38 @@ def find_states(
         raise OptionError(f"states are found along 1 to 3 modes, not in shape {values.shape}")
     if len(weights) != len(values):
         raise OptionError(f"{len(weights)} weights do not match {len(values)} frames")
+    axes, energy, cells = _smoothed_free_energy(values, weights, kt, bandwidth)
+    basins = find_basins(energy, persistence * kt)
+    found = basins[cells]
+    counts = np.bincount(found[found >= 0], minlength=int(basins.max()) + 1)
+    lowest = np.array([energy[basins == k].min() for k in range(len(counts))])
+    enough = counts >= max(FEWEST_FRAMES, SMALLEST_SHARE * len(values))
+    kept = np.flatnonzero(enough & (lowest <= HIGHEST * kt))
+    kept = kept[np.argsort(lowest[kept])]
+    states, cores = np.full_like(basins, -1), np.full_like(basins, -1)
+    minima = []
+    for new, old in enumerate(kept):
+        here = basins == old
+        states[here] = new
+        # half of the barrier that separates two basins: their cores never touch
+        cores[here & (energy <= lowest[old] + 0.5 * persistence * kt)] = new
+        bottom = np.unravel_index(np.argmin(np.where(here, energy, np.inf)), energy.shape)
+        minima.append([axis[i] for axis, i in zip(axes, bottom, strict=True)])
+    return States(
+        axes=axes,
+        free_energy=energy,
+        basins=states,
+        cores=cores,
+        depths=lowest[kept],
+        minima=np.array(minima).reshape(len(kept), values.shape[1]),
+        shares=counts[kept] / len(values),
+    )
+
+
+def _smoothed_free_energy(
+    values: np.ndarray, weights: np.ndarray, kt: float, bandwidth: float | Sequence[float]
+) -> tuple[list[np.ndarray], np.ndarray, tuple[np.ndarray, ...]]:
+    """The grid along each mode, −kT ln of the smoothed density on it, and each frame's cell."""
     n_modes = values.shape[1]
     widths = np.broadcast_to(np.asarray(bandwidth, dtype=np.float64), (n_modes,))
     widths = np.maximum(widths, np.ptp(values, axis=0) / MOST_POINTS)
@@ -135,36 +167,11 @@ def find_states(
     with np.errstate(divide="ignore"):
         energy = np.where(known > 0.1 * min(peak, 1.0), -kt * np.log(smooth), np.inf)
     energy -= energy.min()
-    basins = find_basins(energy, persistence * kt)
-
-    places = tuple(
+    cells = tuple(
         np.clip(np.searchsorted(edge, column, side="right") - 1, 0, len(axis) - 1)
         for column, edge, axis in zip(values.T, edges, axes, strict=True)
     )
-    found = basins[places]
-    counts = np.bincount(found[found >= 0], minlength=int(basins.max()) + 1)
-    lowest = np.array([energy[basins == k].min() for k in range(len(counts))])
-    enough = counts >= max(FEWEST_FRAMES, SMALLEST_SHARE * len(values))
-    kept = np.flatnonzero(enough & (lowest <= HIGHEST * kt))
-    kept = kept[np.argsort(lowest[kept])]
-    states, cores = np.full_like(basins, -1), np.full_like(basins, -1)
-    minima = []
-    for new, old in enumerate(kept):
-        here = basins == old
-        states[here] = new
-        # half of the barrier that set it apart: two cores never touch
-        cores[here & (energy <= lowest[old] + 0.5 * persistence * kt)] = new
-        bottom = np.unravel_index(np.argmin(np.where(here, energy, np.inf)), energy.shape)
-        minima.append([axis[i] for axis, i in zip(axes, bottom, strict=True)])
-    return States(
-        axes=axes,
-        free_energy=energy,
-        basins=states,
-        cores=cores,
-        depths=lowest[kept],
-        minima=np.array(minima).reshape(len(kept), values.shape[1]),
-        shares=counts[kept] / len(values),
-    )
+    return axes, energy, cells
 
 
 def count_crossings(visited: np.ndarray, lengths: Sequence[int] | None = None) -> int:

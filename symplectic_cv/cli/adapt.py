@@ -12,8 +12,8 @@ from openmm_plugin.biasing.adaptation import Adaptation
 from openmm_plugin.biasing.adaptation_options import AdaptationOptions
 from openmm_plugin.biasing.adaptation_progress import AdaptationProgress, StageProgress
 from openmm_plugin.biasing.metadynamics_options import AUTO
-from symplectic_cv.adaptation.round_folders import RoundModel
-from symplectic_cv.bias.reweighting import Reweighted
+from symplectic_cv.adaptation.round_folders import SHOWN_FREQUENCIES, RoundModel
+from symplectic_cv.bias.reweighted import Reweighted
 from symplectic_cv.bias.states import describe_states
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.biased import Backend
@@ -26,7 +26,6 @@ from symplectic_cv.reports.adaptation_report import draw_rounds, write_adaptatio
 from symplectic_cv.reports.run_report import draw_biased_run
 
 DEFAULT = AdaptationOptions
-SHOWN_FREQUENCIES = 6
 
 
 @with_threads

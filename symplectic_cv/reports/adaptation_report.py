@@ -9,7 +9,7 @@ import numpy as np
 
 from symplectic_cv.adaptation.judging import RoundProgress
 from symplectic_cv.adaptation.round_folders import RoundModel
-from symplectic_cv.bias.reweighting import Reweighted
+from symplectic_cv.bias.reweighted import Reweighted
 from symplectic_cv.bias.states import States, describe_states
 from symplectic_cv.reports.adaptation_figures import plot_rounds
 from symplectic_cv.reports.pages import REPORT, write_page

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from symplectic_cv.bias.reweighting import Reweighted
+from symplectic_cv.bias.reweighted import Reweighted
 from symplectic_cv.reports.free_energy_figures import plot_free_energy, plot_free_energy_profiles
 from symplectic_cv.reports.style import angle_axis, descriptor_label, save_figure
 

@@ -42,6 +42,16 @@ def finished(system, tmp_path_factory):
     return loop, list(loop), loop.free_energies(), stages
 
 
+def test_a_loop_records_what_version_0_1_recorded():
+    """Its loops could not be resumed otherwise."""
+    assert AdaptationOptions().settings() == {
+        "atoms": None, "time_ns": 5.0, "start_ns": 1.0, "modes": None, "flatten": 0.5,
+        "steps": 5000, "batch": 512, "layers": 8, "hidden": 64, "bias_factor": 15.0, "height": 1.0,
+        "fill": 40.0, "width": ["auto"], "pace_ps": 0.2, "range": [-9.0, 9.0], "timestep_fs": 2.0,
+        "temperature_k": 300.0, "seed": 0,
+    }  # fmt: skip
+
+
 def test_each_round_tells_what_it_found(finished):
     loop, rounds, _, _ = finished
     assert [progress.round for progress in rounds] == [1, 2]
