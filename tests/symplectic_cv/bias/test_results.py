@@ -15,10 +15,6 @@ from symplectic_cv.bias.results import (
 from symplectic_cv.bias.run import BiasedFrames, BiasedRun, BiasRecord
 from symplectic_cv.bias.well_tempered import bias_offset
 from symplectic_cv.reports.bias_figures import plot_convergence
-from symplectic_cv.reports.free_energy_figures import (
-    plot_free_energy_estimates,
-    plot_free_energy_with_error,
-)
 from symplectic_cv.reports.style import save_figure
 
 GAMMA, TEMPERATURE, WIDTH, HEIGHT = 6.0, 300.0, 0.12, 1.0
@@ -173,22 +169,3 @@ def test_a_summary_holds_both_estimates(run, tmp_path):
 def _csv(path, names, table):
     lines = [",".join(names)] + [",".join(f"{x:.12g}" for x in row) for row in table]
     path.write_text("\n".join(lines) + "\n")
-
-
-@pytest.mark.parametrize("n", [1, 2])
-@pytest.mark.parametrize("with_bias", [True, False])
-def test_figures_of_surfaces_with_unknown_places(tmp_path, n, with_bias):
-    axis = np.linspace(-2.0, 2.0, 31)
-    mesh = np.meshgrid(*[axis] * n, indexing="ij")
-    surface = 5.0 * sum(x**2 for x in mesh)
-    surface[surface > 12.0] = np.inf
-    error = np.where(np.isfinite(surface), 0.3, np.inf)
-    path = tmp_path / "f.png"
-    known = surface if with_bias else None
-    if n == 1:
-        drawn = plot_free_energy_with_error(axis, surface, error, "mode 0", known)
-    else:
-        labels = ["mode 0", "mode 1"]
-        drawn = plot_free_energy_estimates([axis] * n, surface, error, labels, known)
-    save_figure(drawn, path)
-    assert path.stat().st_size > 10_000

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from symplectic_cv.analysis.latent import latent_frames, slow_modes
 from symplectic_cv.cli.main import main
 from symplectic_cv.data.trajectories import read_trajectories
 from symplectic_cv.flows.options import FlowOptions
@@ -161,24 +160,6 @@ def test_a_damaged_history_is_told_before_the_work(workplace, capsys):
     assert "truncated or altered" in error
     assert "remove it" in error
     assert not (workplace / "wrong").exists()
-
-
-def test_batches_do_not_change_the_result(workplace, monkeypatch):
-    model = load_model(workplace / "model")
-    data = read_trajectories([workplace / "first.xtc"], molecule=model.molecule)
-    whole = latent_frames(model, data)
-    monkeypatch.setattr("symplectic_cv.analysis.latent.BATCH", 7)
-    parts = latent_frames(model, data)
-    np.testing.assert_allclose(parts.modes, whole.modes, atol=1e-5)
-    assert parts.health.frame == whole.health.frame
-
-
-def test_slow_modes_lie_below_the_widest_gap():
-    assert slow_modes(np.array([1.0, 1.2, 1.5, 9.0, 10.0])) == 3
-    assert slow_modes(np.array([1.0, 9.0, 9.5, 15.0])) == 3
-    assert slow_modes(np.array([2.0, 3.0])) == 2
-    # a gap above the slowest ten does not count
-    assert slow_modes(np.array([1.0, 3.0, *np.linspace(3.2, 4.0, 10), 100.0])) == 2
 
 
 def test_html_is_escaped():

@@ -67,3 +67,22 @@ def test_profiles_have_a_panel_each(is_drawn):
     given = new_panels(2, 1, 5.0, 6.0)
     drawn = plot_free_energy_profiles(profiles, ["rad", ""], given)
     assert list(drawn) == list(given.ravel())
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("with_bias", [True, False])
+def test_figures_of_surfaces_with_unknown_places(tmp_path, n, with_bias):
+    axis = np.linspace(-2.0, 2.0, 31)
+    mesh = np.meshgrid(*[axis] * n, indexing="ij")
+    surface = 5.0 * sum(x**2 for x in mesh)
+    surface[surface > 12.0] = np.inf
+    error = np.where(np.isfinite(surface), 0.3, np.inf)
+    path = tmp_path / "f.png"
+    known = surface if with_bias else None
+    if n == 1:
+        drawn = plot_free_energy_with_error(axis, surface, error, "mode 0", known)
+    else:
+        labels = ["mode 0", "mode 1"]
+        drawn = plot_free_energy_estimates([axis] * n, surface, error, labels, known)
+    save_figure(drawn, path)
+    assert path.stat().st_size > 10_000
