@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -189,3 +189,38 @@ def require_atom_count(name: str, found: int, expected: int) -> None:
             f"{name}: has {found} atoms, its topology has {expected}: give the topology of the "
             "same atoms with `top`"
         )
+
+
+def find_files(
+    sources: Sequence[str | Path], folder: Path, catalogue: Path | None
+) -> tuple[list[Path], md.Topology | None]:
+    """Files on disk, and the built-in topology where all come from mdshare."""
+    files: list[Path] = []
+    fetched = 0
+    for source in sources:
+        if str(source).startswith(mdshare.PREFIX):
+            found = mdshare.fetch(str(source)[len(mdshare.PREFIX) :], folder, catalogue)
+            fetched += len(found)
+            files += found
+        else:
+            path = Path(source)
+            if path.is_dir():
+                raise TrajectoryError(f"{path}: is a folder; name the trajectory files in it")
+            if not path.is_file():
+                raise TrajectoryError(f"{path}: no such trajectory file")
+            files.append(path)
+        if files[-1].suffix.lower() not in FORMATS:
+            raise TrajectoryError(
+                f"{files[-1]}: unknown trajectory format; known are {', '.join(FORMATS)}"
+            )
+    built_in = fetched == len(files) and all("heavy-atom-positions" in file.name for file in files)
+    return files, mdshare.heavy_atom_topology() if built_in else None
+
+
+def topology_for(first: Path, top: Path | None) -> md.Topology:
+    path = top if top is not None else find_topology(first)
+    if path is None:
+        raise TrajectoryError(
+            f"{first}: no topology found beside it; name one with `top` (a PDB of the same atoms)"
+        )
+    return load_topology(path)

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mdtraj as md
 import numpy as np
 
-from symplectic_cv.data import mdshare
+from symplectic_cv.data.assembly import Progress, assemble, box_vectors
 from symplectic_cv.data.formats import (
     CHUNK,
-    FORMATS,
     Chunk,
-    find_topology,
+    find_files,
     load_topology,
     open_runs,
     require_atom_count,
+    topology_for,
 )
-from symplectic_cv.data.periodic import (
-    Links,
-    find_broken_link,
-    known_box,
-    make_whole,
-    spanning_links,
-)
+from symplectic_cv.data.periodic import Links, known_box
 from symplectic_cv.errors import TrajectoryError
 from symplectic_cv.molecule import Molecule, select_atoms
 
 if TYPE_CHECKING:
     from MDAnalysis import AtomGroup, Universe
-
-Progress = Callable[[int], None]
-"""Called with the number of frames just read."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +107,9 @@ class TrajectoryData:
             4
         """
         box = known_box(trajectory.unitcell_vectors)
-        return _from_frames(trajectory.xyz, trajectory.topology, atoms, box, trajectory.time, name)
+        return cls._from_frames(
+            trajectory.xyz, trajectory.topology, atoms, box, trajectory.time, name
+        )
 
     @classmethod
     def from_array(
@@ -150,7 +143,7 @@ class TrajectoryData:
                 f"`positions` has shape {x.shape} and type {x.dtype}; give numbers in nm, "
                 f"(n_frames, {topology.n_atoms}, 3)"
             )
-        return _from_frames(x, topology, atoms, _box_vectors(box, len(x)), None, name)
+        return cls._from_frames(x, topology, atoms, box_vectors(box, len(x)), None, name)
 
     @classmethod
     def from_mdanalysis(
@@ -179,7 +172,32 @@ class TrajectoryData:
             topology_of(source.universe), selection_of(source) if atoms is None else atoms
         )
         name = name or str(source.universe.trajectory.filename or "universe")
-        return gather([(name, frames_of(source.universe, molecule.indices))], molecule)
+        return cls(*assemble([(name, frames_of(source.universe, molecule.indices))], molecule))
+
+    @classmethod
+    def _from_frames(
+        cls,
+        positions: np.ndarray,
+        topology: md.Topology,
+        atoms: str | Sequence[int] | None,
+        box: np.ndarray | None,
+        times: np.ndarray | None,
+        name: str,
+    ) -> TrajectoryData:
+        """One run of frames in memory, (F, N, 3) of all atoms of a topology."""
+        require_atom_count(name, positions.shape[1], topology.n_atoms)
+        molecule = select_atoms(topology, atoms)
+
+        def chunks() -> Iterator[Chunk]:
+            for start in range(0, len(positions), CHUNK):
+                part = slice(start, start + CHUNK)
+                yield Chunk(
+                    positions[part][:, molecule.indices],
+                    None if box is None else box[part],
+                    None if times is None else times[part],
+                )
+
+        return cls(*assemble([(name, chunks())], molecule))
 
 
 def read_trajectories(
@@ -216,12 +234,12 @@ def read_trajectories(
     sources = [sources] if isinstance(sources, (str, Path)) else list(sources)
     if not sources:
         raise TrajectoryError("no trajectory file given")
-    files, built_in = _resolve(sources, Path(mdshare_folder), mdshare_catalogue)
+    files, built_in = find_files(sources, Path(mdshare_folder), mdshare_catalogue)
     topology = built_in
     if isinstance(top, md.Topology):
         topology = top
     elif top is not None or topology is None:
-        topology = _topology_for(files[0], Path(top) if top is not None else None)
+        topology = topology_for(files[0], Path(top) if top is not None else None)
     if like is not None:
         molecule = like.molecule
     if molecule is None:
@@ -231,189 +249,5 @@ def read_trajectories(
         places = molecule.places_in(topology, str(top if isinstance(top, str | Path) else files[0]))
     known = topology
     runs = (run for file in files for run in open_runs(file, known, places, built_in is not None))
-    return gather(runs, molecule, progress, like)
-
-
-def gather(
-    runs: Iterable[tuple[str, Iterator[Chunk]]],
-    molecule: Molecule,
-    progress: Progress | None = None,
-    like: TrajectoryData | None = None,
-) -> TrajectoryData:
-    """Makes the frames of runs whole and checks them.
-
-    Args:
-        runs: The name and the chunks of each run, of the modelled atoms alone.
-        molecule: The modelled atoms.
-        progress: A function that is called with the number of frames just read.
-        like: Frames whose links are used, or None.
-
-    Raises:
-        TrajectoryError: A run holds no frame, a coordinate is not finite, or a molecule cannot be
-            made whole.
-    """
-    positions: list[np.ndarray] = []
-    times: list[np.ndarray] = []
-    lengths: list[int] = []
-    names: list[str] = []
-    links: Links | None = None
-    typical: np.ndarray | None = None
-    if like is not None:
-        links, typical = like.links, _typical_lengths(like.positions[:CHUNK], like.links)
-    for name, chunks in runs:
-        done = 0
-        for chunk in chunks:
-            if len(chunk.positions) == 0:
-                continue
-            _require_finite(chunk.positions, name, done, molecule)
-            box = chunk.box
-            if links is None:
-                links = spanning_links(
-                    chunk.positions[0], None if box is None else box[0], molecule.bonds
-                )
-            whole = make_whole(chunk.positions, box, links)
-            if typical is None:
-                typical = _typical_lengths(whole, links)
-            _require_whole(whole, links, typical, name, done, molecule, box is not None)
-            positions.append(whole.astype(np.float32))
-            known = chunk.times is not None
-            times.append(np.array(chunk.times if known else np.full(len(whole), np.nan), float))
-            done += len(whole)
-            if progress is not None:
-                progress(len(whole))
-        if done == 0:
-            raise TrajectoryError(f"{name}: holds no frame")
-        lengths.append(done)
-        names.append(name)
-    assert links is not None
-    return TrajectoryData(
-        positions=np.concatenate(positions),
-        lengths=lengths,
-        names=names,
-        molecule=molecule,
-        links=links,
-        times_ps=np.concatenate(times),
-    )
-
-
-def _typical_lengths(whole: np.ndarray, links: Links) -> np.ndarray:
-    """The median length of each link over whole frames, (N−1,) in nm."""
-    steps = whole[:, links.pairs[:, 1]] - whole[:, links.pairs[:, 0]]
-    return np.asarray(np.median(np.linalg.norm(steps, axis=-1), axis=0))
-
-
-def _from_frames(
-    positions: np.ndarray,
-    topology: md.Topology,
-    atoms: str | Sequence[int] | None,
-    box: np.ndarray | None,
-    times: np.ndarray | None,
-    name: str,
-) -> TrajectoryData:
-    """One run of frames in memory, (F, N, 3) of all atoms of a topology."""
-    require_atom_count(name, positions.shape[1], topology.n_atoms)
-    molecule = select_atoms(topology, atoms)
-
-    def chunks() -> Iterator[Chunk]:
-        for start in range(0, len(positions), CHUNK):
-            part = slice(start, start + CHUNK)
-            yield Chunk(
-                positions[part][:, molecule.indices],
-                None if box is None else box[part],
-                None if times is None else times[part],
-            )
-
-    return gather([(name, chunks())], molecule)
-
-
-def _box_vectors(box: Any, n_frames: int) -> np.ndarray | None:
-    """Box vectors, (F, 3, 3) in nm, of edges, of one box or of one per frame."""
-    if box is None:
-        return None
-    vectors = np.asarray(box, dtype=np.float64)
-    if vectors.shape == (3,):
-        vectors = np.diag(vectors)
-    if vectors.shape == (3, 3):
-        vectors = np.broadcast_to(vectors, (n_frames, 3, 3))
-    if vectors.shape != (n_frames, 3, 3) or not np.isfinite(vectors).all():
-        raise TrajectoryError(
-            f"`box` has shape {np.shape(box)}; give finite edges (3,), or vectors (3, 3) or "
-            f"({n_frames}, 3, 3), in nm"
-        )
-    if not (vectors.diagonal(axis1=1, axis2=2) > 0.0).all() or np.triu(vectors, 1).any():
-        raise TrajectoryError(
-            "`box` must have its first vector along x and its second in the xy plane, with "
-            "positive edges (the reduced form of GROMACS and OpenMM)"
-        )
-    return vectors
-
-
-def _resolve(
-    sources: Sequence[str | Path], folder: Path, catalogue: Path | None
-) -> tuple[list[Path], md.Topology | None]:
-    """Files on disk, and the built-in topology where all come from mdshare."""
-    files: list[Path] = []
-    fetched = 0
-    for source in sources:
-        if str(source).startswith(mdshare.PREFIX):
-            found = mdshare.fetch(str(source)[len(mdshare.PREFIX) :], folder, catalogue)
-            fetched += len(found)
-            files += found
-        else:
-            path = Path(source)
-            if path.is_dir():
-                raise TrajectoryError(f"{path}: is a folder; name the trajectory files in it")
-            if not path.is_file():
-                raise TrajectoryError(f"{path}: no such trajectory file")
-            files.append(path)
-        if files[-1].suffix.lower() not in FORMATS:
-            raise TrajectoryError(
-                f"{files[-1]}: unknown trajectory format; known are {', '.join(FORMATS)}"
-            )
-    built_in = fetched == len(files) and all("heavy-atom-positions" in file.name for file in files)
-    return files, mdshare.heavy_atom_topology() if built_in else None
-
-
-def _topology_for(first: Path, top: Path | None) -> md.Topology:
-    path = top if top is not None else find_topology(first)
-    if path is None:
-        raise TrajectoryError(
-            f"{first}: no topology found beside it; name one with `top` (a PDB of the same atoms)"
-        )
-    return load_topology(path)
-
-
-def _require_finite(positions: np.ndarray, name: str, offset: int, molecule: Molecule) -> None:
-    bad = np.argwhere(~np.isfinite(positions))
-    if len(bad):
-        frame, atom = int(bad[0, 0]), int(bad[0, 1])
-        raise TrajectoryError(
-            f"{name}: frame {offset + frame} has NaN or infinite coordinates at "
-            f"{molecule.atom_label(atom)}: cut the trajectory before it"
-        )
-
-
-def _require_whole(
-    whole: np.ndarray,
-    links: Links,
-    typical: np.ndarray,
-    name: str,
-    offset: int,
-    molecule: Molecule,
-    has_box: bool,
-) -> None:
-    broken = find_broken_link(whole, links, typical)
-    if broken is None:
-        return
-    frame, link, length = broken
-    first, second = (molecule.atom_label(int(atom)) for atom in links.pairs[link])
-    reason = (
-        "although its box was used"
-        if has_box
-        else "and the file holds no box to make the molecule whole"
-    )
-    raise TrajectoryError(
-        f"{name}: frame {offset + frame}: {first} and {second} are {length:.2f} nm apart, "
-        f"{reason}: is the topology right? else make molecules whole first "
-        "(gmx trjconv -pbc whole, or MDTraj's image_molecules)"
-    )
+    before = None if like is None else (like.positions, like.links)
+    return TrajectoryData(*assemble(runs, molecule, progress, before))

@@ -61,10 +61,3 @@ def whitened_latent(n_samples: int, dimension: int, seed: int) -> tuple[Tensor, 
     root = torch.linalg.cholesky(z.T @ z / n_samples)
     z = torch.linalg.solve_triangular(root, z.T, upper=False).T
     return z[:, :dimension], z[:, dimension:]
-
-
-def weighted_mean(values: Tensor, weights: Tensor) -> tuple[float, float]:
-    """Σ w v / Σ w of independent samples, (B,) each, and its standard error."""
-    v, w = values.to(torch.float64), weights.to(torch.float64)
-    mean = (w * v).sum() / w.sum()
-    return float(mean), float((w * (v - mean)).square().sum().sqrt() / w.sum())

@@ -24,13 +24,13 @@ from symplectic_cv.batches import batch_sizes
 from symplectic_cv.checks import check_whole
 from symplectic_cv.flows.continuous import refined
 from symplectic_cv.flows.options import Chart
-from symplectic_cv.hamiltonians.free_energy import draw_latent, free_energy_terms, weighted_mean
+from symplectic_cv.hamiltonians.free_energy import draw_latent, free_energy_terms
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.phase_space import PhaseSpaceModel, in_float64
 from symplectic_cv.sampling.importance import RELIABLE_TAIL, normalised_weights, pareto_k
 from symplectic_cv.sampling.proposal import choose_scale, weigh_proposals
 from symplectic_cv.sampling.target import LatentTarget, require_same_dimension
-from symplectic_cv.statistics import effective_size
+from symplectic_cv.statistics import effective_size, weighted_mean
 
 FEWEST_SAMPLES = 100
 """The smallest number of samples of an estimate."""
@@ -222,7 +222,7 @@ def _bound(
     real = all_terms != -math.inf
     kept = torch.where(real, w, 0.0)
     share = float(kept.sum() / w.sum())
-    mean, error = weighted_mean(torch.where(real, all_terms, 0.0), kept)
+    mean, error = weighted_mean(torch.where(real, all_terms, 0.0).numpy(), kept.numpy())
     capped = float((kept * torch.cat(over)).sum() / kept.sum())
     return mean - math.log(share) - reduced.log_volume_of_units, error, capped
 

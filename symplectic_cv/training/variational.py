@@ -4,12 +4,12 @@ The loss is the variational free energy L = E[ln ρ(x) + βH(x)] ≥ −ln Z ove
 x = T⁻¹(z), z ~ N, of all of phase space; its excess is KL(ρ‖π). Gradients go through the
 samples. Three things make it work:
 
-* of ln ρ only the way through x is differentiated: the rest averages to zero, and without
+* Only the dependence of ln ρ on x is differentiated. The rest averages to zero, and without
   it the gradient has no noise where the model is exact (G. Roeder, Y. Wu, D. Duvenaud,
-  arXiv:1703.09194);
-* a part of each batch is drawn from a wider Gaussian and weighted back, so that a map
-  cannot hide folds where its own samples seldom go;
-* the learning starts cold, in one minimum, and is heated (`hamiltonians.start`).
+  arXiv:1703.09194).
+* A part of each batch is drawn from a wider Gaussian and weighted back, so that a map cannot
+  hide folds where its own samples rarely go.
+* The training starts cold, in one minimum, and is heated (`hamiltonians.start`).
 """
 
 from __future__ import annotations
@@ -24,19 +24,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from symplectic_cv.errors import HamiltonianError, OptionError
+from symplectic_cv.checks import check_number, check_whole
+from symplectic_cv.errors import HamiltonianError
 from symplectic_cv.flows.build import build_flow
 from symplectic_cv.flows.continuous import refined
-from symplectic_cv.flows.layers import NormalModes, Rotation
-from symplectic_cv.flows.linear import LinearSymplectic
+from symplectic_cv.flows.layers import NormalModes
 from symplectic_cv.flows.options import Flow, FlowOptions
 from symplectic_cv.hamiltonians.base import Hamiltonian, Start, check_hamiltonian
-from symplectic_cv.hamiltonians.free_energy import (
-    draw_latent,
-    free_energy_terms,
-    weighted_mean,
-    whitened_latent,
-)
+from symplectic_cv.hamiltonians.free_energy import draw_latent, free_energy_terms
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.hamiltonians.start import find_start
 from symplectic_cv.models.phase_space import PhaseSpaceModel
@@ -48,6 +43,8 @@ from symplectic_cv.training.loop import (
     reached_step,
     run_loop,
 )
+from symplectic_cv.training.options import check_device
+from symplectic_cv.training.polish import linear_parameters, polish, validation_bound
 from symplectic_cv.training.schedule import rates, scheduled
 
 DEFAULT_STEPS = {Flow.POINT: 5000, Flow.LINEAR: 10_000, Flow.CONTINUOUS: 3000}
@@ -59,12 +56,6 @@ are nearly apart, so that each of its weights mixes two of them; that resolves m
 same frequency, which the first alone does not in ten times the steps."""
 LINEAR_RATE = 5.0
 """Learning rate of rotations, linear layers and frequencies in units of that of the networks."""
-VALIDATION_SAMPLES = 8192
-POLISH_SAMPLES = 2048
-POLISH_SEARCHES = 4
-POLISH_ITERATIONS = 1000
-
-_VALIDATION_SEED = 20200428
 
 
 @dataclass(frozen=True)
@@ -72,12 +63,20 @@ class VariationalOptions:
     """What a user may choose about learning from a Hamiltonian.
 
     Attributes:
-        flow: which canonical transformation.
-        steps: optimizer steps; those of `DEFAULT_STEPS` where None.
-        batch: phase-space samples per step.
-        learning_rate: of Adam at its highest.
-        seed: of the start, the initial weights and the samples.
-        device: `auto`, `cpu` or `cuda`.
+        flow: The options of the flow; the kind alone (`point`, `linear` or `continuous`) stands
+            for its defaults.
+        steps: The number of optimizer steps; that of `DEFAULT_STEPS` where None.
+        batch: The number of phase-space samples per step.
+        learning_rate: The highest learning rate of Adam.
+        seed: The seed of the start, the initial weights and the samples.
+        device: Where to train: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        OptionError: A value that makes no sense; the message names the parameter.
+
+    Example:
+        >>> VariationalOptions(flow="linear").n_steps
+        10000
     """
 
     flow: FlowOptions = field(default_factory=FlowOptions)
@@ -88,16 +87,17 @@ class VariationalOptions:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.flow, FlowOptions):
+            object.__setattr__(self, "flow", FlowOptions(flow=self.flow))
         for name, value in (("steps", self.n_steps), ("batch", self.batch)):
-            if value < 1:
-                raise OptionError(f"--{name} must be at least 1; got {value}")
-        if not 0.0 < self.learning_rate < math.inf:
-            raise OptionError(f"`learning_rate` must be positive; got {self.learning_rate}")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise OptionError("`device` cuda: torch finds no NVIDIA GPU here; use `device` cpu")
+            check_whole(value, name)
+        check_whole(self.seed, "seed", least=0)
+        check_number(self.learning_rate, "learning_rate", above=0.0)
+        check_device(self.device)
 
     @property
     def n_steps(self) -> int:
+        """The number of optimizer steps."""
         return DEFAULT_STEPS[self.flow.flow] if self.steps is None else self.steps
 
     def to_json(self) -> dict[str, Any]:
@@ -225,30 +225,6 @@ class _LatentSamples(IterableDataset):
             step += 1
 
 
-def linear_parameters(
-    model: PhaseSpaceModel,
-) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
-    """Weights of rotations and linear layers: those of the first, and those of the later ones."""
-    kinds = (Rotation, LinearSymplectic)
-    layers = [module for module in model.flow.modules() if isinstance(module, kinds)]
-    early = [p for layer in layers[:1] for p in layer.parameters()]
-    return early, [p for layer in layers[1:] for p in layer.parameters()]
-
-
-@torch.no_grad()
-def validation_bound(model: PhaseSpaceModel, reduced: ReducedHamiltonian) -> tuple[float, float]:
-    """The free-energy bound in nats and its standard error, on samples of a fixed seed."""
-    generator = torch.Generator().manual_seed(_VALIDATION_SEED)
-    terms, shares = [], []
-    omega = model.prior.omega
-    for _part in range(VALIDATION_SAMPLES // 2048):
-        p, scaled, weights = draw_latent(2048, model.dimension, generator)
-        p, q = model.flow.pull(p.to(omega), scaled.to(omega) / omega)
-        terms.append(free_energy_terms(model, reduced, p, q))
-        shares.append(weights)
-    return weighted_mean(torch.cat(terms).cpu(), torch.cat(shares))
-
-
 class _FreeEnergy(TrainingModule[VariationalRow]):
     def __init__(
         self,
@@ -323,50 +299,3 @@ class _FreeEnergy(TrainingModule[VariationalRow]):
         )
         joins = [join * steps for _, _, join in groups]
         return scheduled(optimizer, rates(steps, WARMUP_STEPS, joins, rise_at_join=False))
-
-
-def polish(model: PhaseSpaceModel, reduced: ReducedHamiltonian, seed: int = 0) -> bool:
-    """Ends a learning with a quasi-Newton search of the linear parts and the frequencies.
-
-    Modes of nearly the same frequency pull only weakly apart, which a stochastic search
-    follows slowly. Here the samples stay the same and their second moments are exactly
-    those of N, so that for a harmonic Hamiltonian the average over them is exact.
-
-    Returns:
-        Whether the bound on other samples is as good within its error; if not, the model is as
-        before.
-    """
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    dtype = model.dtype
-    model.double()  # what is won is less than the rounding of single precision
-    bound, error = validation_bound(model, reduced)
-    early, late = linear_parameters(model)
-    p_latent, scaled = whitened_latent(POLISH_SAMPLES, model.dimension, seed)
-    parameters = [*model.prior.parameters(), *early, *late]
-
-    def closure() -> Tensor:
-        for parameter in parameters:
-            parameter.grad = None
-        p, q = model.flow.pull(p_latent, scaled / model.prior.omega)
-        energy = reduced.capped(reduced.energy(p, q))
-        loss = model.prior.log_omega.sum() + energy.mean()
-        loss.backward()
-        return loss
-
-    # a search that ends on a flat place goes on when it forgets the curvature it has seen
-    for _ in range(POLISH_SEARCHES):
-        torch.optim.LBFGS(
-            parameters,
-            max_iter=POLISH_ITERATIONS,
-            history_size=30,
-            tolerance_grad=1e-9,
-            tolerance_change=1e-12,
-            line_search_fn="strong_wolfe",
-        ).step(closure)
-    after, _ = validation_bound(model, reduced)
-    model.to(dtype)
-    # the weights before are those whose bound on these samples was least: some of that is luck
-    if not after < bound + error:
-        model.load_state_dict(before)
-        return False
-    return True

@@ -25,11 +25,11 @@ from symplectic_cv.flows.options import Flow, FlowOptions
 from symplectic_cv.hamiltonians.base import check_hamiltonian
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.training.polish import validation_bound
 from symplectic_cv.training.variational import (
     VariationalOptions,
     prepare_variational,
     train_variational,
-    validation_bound,
 )
 from symplectic_cv.units import thermal_energy
 

@@ -14,11 +14,11 @@ from symplectic_cv.hamiltonians.free_energy import free_energy_terms
 from symplectic_cv.hamiltonians.harmonic_chain import HarmonicChain
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.hamiltonians.ringworld import Ringworld
+from symplectic_cv.training.polish import validation_bound
 from symplectic_cv.training.variational import (
     VariationalOptions,
     prepare_variational,
     train_variational,
-    validation_bound,
 )
 
 SMALL = FlowOptions(layers=2, hidden=8)
@@ -175,7 +175,11 @@ def test_momenta_of_any_energy_are_sampled():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"steps": 0}, "--steps"), ({"batch": 0}, "--batch"), ({"learning_rate": 0.0}, "--learning")],
+    [
+        ({"steps": 0}, "`steps`"),
+        ({"batch": 0}, "`batch`"),
+        ({"learning_rate": 0.0}, "`learning_rate`"),
+    ],
 )
 def test_options_without_sense_are_refused(options, message):
     with pytest.raises(OptionError, match=message):
