@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from openmm_plugin.biasing.metadynamics_options import MetadynamicsOptions
     from openmm_plugin.biasing.options import BiasProgress
     from openmm_plugin.biasing.umbrella import UmbrellaOptions, UmbrellaProgress, umbrella
+    from openmm_plugin.biasing.variables import bias_variables
     from openmm_plugin.forces import mode_forces
     from openmm_plugin.molecules import read_molecule
     from openmm_plugin.systems import MolecularSystem, load_system
@@ -34,6 +35,7 @@ _MODULES = {
     "MolecularSystem": "systems",
     "UmbrellaOptions": "biasing.umbrella",
     "UmbrellaProgress": "biasing.umbrella",
+    "bias_variables": "biasing.variables",
     "load_system": "systems",
     "metadynamics": "biasing.metadynamics",
     "mode_forces": "forces",
@@ -50,6 +52,7 @@ __all__ = [
     "MolecularSystem",
     "UmbrellaOptions",
     "UmbrellaProgress",
+    "bias_variables",
     "load_system",
     "metadynamics",
     "mode_forces",

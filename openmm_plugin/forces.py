@@ -167,7 +167,9 @@ def mode_forces(
     Args:
         path: cv.pt from `symplectic-cv export`, whose cv.safetensors lies beside it, or the latter.
         system: the system the forces are for; periodic where it is.
-        backend: `auto`, `native`, `torchforce` or `python`.
+        backend: "auto", "native", "torchforce" or "python". With "torchforce" PyTorch should have
+            one thread (`torch.set_num_threads(1)`): with more, one evaluation of a small network
+            takes far longer.
 
     Raises:
         ModelError: the file cannot be read.
@@ -220,6 +222,19 @@ def _torchforce(cv: torch.jit.ScriptModule, place: int, n_modes: int) -> openmm.
     force = openmmtorch.TorchForce(torch.jit.script(_EnergyAndForces(cv, place, n_modes)))
     force.setOutputsForces(True)
     return force
+
+
+def exported_modes(path: str | Path) -> list[int]:
+    """The numbers of the modes in an exported file, in its order; 0 is the slowest.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    scripted, core = exported_files(Path(path))
+    if core is not None:
+        return list(read_metadata(core.read_bytes(), str(core))["modes"])
+    assert scripted is not None
+    return list(stored_metadata(scripted)["modes"])
 
 
 @contextmanager

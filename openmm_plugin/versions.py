@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import openmm_plugin
-from symplectic_cv.errors import BackendError
+from symplectic_cv.errors import BackendError, OptionError
 from symplectic_cv.exporting.compiled import REINSTALL, core_problem
 
 TORCHFORCE_PACKAGES = (
@@ -116,6 +116,7 @@ def choose_backend(wanted: str, has_core: bool = True) -> str:
 
     Raises:
         BackendError: the wanted backend, or every one, cannot be used.
+        OptionError: there is no such backend.
     """
 
     def native() -> str | None:
@@ -125,6 +126,10 @@ def choose_backend(wanted: str, has_core: bool = True) -> str:
 
     problems = {"native": native, "python": pythonforce_problem, "torchforce": torchforce_problem}
     if wanted != "auto":
+        if wanted not in problems:
+            raise OptionError(
+                f"`backend` must be auto, native, python or torchforce; got {wanted!r}"
+            )
         problem = problems[wanted]()
         if problem is not None:
             raise BackendError(f"`backend={wanted}`: {problem}")

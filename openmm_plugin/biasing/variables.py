@@ -1,0 +1,143 @@
+"""Modes as biased variables for OpenMM's own metadynamics, in a script of one's own."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from openmm_plugin.biasing.equilibration import equilibrate
+from openmm_plugin.biasing.metadynamics_options import AUTO, Width, read_width
+from openmm_plugin.biasing.options import BiasOptions, check_count, variables
+from openmm_plugin.biasing.run_folder import CV
+from openmm_plugin.forces import exported_modes, mode_forces
+from openmm_plugin.molecules import as_molecule
+from openmm_plugin.systems import MolecularSystem, choose_platform, read_system
+from symplectic_cv.errors import OptionError
+from symplectic_cv.exporting.export import export
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+
+DEFAULT_WIDTH = 0.25
+"""The width of a hill where it cannot be measured, in units of the standard deviation of a mode
+over the training data."""
+
+
+def bias_variables(
+    cv: NeuralCanonicalTransformation | str | Path,
+    system: openmm.System | MolecularSystem | str | Path,
+    modes: Sequence[int] = (0, 1),
+    width: Width = AUTO,
+    range: tuple[float, float] = (BiasOptions.low, BiasOptions.high),
+    topology: app.Topology | str | Path | None = None,
+    positions: unit.Quantity | np.ndarray | None = None,
+    backend: str = "auto",
+    temperature: float = BiasOptions.temperature,
+    timestep_fs: float = BiasOptions.timestep_fs,
+    seed: int = BiasOptions.seed,
+    platform: str | None = None,
+) -> list[app.BiasVariable]:
+    """Modes as `app.BiasVariable` objects, for `app.Metadynamics` in a script of one's own.
+
+    The grid of each variable has at least 2.5 points per width (1.25 for three modes). OpenMM's
+    own choice of a grid can be too coarse for its spline.
+
+    Args:
+        cv: The path of cv.pt or cv.safetensors (`symplectic_cv.export` writes both), or a model.
+        system: The system that is simulated, or the path of its system.xml.
+        modes: The modes, one to three; 0 is the slowest. A file must hold them.
+        width: The width of a hill: one number for every mode, a number for each mode, or "auto".
+            "auto" measures the fluctuation of each mode within the basin of the start, as a biased
+            run does, in 20 ps of unbiased dynamics, and takes 0.7 of it. Without `positions` it
+            is 0.25 for every mode, in units of its standard deviation over the training data.
+        range: The two ends of the grid, the same for every mode.
+        topology: The topology, or the path of a PDB, for "auto"; not needed with `positions`.
+        positions: The structure to start from, for "auto", shape (n_atoms, 3), in nm or with unit.
+        backend: How OpenMM evaluates the modes: "auto", "native", "torchforce" or "python".
+        temperature: The temperature of the dynamics for "auto", in K.
+        timestep_fs: The time step of the dynamics for "auto", in fs.
+        seed: The seed of the dynamics for "auto".
+        platform: The name of OpenMM's platform for "auto"; the fastest for this size where None.
+
+    Returns:
+        One variable for each mode, in the order of `modes`.
+
+    Raises:
+        OptionError: a mode that the file does not hold, or a range or width that makes no sense.
+        ModelError: the file cannot be read, or the model cannot be biased.
+        BackendError: the backend cannot be used here.
+        SelectionError: the modelled atoms are not in the system.
+
+    Example::
+
+        variables = openmm_plugin.bias_variables("cv.pt", system, [0, 1], positions=positions)
+        meta = app.Metadynamics(system, variables, 300, 10.0, 1.0, 500)
+        simulation = app.Simulation(topology, system, integrator)
+        simulation.context.setPositions(positions)
+        meta.step(simulation, 1000)
+    """
+    check_count(modes)
+    numbers = read_width(width, len(modes))
+    low, high = map(float, range)
+    options = BiasOptions(
+        width=numbers,
+        low=low,
+        high=high,
+        temperature=temperature,
+        timestep_fs=timestep_fs,
+        pace_ps=1e-3 * timestep_fs,
+        seed=seed,
+    )
+    bare = _system_alone(system)
+    forces = _forces(cv, bare, list(modes), backend)
+    if numbers is None and topology is None and positions is None:
+        options = BiasOptions(width=DEFAULT_WIDTH, low=low, high=high)
+    elif numbers is None:
+        if topology is None:
+            topology = _nameless_topology(bare)
+        molecule = as_molecule(bare, topology, positions)
+        chosen = choose_platform(platform, molecule.topology.getNumAtoms())
+        _, fluctuation = equilibrate(molecule, forces, options, chosen)
+        options = options.with_fluctuation(fluctuation.tolist())
+    options.check_grid(len(forces), own=False)
+    return variables(options, forces)
+
+
+def _system_alone(system: openmm.System | MolecularSystem | str | Path) -> openmm.System:
+    if isinstance(system, MolecularSystem):
+        return system.system
+    return system if isinstance(system, openmm.System) else read_system(Path(system))
+
+
+def _forces(
+    cv: NeuralCanonicalTransformation | str | Path,
+    system: openmm.System,
+    modes: list[int],
+    backend: str,
+) -> list[openmm.Force]:
+    """One force for each mode."""
+    if isinstance(cv, NeuralCanonicalTransformation):
+        with tempfile.TemporaryDirectory() as aside:
+            export(cv, modes, Path(aside) / CV)
+            return mode_forces(Path(aside) / CV, system, backend)
+    held = exported_modes(cv)
+    missing = [mode for mode in modes if mode not in held]
+    if missing:
+        raise OptionError(
+            f"`modes` {' '.join(map(str, modes))}: {cv} holds the modes "
+            f"{' '.join(map(str, held))}: export {' '.join(map(str, modes))}, or name others"
+        )
+    forces = mode_forces(cv, system, backend)
+    return [forces[held.index(mode)] for mode in modes]
+
+
+def _nameless_topology(system: openmm.System) -> app.Topology:
+    """A topology with as many atoms as the system, which the dynamics do not look into."""
+    topology = app.Topology()
+    residue = topology.addResidue("UNK", topology.addChain())
+    for atom in map(str, np.arange(system.getNumParticles())):
+        topology.addAtom(atom, None, residue)
+    return topology
