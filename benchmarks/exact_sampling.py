@@ -33,7 +33,7 @@ from openmm import unit
 from scipy.special import rel_entr
 
 from openmm_plugin.energies.hamiltonian import load_hamiltonian
-from openmm_plugin.running.simulation import simulate, write_structure
+from openmm_plugin.running.simulation import run_dynamics, write_structure
 from openmm_plugin.systems import (
     MolecularSystem,
     Solvent,
@@ -91,7 +91,7 @@ def dynamics(folder: Path, solvent: Solvent, time_ns: float, seed: int, start: s
     heavy = MolecularSystem(system, molecule.topology, positions)
     platform = choose_platform("Reference", system.getNumParticles())
     begin, before = time.process_time(), _length_ns(folder)
-    simulate(
+    run_dynamics(
         heavy, folder, time_ns, STRIDE_PS, TIMESTEP_FS, TEMPERATURE, seed, platform,
         checkpoint_ps=1000.0,
     )  # fmt: skip

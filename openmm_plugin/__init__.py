@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from openmm_plugin.biasing.umbrella import UmbrellaOptions, UmbrellaProgress, umbrella
     from openmm_plugin.biasing.variables import bias_variables
     from openmm_plugin.forces import mode_forces
-    from openmm_plugin.molecules import read_molecule
+    from openmm_plugin.molecules import build_molecule, read_molecule
+    from openmm_plugin.running.dynamics import (
+        SimulatedRun,
+        SimulationOptions,
+        SimulationProgress,
+        simulate,
+    )
     from openmm_plugin.systems import MolecularSystem, load_system
 
 _MODULES = {
@@ -33,13 +39,18 @@ _MODULES = {
     "BiasProgress": "biasing.options",
     "MetadynamicsOptions": "biasing.metadynamics_options",
     "MolecularSystem": "systems",
+    "SimulatedRun": "running.dynamics",
+    "SimulationOptions": "running.dynamics",
+    "SimulationProgress": "running.dynamics",
     "UmbrellaOptions": "biasing.umbrella",
     "UmbrellaProgress": "biasing.umbrella",
     "bias_variables": "biasing.variables",
+    "build_molecule": "molecules",
     "load_system": "systems",
     "metadynamics": "biasing.metadynamics",
     "mode_forces": "forces",
     "read_molecule": "molecules",
+    "simulate": "running.dynamics",
     "umbrella": "biasing.umbrella",
 }
 
@@ -50,13 +61,18 @@ __all__ = [
     "BiasProgress",
     "MetadynamicsOptions",
     "MolecularSystem",
+    "SimulatedRun",
+    "SimulationOptions",
+    "SimulationProgress",
     "UmbrellaOptions",
     "UmbrellaProgress",
     "bias_variables",
+    "build_molecule",
     "load_system",
     "metadynamics",
     "mode_forces",
     "read_molecule",
+    "simulate",
     "umbrella",
 ]
 

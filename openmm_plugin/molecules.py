@@ -14,13 +14,16 @@ from openmm import app, unit
 
 from openmm_plugin.running.simulation import write_structure
 from openmm_plugin.systems import (
+    BUILT_IN,
     MolecularSystem,
     Solvent,
     build_system,
+    built_in_pdb,
     load_system,
     read_pdb,
     read_system,
 )
+from symplectic_cv.checks import choose
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest
 
@@ -98,6 +101,50 @@ def _check_atoms(molecule: MolecularSystem) -> None:
         )
 
 
+def build_molecule(
+    name: str | None = None,
+    pdb: str | Path | None = None,
+    forcefield: Sequence[str] | None = None,
+    solvent: Solvent | str = Solvent.IMPLICIT,
+    flexible: bool = False,
+    temperature: float = 300.0,
+) -> MolecularSystem:
+    """A built-in molecule, or one's own from a PDB, with a force field and its surroundings.
+
+    Args:
+        name: The name of a built-in molecule: "alanine-dipeptide" or "tetra-alanine".
+        pdb: The path of a PDB, in place of `name`.
+        forcefield: Force-field files, OpenMM's or your own; Amber ff99SB-ILDN where None.
+        solvent: The surroundings: "vacuum", "implicit" (OBC) or "explicit" (TIP3P water at 1 bar).
+        flexible: Whether bonds to hydrogen have no constraints.
+        temperature: The temperature of the barostat of an explicit solvent, in K.
+
+    Raises:
+        OptionError: neither or both of `name` and `pdb`, an unknown name, or a force field that
+            does not describe the molecule.
+        TrajectoryError: the PDB is missing or damaged.
+
+    Example:
+        >>> build_molecule("alanine-dipeptide").topology.getNumAtoms()
+        22
+    """
+    if (name is None) == (pdb is None):
+        raise OptionError(
+            f"name either a built-in molecule ({', '.join(BUILT_IN)}) or your own with `pdb`"
+        )
+    structure = built_in_pdb(str(name)) if pdb is None else read_pdb(Path(pdb))
+    chosen = choose(Solvent, solvent, "solvent")
+    names = None if forcefield is None else list(forcefield)
+    molecule = build_system(structure, chosen, names, flexible, temperature)
+    molecule.source = {
+        "system": str(pdb or name),
+        "solvent": chosen.value,
+        "forcefield": names,
+        "flexible": flexible,
+    }
+    return molecule
+
+
 def read_molecule(
     system: str | Path | None = None,
     top: str | Path | None = None,
@@ -138,7 +185,7 @@ def read_molecule(
         source: dict[str, Any] = {"system_sha256": file_digest(Path(system))}
     else:
         assert pdb is not None
-        chosen = Solvent.VACUUM if solvent is None else Solvent(solvent)
+        chosen = Solvent.VACUUM if solvent is None else choose(Solvent, solvent, "solvent")
         structure = read_pdb(Path(pdb))
         names = None if forcefield is None else list(forcefield)
         source = {

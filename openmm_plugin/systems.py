@@ -74,7 +74,7 @@ def built_in_pdb(name: str) -> app.PDBFile:
     """The structure of a built-in molecule; raises OptionError for an unknown name."""
     if name not in BUILT_IN:
         raise OptionError(
-            f"SYSTEM {name!r} is not built in; there is {', '.join(BUILT_IN)}, "
+            f"the molecule {name!r} is not built in; there is {', '.join(BUILT_IN)}, "
             "or give your own with `pdb` and `forcefield`"
         )
     with as_file(files("openmm_plugin") / "structures" / BUILT_IN[name]) as path:

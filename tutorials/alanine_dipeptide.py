@@ -40,7 +40,7 @@ torch.set_num_threads(1)  # the networks are small: more threads only wait for o
 # it as users have them: a file of frames, and a topology.
 
 # %%
-from openmm_plugin.running.simulation import simulate, write_structure
+from openmm_plugin.running.simulation import run_dynamics, write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb, choose_platform
 
 molecule = build_system(built_in_pdb("alanine-dipeptide"), Solvent.IMPLICIT)
@@ -48,7 +48,7 @@ platform = choose_platform(None, molecule.topology.getNumAtoms())
 md = work / "md"
 md.mkdir()
 write_structure(molecule, md)
-frames = simulate(
+frames = run_dynamics(
     molecule,
     md,
     time_ns=max(0.1, 8.0 * SCALE),

@@ -37,14 +37,14 @@ torch.set_num_threads(1)  # the networks are small: more threads only wait for o
 # Exact sampling needs every bond to move as the force field says: `flexible=True`.
 
 # %%
-from openmm_plugin.running.simulation import simulate, write_structure
+from openmm_plugin.running.simulation import run_dynamics, write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb, choose_platform
 
 molecule = build_system(built_in_pdb("alanine-dipeptide"), Solvent.IMPLICIT, flexible=True)
 md = work / "md"
 md.mkdir()
 write_structure(molecule, md)
-simulate(
+run_dynamics(
     molecule,
     md,
     time_ns=max(0.05, 10.0 * SCALE),

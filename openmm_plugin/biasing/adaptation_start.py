@@ -15,7 +15,7 @@ from openmm import app, unit
 
 from openmm_plugin.molecules import as_molecule
 from openmm_plugin.running.checkpoints import steps_of
-from openmm_plugin.running.simulation import simulate, write_structure
+from openmm_plugin.running.simulation import run_dynamics, write_structure
 from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.adaptation.round_folders import SUMMARY, TRAJECTORY, LoopFolder
 from symplectic_cv.data.formats import load_topology
@@ -170,7 +170,7 @@ def simulate_start(
     if not (folder.start / SUMMARY).is_file():
         folder.start.mkdir(exist_ok=True)
         write_structure(molecule, folder.start)
-        frames = simulate(
+        frames = run_dynamics(
             molecule,
             folder.start,
             time_ns,

@@ -122,7 +122,7 @@ def start_from(simulation: app.Simulation, state: openmm.State) -> None:
     simulation.context.setVelocities(state.getVelocities())
 
 
-def simulate(
+def run_dynamics(
     molecule: MolecularSystem,
     folder: Path,
     time_ns: float,

@@ -5,25 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from openmm_plugin.running import simulation
-from openmm_plugin.running.checkpoints import steps_of
-from openmm_plugin.systems import (
-    Solvent,
-    build_system,
-    built_in_pdb,
-    choose_platform,
-    load_system,
-    read_pdb,
-)
+import openmm_plugin as library
+from openmm_plugin.molecules import build_molecule
+from openmm_plugin.running.dynamics import SimulationOptions, SimulationProgress
+from openmm_plugin.systems import Solvent
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
 from symplectic_cv.cli.options import argument, option
-from symplectic_cv.errors import OptionError
-from symplectic_cv.files.run_folder import require_free, start_run
-from symplectic_cv.units import thermal_energy
-
-DEFAULT_TIMESTEP_FS = 2.0
-FLEXIBLE_TIMESTEP_FS = 0.5
+from symplectic_cv.files.run_folder import require_free
 
 
 def simulate(
@@ -65,51 +54,28 @@ def simulate(
 
     Example: symplectic-cv simulate alanine-dipeptide --time-ns 12 -o md
     """
-    thermal_energy(temperature)
-    if (system is None) == (pdb is None):
-        raise OptionError(
-            "name either a built-in SYSTEM (alanine-dipeptide, tetra-alanine) or your own with "
-            "--pdb"
-        )
     if not resume:
         require_free(output)
-    structure = read_pdb(pdb) if pdb is not None else built_in_pdb(str(system))
-    molecule = build_system(structure, solvent, forcefield, flexible, temperature)
-    if timestep_fs is None:
-        timestep_fs = FLEXIBLE_TIMESTEP_FS if flexible else DEFAULT_TIMESTEP_FS
-    chosen = choose_platform(platform, molecule.topology.getNumAtoms())
-    total = steps_of(time_ns * 1e6, timestep_fs, "time_ns")
-    steps_of(stride_ps, timestep_fs, "stride_ps")
-    settings = {
-        "command": "simulate",
-        "system": str(pdb or system),
-        "solvent": solvent.value,
-        "forcefield": forcefield,
-        "stride_ps": stride_ps,
-        "timestep_fs": timestep_fs,
-        "flexible": flexible,
-        "temperature_k": temperature,
-        "seed": seed,
-    }
-    start_run(output, settings, resume)
-    if (output / "system.xml").is_file():
-        molecule = load_system(output / "system.xml")
-    else:  # a new run, or one that was killed before it had written them
-        simulation.write_structure(molecule, output)
-    note(
-        f"{molecule.topology.getNumAtoms()} atoms, {solvent.value}, {temperature:g} K, "
-        f"{time_ns:g} ns in steps of {timestep_fs:g} fs on {chosen.getName()}"
+    molecule = build_molecule(system, pdb, forcefield, solvent, flexible, temperature)
+    chosen = SimulationOptions(
+        time_ns=time_ns,
+        stride_ps=stride_ps,
+        timestep_fs=timestep_fs,
+        temperature=temperature,
+        seed=seed,
+        platform=platform,
     )
-    with progress_bar("simulating", total, "steps") as bar:
-        frames = simulation.simulate(
-            molecule,
-            output,
-            time_ns,
-            stride_ps,
-            timestep_fs,
-            temperature,
-            seed,
-            chosen,
-            progress=lambda step: bar.to(step, f"{step * timestep_fs * 1e-6:.3f} ns"),
+    with progress_bar("simulating", round(time_ns * 1000), "ps") as bar:
+
+        def show(progress: SimulationProgress) -> None:
+            if progress.time_ps == 0.0:
+                note(
+                    f"{progress.n_atoms} atoms, {solvent.value}, {temperature:g} K, {time_ns:g} ns "
+                    f"in steps of {progress.timestep_fs:g} fs on {progress.platform}"
+                )
+            bar.to(round(progress.time_ps))
+
+        run = library.simulate(
+            molecule, options=chosen, folder=output, resume=resume, progress=show
         )
-    note(f"{frames} frames, {stride_ps:g} ps apart: {output / 'trajectory.xtc'}")
+    note(f"{run.frames} frames, {stride_ps:g} ps apart: {run.trajectory}")

@@ -10,7 +10,7 @@ from commands import content
 from openmm import unit
 
 from openmm_plugin.running.checkpoints import SimulationError
-from openmm_plugin.running.simulation import simulate, write_structure
+from openmm_plugin.running.simulation import run_dynamics, write_structure
 from openmm_plugin.systems import (
     MolecularSystem,
     load_system,
@@ -46,7 +46,7 @@ def run(vacuum):
         seed=3,
         checkpoint_ps=CHECKPOINT_PS,
     ):
-        return simulate(
+        return run_dynamics(
             vacuum,
             folder,
             time_ns,
@@ -218,7 +218,7 @@ def test_times_must_be_positive(run, tmp_path, option, value):
 @pytest.mark.parametrize("timestep", [8.0, 25.0])
 def test_a_simulation_that_blows_up_says_so(vacuum, tmp_path, timestep):
     with pytest.raises(SimulationError, match=r"blew up near .* use a smaller `timestep_fs`"):
-        simulate(vacuum, tmp_path, 0.05, 1.0, timestep, 300.0, 0, REFERENCE)
+        run_dynamics(vacuum, tmp_path, 0.05, 1.0, timestep, 300.0, 0, REFERENCE)
 
 
 def test_the_first_frame_comes_from_a_relaxed_structure(vacuum, tmp_path):
@@ -228,5 +228,5 @@ def test_the_first_frame_comes_from_a_relaxed_structure(vacuum, tmp_path):
     context.setPositions(stretched.positions)
     energy = context.getState(energy=True).getPotentialEnergy()
     assert energy.value_in_unit(unit.kilojoules_per_mole) > 1000.0
-    simulate(stretched, tmp_path, 0.0001, 0.1, TIMESTEP_FS, 300.0, 0, REFERENCE)
+    run_dynamics(stretched, tmp_path, 0.0001, 0.1, TIMESTEP_FS, 300.0, 0, REFERENCE)
     assert float(_rows(tmp_path)[1][2]) < 100.0

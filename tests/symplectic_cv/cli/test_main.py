@@ -717,8 +717,11 @@ def test_an_exported_file_is_not_replaced(model, refused, tmp_path):
         (["train", "a.xtc", "--momentum-weight", "-1"], "--momentum-weight"),
         (["train", "a.xtc", "--seed", "-1"], "--seed"),
         (["train", "a.docx"], "a.docx"),
-        (["simulate"], "name either a built-in SYSTEM"),
-        (["simulate", "alanine-dipeptide", "--pdb", "a.pdb"], "name either a built-in SYSTEM"),
+        (["simulate"], "name either a built-in molecule (alanine-dipep"),
+        (
+            ["simulate", "alanine-dipeptide", "--pdb", "a.pdb"],
+            "name either a built-in molecule (alanine-dipep",
+        ),
         (["simulate", "benzene"], "'benzene' is not built in"),
         (["simulate", "--pdb", "none.pdb"], "none.pdb: no such PDB file"),
         (["simulate", "alanine-dipeptide", "--solvent", "beer"], "--solvent"),

@@ -1,0 +1,175 @@
+"""Unbiased Langevin dynamics of a molecule: one call for a run that models learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import openmm
+from openmm import app, unit
+
+from openmm_plugin.molecules import SYSTEM, as_molecule
+from openmm_plugin.running.checkpoints import steps_of
+from openmm_plugin.running.simulation import run_dynamics, write_structure
+from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
+from symplectic_cv.files.run_folder import require_free, start_run
+from symplectic_cv.units import thermal_energy
+
+TIMESTEP_FS, FLEXIBLE_TIMESTEP_FS = 2.0, 0.5
+
+
+@dataclass(frozen=True)
+class SimulationOptions:
+    """How long unbiased dynamics run, and what they keep.
+
+    Attributes:
+        time_ns: The length of the run, in ns.
+        stride_ps: The time between frames, in ps.
+        timestep_fs: The time step, in fs; 2 where None, or 0.5 for a system without constraints.
+        temperature: The temperature, in K.
+        seed: The seed of the thermostat.
+        platform: The name of OpenMM's platform; the fastest for this size where None.
+        checkpoint_ps: The time between checkpoints, in ps.
+    """
+
+    time_ns: float = 12.0
+    stride_ps: float = 0.24
+    timestep_fs: float | None = None
+    temperature: float = 300.0
+    seed: int = 0
+    platform: str | None = None
+    checkpoint_ps: float = 100.0
+
+
+@dataclass(frozen=True)
+class SimulationProgress:
+    """How far a simulation has come.
+
+    Attributes:
+        time_ps: The time reached, in ps.
+        total_ps: The time at which the run ends, in ps.
+        timestep_fs: The time step, in fs.
+        n_atoms: The number of atoms of the system.
+        platform: The name of OpenMM's platform.
+    """
+
+    time_ps: float
+    total_ps: float
+    timestep_fs: float
+    n_atoms: int
+    platform: str
+
+
+@dataclass(frozen=True)
+class SimulatedRun:
+    """A finished run of unbiased dynamics.
+
+    Attributes:
+        folder: The folder of the run.
+        frames: The number of frames.
+    """
+
+    folder: Path
+    frames: int
+
+    @property
+    def trajectory(self) -> Path:
+        """The path of trajectory.xtc."""
+        return self.folder / "trajectory.xtc"
+
+    @property
+    def topology(self) -> Path:
+        """The path of topology.pdb."""
+        return self.folder / "topology.pdb"
+
+
+def simulate(
+    system: MolecularSystem | openmm.System | str | Path,
+    topology: app.Topology | str | Path | None = None,
+    positions: unit.Quantity | np.ndarray | None = None,
+    options: SimulationOptions | None = None,
+    folder: str | Path = "md",
+    resume: bool = False,
+    progress: Callable[[SimulationProgress], None] | None = None,
+) -> SimulatedRun:
+    """Langevin dynamics with OpenMM: the data to learn from.
+
+    Minimises and equilibrates for 20 ps, then writes trajectory.xtc, state.csv, topology.pdb,
+    system.xml and checkpoint/ into the folder.
+
+    Args:
+        system: An `openmm.System`, the path of a system.xml, or a `MolecularSystem` such as
+            `build_molecule` makes.
+        topology: The topology of the system's atoms, or the path of a PDB; with a system.xml
+            topology.pdb beside it is read where None.
+        positions: The structure to start from, shape (n_atoms, 3), in nm or with unit; that of the
+            PDB where None.
+        options: How long the dynamics run, and what they keep.
+        folder: The folder of the run, made here.
+        resume: Whether to go on with the run that the folder holds, after a kill or to make it
+            longer. Where the folder holds none, a new run begins.
+        progress: Called once before the first step, then every few thousand steps.
+
+    Raises:
+        OptionError: an option makes no sense.
+        TrajectoryError: the system or its structure is missing or damaged.
+        OutputError: the folder holds another run, or a damaged file.
+        SimulationError: the simulation blew up, or a time is not positive.
+
+    Example::
+
+        molecule = openmm_plugin.build_molecule("alanine-dipeptide")
+        options = openmm_plugin.SimulationOptions(time_ns=12.0)
+        run = openmm_plugin.simulate(molecule, options=options, folder="md")
+        data = symplectic_cv.read_trajectories(run.trajectory)
+    """
+    options = options or SimulationOptions()
+    folder = Path(folder)
+    thermal_energy(options.temperature)
+    if not resume:
+        require_free(folder)
+    molecule = as_molecule(system, topology, positions)
+    timestep_fs = options.timestep_fs
+    if timestep_fs is None:
+        flexible = molecule.source.get("flexible", molecule.system.getNumConstraints() == 0)
+        timestep_fs = FLEXIBLE_TIMESTEP_FS if flexible else TIMESTEP_FS
+    n_atoms = molecule.topology.getNumAtoms()
+    platform = choose_platform(options.platform, n_atoms)
+    steps = steps_of(options.time_ns * 1e6, timestep_fs, "time_ns")
+    steps_of(options.stride_ps, timestep_fs, "stride_ps")
+    settings = {
+        "command": "simulate",
+        **molecule.source,
+        "stride_ps": options.stride_ps,
+        "timestep_fs": timestep_fs,
+        "temperature_k": options.temperature,
+        "seed": options.seed,
+    }
+    start_run(folder, settings, resume)
+    if (folder / SYSTEM).is_file():
+        molecule = load_system(folder / SYSTEM)
+    else:  # a new run, or one that was killed before it had written them
+        write_structure(molecule, folder)
+
+    def report(step: int) -> None:
+        if progress is not None:
+            time_ps, total_ps = 1e-3 * step * timestep_fs, 1e-3 * steps * timestep_fs
+            name = platform.getName()
+            progress(SimulationProgress(time_ps, total_ps, timestep_fs, n_atoms, name))
+
+    report(0)
+    frames = run_dynamics(
+        molecule,
+        folder,
+        options.time_ns,
+        options.stride_ps,
+        timestep_fs,
+        options.temperature,
+        options.seed,
+        platform,
+        report,
+        options.checkpoint_ps,
+    )
+    return SimulatedRun(folder, frames)
