@@ -16,7 +16,6 @@ from symplectic_cv.adaptation.round_folders import SHOWN_FREQUENCIES, RoundModel
 from symplectic_cv.bias.reweighted import Reweighted
 from symplectic_cv.bias.states import describe_states
 from symplectic_cv.cli import options as o
-from symplectic_cv.cli.biased import Backend
 from symplectic_cv.cli.console import Bar, console, note, progress_bar, warn
 from symplectic_cv.cli.metadynamics import describe_bias
 from symplectic_cv.cli.options import argument, option
@@ -34,34 +33,44 @@ def adapt(
         str,
         argument(
             "TRAJ",
-            help="Where to begin: trajectories of all atoms of the system (default: a short "
-            "unbiased run is made).",
+            help="Trajectories of all atoms of the system to begin with. Default: a short "
+            "unbiased run is made.",
         ),
     ],
-    system: Annotated[Path | None, option("--system", help="system.xml of the molecule.")] = None,
+    system: Annotated[
+        Path | None, option("--system", help="The system.xml of the molecule.")
+    ] = None,
     output: o.Output = Path("adapt"),
     top: Annotated[
         Path | None,
         option(
-            "--top", help="PDB of the system's atoms (default: topology.pdb beside the system)."
+            "--top", help="PDB file of the system's atoms. Default: topology.pdb beside --system."
         ),
     ] = None,
     atoms: o.Atoms = None,
-    rounds: Annotated[int, option(at_least=1, help="Rounds at most.")] = DEFAULT.rounds,
-    time_ns: Annotated[float, option(help="Biased dynamics of each round, ns.")] = DEFAULT.time_ns,
+    rounds: Annotated[
+        int, option(at_least=1, help="Largest number of rounds, at least 1.")
+    ] = DEFAULT.rounds,
+    time_ns: Annotated[
+        float, option(help="Length of the biased run of each round in ns.")
+    ] = DEFAULT.time_ns,
     final_ns: Annotated[
         float,
-        option(at_least=0.0, help="Added to the run of the best round at the end, ns."),
+        option(
+            at_least=0.0,
+            help="Time in ns by which the run of the best round is extended at the end.",
+        ),
     ] = DEFAULT.final_ns,
     start_ns: Annotated[
-        float, option(help="Unbiased run where no trajectory is given, ns.")
+        float,
+        option(help="Length in ns of the unbiased run that is made where no trajectory is given."),
     ] = DEFAULT.start_ns,
     modes: Annotated[
         list[str] | None,
         option(
             metavar="auto|K [K...]",
-            help="Modes to bias; auto (the default): those below the widest gap in frequency, two "
-            "or three.",
+            help="Modes to bias. Default: auto, the two or three modes below the widest gap in "
+            "frequency.",
         ),
     ] = None,
     flatten: Annotated[
@@ -69,62 +78,70 @@ def adapt(
         option(
             at_least=0.0,
             at_most=1,
-            help="Frames weigh density^(−flatten) in training, by their density along the slow "
-            "modes known so far; 0: all the same.",
+            help="Power between 0 and 1: in training a frame has the weight density^(−flatten), "
+            "by its density along the slow modes of the round before; 0 weights all frames "
+            "equally.",
         ),
     ] = DEFAULT.flatten,
     growth: Annotated[
         float,
-        option(help="Stop when crossings per ns grow by less than this part."),
+        option(
+            help="Smallest relative growth of the crossings per ns with which the rounds go on."
+        ),
     ] = DEFAULT.growth,
-    steps: Annotated[int, option(help="Optimizer steps of each training.")] = DEFAULT.steps,
-    batch: Annotated[int, option(help="Frames per step.")] = DEFAULT.batch,
-    layers: Annotated[int, option(help="Coupling layers.")] = DEFAULT.layers,
-    hidden: Annotated[int, option(help="Width of the hidden layers.")] = DEFAULT.hidden,
-    bias_factor: Annotated[float, option(help="Bias factor γ.")] = DEFAULT.bias_factor,
-    height: Annotated[float, option(help="Height of the first hill, kJ/mol.")] = DEFAULT.height,
+    steps: Annotated[
+        int, option(help="Number of optimizer steps of each training.")
+    ] = DEFAULT.steps,
+    batch: Annotated[int, option(help="Number of frames per step.")] = DEFAULT.batch,
+    layers: Annotated[int, option(help="Number of coupling layers.")] = DEFAULT.layers,
+    hidden: Annotated[int, option(help="Number of units in each hidden layer.")] = DEFAULT.hidden,
+    bias_factor: Annotated[float, option(help="Bias factor γ, above 1.")] = DEFAULT.bias_factor,
+    height: Annotated[float, option(help="Height of the first hill in kJ/mol.")] = DEFAULT.height,
     fill: Annotated[
         float,
         option(
             metavar="KJ",
-            help="Hills of a round end when c(t) reaches so many kJ/mol: enough for barriers of "
-            "this height, and too little for what should stay as it is (peptide bonds turn to cis "
-            "from 40 to 50 kJ/mol on).",
+            help="Bias offset c(t) in kJ/mol at which a round adds no more hills: enough to "
+            "cross barriers of this height, and too little to change what should stay as it"
+            " is (peptide bonds turn to cis from 40 to 50 kJ/mol on).",
         ),
     ] = DEFAULT.fill,
     width: Annotated[
         list[str],
-        option(metavar="auto|W [W...]", help="Width of a hill, as for metadynamics."),
+        option(
+            metavar="auto|W [W...]",
+            help="Width of the hills, one number or one for each mode, or auto; see metadynamics.",
+        ),
     ] = [AUTO],  # noqa: B006 - the parser reads the default
     pace: Annotated[
         float,
-        option(help="Time between hills, and between frames, ps; whole time steps."),
+        option(help="Time between hills, and between frames, in ps; a whole number of time steps."),
     ] = DEFAULT.pace_ps,
     grid: Annotated[
         tuple[float, float],
         option(
             "--range",
             metavar="LOW HIGH",
-            help="Range of the grid, at least -3 to 3; walls at its ends.",
+            help="Lowest and highest value of the modes on the grid, at least -3 to 3; walls "
+            "keep them inside.",
         ),
     ] = DEFAULT.range,
-    timestep_fs: Annotated[float, option(help="Time step, fs.")] = DEFAULT.timestep_fs,
-    backend: Annotated[Backend, option(help="How OpenMM evaluates the modes.")] = Backend.AUTO,
-    platform: Annotated[
-        str | None, option(help="OpenMM platform (default: the fastest for this size).")
-    ] = None,
+    timestep_fs: o.Timestep = DEFAULT.timestep_fs,
+    backend: o.BackendOption = o.Backend.AUTO,
+    platform: o.Platform = None,
     temperature: o.Temperature = DEFAULT.temperature,
     seed: o.Seed = DEFAULT.seed,
     device: o.DeviceOption = o.Device.AUTO,
     threads: o.Threads = 1,
     resume: o.Resume = False,
 ) -> None:
-    """Rounds of training, biasing the slowest modes, and training again.
+    """Alternate training and biasing until crossings between the states stop growing.
 
-    A model of one basin cannot know another: each round learns from all that was seen so far, most
-    from where frames are few. Stops when the crossings between the metastable states of the modes
-    no longer grow; then combines all rounds into free energies by exact weights. Writes round-1,
-    round-2, … each with model/ and metadynamics/, rounds.csv, free_energy/ and report.html.
+    A model that was trained on one basin does not know the others. Each round therefore trains on
+    all frames so far, with larger weights where frames are few, and biases its slowest modes. The
+    rounds end when the crossings between the metastable states of the modes no longer grow. Then
+    all rounds are combined into free energies by exact weights. Writes round-1, round-2, … each
+    with model/ and metadynamics/, rounds.csv, free_energy/ and report.html.
 
     Example: symplectic-cv adapt md/trajectory.xtc --system md/system.xml --rounds 3 --time-ns 5
     """

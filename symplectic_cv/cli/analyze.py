@@ -30,8 +30,9 @@ def analyze(
         list[str] | None,
         option(
             metavar="T [T...]",
-            help="Torsions to compare with: phi psi omega chi1 …, or NAME=i,j,k,l with atom "
-            "numbers of the topology, counted from 1 (default: phi and psi where there are any).",
+            help="Torsions to compare the modes with: phi psi omega chi1 …, or NAME=i,j,k,l with"
+            " atom numbers of the topology, counted from 1. Default: phi and psi where "
+            "there are any.",
         ),
     ] = None,
     mdshare_folder: o.MdshareFolder = Path("mdshare"),
@@ -39,7 +40,7 @@ def analyze(
     seed: o.Seed = 0,
     threads: o.Threads = 1,
 ) -> None:
-    """Frequencies, mutual information with torsions, figures, report.
+    """Report the frequencies of the modes and their mutual information with torsions.
 
     Maps every frame to the latent space of a trained model. Writes modes.csv (frequencies in
     rad/ps, slowest first), mutual_information.csv (nats), latent.npz, figures and report.html.

@@ -12,7 +12,6 @@ import numpy as np
 
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.analyze import analyze
-from symplectic_cv.cli.biased import Backend, BackendOption
 from symplectic_cv.cli.console import console, note
 from symplectic_cv.cli.export import export
 from symplectic_cv.cli.metadynamics import metadynamics
@@ -59,17 +58,18 @@ def demo(
     *,
     output: o.Output = Path("demo"),
     scale: Annotated[
-        float, option(help="Multiplies the lengths of simulation, training and bias.")
+        float,
+        option(help="Factor by which the lengths of simulation, training and bias are multiplied."),
     ] = 1.0,
-    backend: BackendOption = Backend.AUTO,
+    backend: o.BackendOption = o.Backend.AUTO,
     seed: o.Seed = 0,
     resume: o.Resume = False,
 ) -> None:
-    """The whole job on alanine dipeptide, small, with a report.
+    """Run the whole workflow on alanine dipeptide, in small, with a report.
 
-    Simulates it in implicit solvent, trains on the trajectory file, compares the modes with φ
-    and ψ, exports the two slowest, biases them, draws a path between two conformations, and
-    ends with the path of a report. Under six minutes on two cores.
+    Simulates the molecule in implicit solvent, trains on the trajectory file, compares the modes
+    with φ and ψ, exports and biases the two slowest modes, and draws a path between two
+    conformations. The last line names the report. Takes less than six minutes on two cores.
 
     Example: symplectic-cv demo -o demo
     """

@@ -22,18 +22,21 @@ def export(
     output: Annotated[
         Path | None,
         option(
-            "-o", "--output", help="Folder for cv.pt, or a file *.pt (default: the model folder)."
+            "-o",
+            "--output",
+            help="Folder for cv.pt, or a file name ending in .pt. Default: the model folder.",
         ),
     ] = None,
     plumed: Annotated[
-        bool, option("--plumed", help="Also cv-plumed.pt and cv-plumed.dat, for PLUMED.")
+        bool, option("--plumed", help="Also write cv-plumed.pt and cv-plumed.dat, for PLUMED.")
     ] = False,
 ) -> None:
-    """Write the chosen modes for other programs: positions (n_atoms, 3) in nm → values.
+    """Write the chosen modes as a function of positions for other programs.
 
-    The values are ω_k Q_k, dimensionless, with unit variance under the training data. cv.pt is
-    TorchScript and needs nothing of this package: torch.jit.load("cv.pt")(positions, box or None).
-    cv.safetensors beside it is what the native force and sc.load_core read.
+    The function takes positions of all atoms, shape (n_atoms, 3), in nm. Its values ω_k Q_k are
+    dimensionless and have unit variance in the training data. cv.pt is TorchScript and needs
+    nothing of this package: torch.jit.load("cv.pt")(positions, box or None). The native force and
+    symplectic_cv.load_core read cv.safetensors beside it.
 
     Example: symplectic-cv export model --modes 0 1
     """

@@ -1,4 +1,4 @@
-"""Entry point of `symplectic-cv`: gathers the commands and reports users' errors."""
+"""The entry point of `symplectic-cv`: it parses the command line and reports users' errors."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from symplectic_cv.cli.errors import (
 from symplectic_cv.errors import UserError
 
 COMMANDS = {
-    "simulate": "Run molecular dynamics with OpenMM: the data to learn from.",
-    "train": "Learn a neural canonical transformation from trajectory files.",
-    "variational": "Learn one from a Hamiltonian alone, analytic or OpenMM's.",
-    "thermodynamics": "Free energy, entropy and spectrum of a learned model.",
+    "simulate": "Run molecular dynamics with OpenMM to get training data.",
+    "train": "Train a neural canonical transformation on trajectory files.",
+    "variational": "Train a transformation on a Hamiltonian alone, analytic or OpenMM's.",
+    "thermodynamics": "Compute free energy, entropy and spectrum of a trained model.",
     "sample": "Draw unbiased samples of the Boltzmann distribution with a model.",
-    "analyze": "Frequencies, mutual information with torsions, figures, report.",
+    "analyze": "Report frequencies of the modes and what they tell of torsions.",
     "export": "Write the slowest modes as a TorchScript collective variable.",
-    "metadynamics": "Bias the slowest modes in OpenMM: metadynamics or OPES.",
-    "adapt": "Rounds of training, biasing, and training again, until crossings stop growing.",
-    "umbrella": "Umbrella windows along a mode or a path, combined with MBAR.",
-    "reweight": "Free energies of biased runs in torsions and distances, with errors.",
+    "metadynamics": "Bias the slowest modes in OpenMM with metadynamics or OPES.",
+    "adapt": "Alternate training and biasing until crossings stop growing.",
+    "umbrella": "Run umbrella windows along a mode or a path; combine them with MBAR.",
+    "reweight": "Compute free energies of biased runs in torsions and distances.",
     "path": "Draw a latent path between two conformations.",
-    "doctor": "What this installation can run, and why not what it cannot.",
-    "demo": "The whole job on alanine dipeptide, small, with a report.",
+    "doctor": "Show what this installation can run, and how to mend the rest.",
+    "demo": "Run the whole workflow on alanine dipeptide, in small, with a report.",
 }
-"""Every command in the order of a project, with its line of help; each is the function of its name
-in the module of its name, which is imported (and with it torch, OpenMM, …) when it is used."""
+"""The commands in the order of a project, each with its line of help. A command is the function of
+its name in the module of its name. That module, with torch and OpenMM, is imported on first use."""
 
 ABOUT = """Collective variables from trajectories by neural canonical transformations.
 
-simulate (or your own files) → train → analyze → export → metadynamics, path.
+The usual order: simulate (or your own files), train, analyze, export, metadynamics.
 
 Units: nm, ps, Da, kJ/mol, K, rad/ps, nats.
 """
@@ -104,8 +104,9 @@ def build_app() -> App:
     )
     for order, (name, line) in enumerate(COMMANDS.items()):
         app.command(f"symplectic_cv.cli.{name}:{name}", name=name, help=line, sort_key=order)
-    for flag in ("--help", "--version"):
+    for flag, line in (("--help", "Show this help."), ("--version", "Show the version.")):
         app[flag].group = options
+        app[flag].help = line
     return app
 
 
@@ -119,7 +120,14 @@ def _import(app: App, name: str) -> ArgumentCollection:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line; a user's error is one line on stderr and exit status 2."""
+    """Runs a command line and exits.
+
+    The exit status is 0 for success, 2 for a user's error, which is one line on stderr, and 130
+    for an interrupted run.
+
+    Args:
+        arguments: The words after the program's name; those of the process where None.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         status = _run(words)
@@ -158,13 +166,14 @@ def _refuse(message: str) -> int:
 
 
 def positionals_first(words: Sequence[str], arguments: ArgumentCollection) -> list[str]:
-    """Moves what follows the whole numbers of an option to the front: it is no value of it.
+    """Moves positional arguments that follow the values of an option to the front.
 
-    `--modes 0 1 MODEL` thus reads as `MODEL --modes 0 1`.
+    An option of several whole numbers ends at the first word that is no whole number, so that
+    `--modes 0 1 MODEL` reads as `MODEL --modes 0 1`.
 
     Args:
-        words: the command line behind the command's name.
-        arguments: what the command declares.
+        words: The words of the command line after the command's name.
+        arguments: The arguments that the command declares.
     """
     several = {
         name

@@ -13,7 +13,6 @@ from symplectic_cv.bias.free_energy import SURFACE
 from symplectic_cv.bias.run import OPES, BiasRecord
 from symplectic_cv.cli import molecules as m
 from symplectic_cv.cli import options as o
-from symplectic_cv.cli.biased import Backend, BackendOption
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.options import option
 from symplectic_cv.exporting.compiled import core_problem
@@ -31,99 +30,108 @@ def metadynamics(
     top: m.StartOption = None,
     modes: o.Modes = [0, 1],  # noqa: B006 - the parser reads the default
     time_ns: Annotated[
-        float, option(help="Length of the run, ns; of each walker's.")
+        float, option(help="Length of the run in ns; with several --walkers, of each.")
     ] = DEFAULT.time_ns,
     bias_factor: Annotated[
         float | None,
-        option(help="Bias factor γ (default: 10; with --opes the barrier over kT)."),
+        option(help="Bias factor γ, above 1. Default: 10; with --opes the barrier divided by kT."),
     ] = None,
     height: Annotated[
         float | None,
-        option(help="Height of the first hill, kJ/mol (default: 1; not with --opes)."),
+        option(help="Height of the first hill in kJ/mol. Default: 1. Not with --opes."),
     ] = None,
     fill: Annotated[
         float | None,
         option(
             metavar="KJ",
-            help="Hills end when c(t) reaches so many kJ/mol; the bias then stands still, and "
-            "nothing is driven much farther up (default: they go on; not with --opes).",
+            help="Bias offset c(t) in kJ/mol at which no more hills are added, so that the "
+            "molecule is not driven much further up. Default: hills are added to the end. "
+            "Not with --opes.",
         ),
     ] = None,
     width: Annotated[
         list[str],
         option(
             metavar="auto|W [W...]",
-            help="Width of a hill, one number or one for each mode; modes have unit variance in "
-            "the training data. auto: 0.7 of each mode's fluctuation within the basin of the "
-            "start, from the 20 ps of equilibration (OPES: all of it).",
+            help="Width of the hills, one number or one for each mode; a mode has unit variance "
+            "in the training data. auto takes 0.7 of the fluctuation of each mode in the "
+            "starting basin, measured in 20 ps of equilibration (with --opes the whole "
+            "fluctuation).",
         ),
     ] = [AUTO],  # noqa: B006
     pace: Annotated[
         float,
-        option(help="Time between hills, and between frames, ps; whole time steps."),
+        option(help="Time between hills, and between frames, in ps; a whole number of time steps."),
     ] = DEFAULT.pace_ps,
     grid: Annotated[
         tuple[float, float],
-        option("--range", metavar="LOW HIGH", help="Range of the grid; walls at its ends."),
+        option(
+            "--range",
+            metavar="LOW HIGH",
+            help="Lowest and highest value of the modes on the grid; walls keep them inside.",
+        ),
     ] = DEFAULT.range,
-    opes: Annotated[bool, option("--opes", help="OPES in the place of metadynamics.")] = False,
+    opes: Annotated[
+        bool, option("--opes", help="Use OPES instead of well-tempered metadynamics.")
+    ] = False,
     barrier: Annotated[
         float | None,
         option(
-            help="Barrier that OPES is to overcome, kJ/mol; it bounds its bias (default: 40; only "
-            "with --opes)."
+            help="Barrier that OPES has to overcome, in kJ/mol; it bounds the bias. Default: 40."
+            " Only with --opes."
         ),
     ] = None,
     walkers: Annotated[
-        int, option(at_least=1, help="Simulations that share one bias, each a process.")
+        int,
+        option(
+            at_least=1,
+            help="Number of simulations that share one bias, at least 1; each is a process.",
+        ),
     ] = 1,
     scheduler: Annotated[
         str | None,
         option(
             metavar="ADDRESS",
-            help="Dask scheduler whose workers run the walkers (they must see the output folder).",
+            help="Address of a Dask scheduler whose workers run the walkers; they must see the "
+            "output folder.",
         ),
     ] = None,
-    timestep_fs: Annotated[float, option(help="Time step, fs.")] = DEFAULT.timestep_fs,
+    timestep_fs: o.Timestep = DEFAULT.timestep_fs,
     checkpoint_ps: Annotated[
         float | None,
         option(
-            help="Time between checkpoints (default: 50), when walkers also share their hills "
-            "(default: ten hills), ps."
+            help="Time between checkpoints in ps. Default: 50, or ten hills with several "
+            "--walkers, which share their hills then."
         ),
     ] = None,
     pdb: m.PdbOption = None,
     forcefield: m.ForceFieldOption = None,
     solvent: m.SolventOption = None,
-    backend: BackendOption = Backend.AUTO,
+    backend: o.BackendOption = o.Backend.AUTO,
     own_grid: Annotated[
         bool | None,
         option(
             "--own-grid",
             negative="--openmm-grid",
-            help="Whether the native force holds the bias grid itself (its default), or OpenMM's "
-            "table does (as with every other backend, and with --opes).",
+            help="Keep the bias grid in the native force, which is its default, or in OpenMM's "
+            "table, which every other backend and --opes do.",
         ),
     ] = None,
-    platform: Annotated[
-        str | None, option(help="OpenMM platform (default: the fastest for this size).")
-    ] = None,
-    temperature: Annotated[
-        float | None, option("--temperature", help="K (default: the model's).")
-    ] = None,
+    platform: o.Platform = None,
+    temperature: o.TemperatureOfModel = None,
     seed: o.Seed = DEFAULT.seed,
     resume: o.Resume = False,
 ) -> None:
-    """Bias the slowest modes in OpenMM, by well-tempered metadynamics or OPES.
+    """Bias the slowest modes in OpenMM with well-tempered metadynamics or OPES.
 
     Writes trajectory.xtc, colvar.csv (a row per frame: time_ps, modes, bias, c, weight), hills.csv,
-    free_energy.npz, convergence.csv, checkpoint/ and figures. With --walkers each has a folder
-    walker-1, walker-2, … and the output folder gets the frames of all and the common free energy.
-    --resume goes on after a kill, or makes a run longer with a larger --time-ns.
+    free_energy.npz, convergence.csv, checkpoint/ and figures. With --walkers each walker has a
+    folder walker-1, walker-2, …; the output folder gets the frames of all and their common free
+    energy. --resume continues a run that was killed, or extends it to a larger --time-ns.
 
     Example: symplectic-cv metadynamics model --system md/system.xml --modes 0 1 --time-ns 5
     """
-    if backend is Backend.AUTO and choose_backend(backend.value) != Backend.NATIVE.value:
+    if backend is o.Backend.AUTO and choose_backend(backend.value) != o.Backend.NATIVE.value:
         note(f"not through the native force, because {native_problem() or core_problem()}")
     molecule = m.molecule_of_options(
         system, top, pdb, forcefield, solvent, temperature, model, output if resume else None

@@ -10,25 +10,30 @@ from openmm_plugin.systems import MolecularSystem, Solvent
 from symplectic_cv.cli.options import option
 from symplectic_cv.models.model_folder import load_model
 
-SystemOption = Annotated[Path | None, option("--system", help="system.xml of the molecule.")]
+SystemOption = Annotated[Path | None, option("--system", help="The system.xml of the molecule.")]
 StartOption = Annotated[
     Path | None,
-    option("--top", help="PDB to start from (default: topology.pdb beside the system)."),
+    option("--top", help="PDB file to start from. Default: topology.pdb beside --system."),
 ]
 PdbOption = Annotated[
     Path | None,
-    option("--pdb", help="In the place of --system: a PDB, with --forcefield."),
+    option(
+        "--pdb",
+        help="PDB file of the molecule, instead of --system; needs --forcefield where Amber "
+        "ff99SB-ILDN does not fit.",
+    ),
 ]
 ForceFieldOption = Annotated[
     list[str] | None,
     option(
         "--forcefield",
         metavar="XML [XML...]",
-        help="Force-field files for --pdb, OpenMM's or your own (default: Amber ff99SB-ILDN).",
+        help="Force-field files for --pdb, from OpenMM or your own. Default: Amber ff99SB-ILDN.",
     ),
 ]
 SolventOption = Annotated[
-    Solvent | None, option("--solvent", help="Surroundings, for --pdb (default: vacuum).")
+    Solvent | None,
+    option("--solvent", help="Solvent around the molecule of --pdb. Default: vacuum."),
 ]
 
 

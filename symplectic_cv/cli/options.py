@@ -53,6 +53,13 @@ def option(
     return Parameter(**settings)
 
 
+class Backend(str, Enum):
+    AUTO = "auto"
+    NATIVE = "native"
+    TORCHFORCE = "torchforce"
+    PYTHON = "python"
+
+
 class Device(str, Enum):
     AUTO = "auto"
     CPU = "cpu"
@@ -63,42 +70,74 @@ Trajectory = Annotated[
     str,
     argument(
         "TRAJ",
-        help="Trajectory files (.xtc .dcd .h5 .nc .trr .pdb, or .npz of positions in nm), "
-        "or names mdshare:FILE.",
+        help="Trajectory files (.xtc .dcd .h5 .nc .trr .pdb, or .npz with positions in nm), "
+        "or mdshare:FILE for a file of the mdshare repository.",
         required=True,
     ),
 ]
-ModelFolder = Annotated[Path, argument("MODEL", help="Model folder from `train`.")]
-Output = Annotated[Path, option("--output", "-o", help="Folder to write into.")]
+ModelFolder = Annotated[Path, argument("MODEL", help="Model folder written by train.")]
+Output = Annotated[
+    Path, option("--output", "-o", help="Folder to write into; it must be new or empty.")
+]
 Top = Annotated[
     Path | None,
-    option("--top", help="Topology file; by default the one beside the first trajectory."),
+    option("--top", help="Topology file. Default: the one beside the first trajectory."),
 ]
 Atoms = Annotated[
     str | None,
     option(
         "--atoms",
-        help="MDTraj selection of the atoms to model (default: heavy atoms of the solute).",
+        help="MDTraj selection of the atoms to model. Default: the heavy atoms of the solute.",
     ),
 ]
-MdshareFolder = Annotated[Path, option(help="Where files from the mdshare repository are kept.")]
-MdshareCatalogue = Annotated[Path | None, option(help="Catalogue (YAML) of an mdshare mirror.")]
+MdshareFolder = Annotated[Path, option(help="Folder that keeps the files downloaded from mdshare.")]
+MdshareCatalogue = Annotated[
+    Path | None,
+    option(help="Catalogue (YAML) of an mdshare mirror. Default: the public repository."),
+]
 FlexibleSystem = Annotated[
     Path | None,
-    option("--system", help="system.xml of the model's molecule, without constraints."),
+    option("--system", help="The system.xml of the model's molecule, without constraints."),
 ]
 SystemTop = Annotated[
     Path | None,
-    option("--top", help="PDB of the molecule (default: topology.pdb beside --system)."),
+    option("--top", help="PDB file of the molecule. Default: topology.pdb beside --system."),
 ]
-Temperature = Annotated[float, option("--temperature", help="Temperature, K.")]
-Seed = Annotated[int, option("--seed", at_least=0, help="Seed that makes a run repeatable.")]
-DeviceOption = Annotated[Device, option("--device", help="Where torch computes.")]
+Temperature = Annotated[float, option("--temperature", help="Temperature in K.")]
+Seed = Annotated[
+    int,
+    option(
+        "--seed",
+        at_least=0,
+        help="Seed of the random numbers, at least 0; the same seed repeats the run.",
+    ),
+]
+DeviceOption = Annotated[Device, option("--device", help="Device on which torch computes.")]
 Threads = Annotated[
-    int, option("--threads", at_least=1, help="Threads for torch; small networks want 1.")
+    int,
+    option(
+        "--threads",
+        at_least=1,
+        help="Number of threads for torch, at least 1; small networks are fastest with 1.",
+    ),
 ]
 Modes = Annotated[
     list[int],
-    option("--modes", metavar="K [K...]", help="Modes, 0 is the slowest: --modes 0 1."),
+    option("--modes", metavar="K [K...]", help="Numbers of the modes; mode 0 is the slowest."),
 ]
-Resume = Annotated[bool, option("--resume", help="Go on with the run in the output folder.")]
+Resume = Annotated[bool, option("--resume", help="Continue the run that the output folder holds.")]
+BackendOption = Annotated[
+    Backend,
+    option(
+        "--backend",
+        help="How OpenMM evaluates the modes; auto takes the fastest backend that works here.",
+    ),
+]
+Platform = Annotated[
+    str | None,
+    option("--platform", help="OpenMM platform. Default: the fastest for the size of the system."),
+]
+Timestep = Annotated[float, option("--timestep-fs", help="Time step in fs.")]
+TemperatureOfModel = Annotated[
+    float | None, option("--temperature", help="Temperature in K. Default: that of the model.")
+]

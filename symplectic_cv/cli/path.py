@@ -26,40 +26,59 @@ def path(
     /,
     *,
     start: Annotated[
-        str | None, option(metavar="S", help="PDB file, or TRAJ:FRAME counted from 0.")
+        str | None,
+        option(
+            metavar="S",
+            help="Structure at the start: a PDB file, or TRAJ:FRAME with frames counted from 0.",
+        ),
     ] = None,
     end: Annotated[
-        str | None, option(metavar="E", help="PDB file, or TRAJ:FRAME counted from 0.")
+        str | None,
+        option(
+            metavar="E",
+            help="Structure at the end: a PDB file, or TRAJ:FRAME with frames counted from 0.",
+        ),
     ] = None,
-    points: Annotated[int, option(help="Structures, both ends included.")] = 50,
+    points: Annotated[
+        int, option(help="Number of structures along the path, both ends included.")
+    ] = 50,
     modes: Annotated[
         list[int] | None,
         option(
             metavar="K [K...]",
-            help="Modes that move on their sphere, the others moving straight (default: all).",
+            help="Modes that are interpolated on a sphere; the others are interpolated linearly."
+            " Default: all modes on a sphere.",
         ),
     ] = None,
     refine: Annotated[
-        bool, option("--refine", help="Move the path to the most likely one nearby.")
+        bool, option("--refine", help="Move the path to the most likely path nearby.")
     ] = False,
     scan: Annotated[
         int | None,
         option(
             metavar="K",
-            help="Instead of a path: mode K from one side to the other, the other modes as in "
-            "--start (default: at 0).",
+            help="Move mode K alone from one side to the other, instead of a path between two "
+            "structures. The other modes stay as in --start, or at 0.",
         ),
     ] = None,
     reach: Annotated[
-        float, option(help="How far --scan goes, in standard deviations of the mode.")
+        float,
+        option(help="How far --scan goes to either side, in standard deviations of the mode."),
     ] = 2.5,
     all_atom: Annotated[
         bool,
-        option("--all-atom", help="Add hydrogens with OpenMM, relaxed around heavy atoms."),
+        option(
+            "--all-atom",
+            help="Also write all-atom structures: OpenMM adds hydrogens and relaxes them around "
+            "the heavy atoms.",
+        ),
     ] = False,
     forcefield: Annotated[
         list[str] | None,
-        option(metavar="XML [XML...]", help="Of --all-atom (default: Amber ff99SB-ILDN)."),
+        option(
+            metavar="XML [XML...]",
+            help="Force-field files for --all-atom. Default: Amber ff99SB-ILDN.",
+        ),
     ] = None,
     output: o.Output = Path("path"),
     top: o.Top = None,
@@ -67,11 +86,11 @@ def path(
 ) -> None:
     """Draw a latent path between two conformations, or along one mode.
 
-    Interpolates the scaled modes spherically: along the shell where their probability is, not
-    through its unlikely inside. With --scan one mode moves alone. Writes path.pdb (a model per
-    point, superposed), path.csv (log-likelihood in nats, scaled modes, torsions in degrees) and
-    path.png, which compares the path with the straight lines in space and in the latent space.
-    With --all-atom also path-all-atom.pdb.
+    Interpolates the scaled modes on a sphere, so that the path stays in the shell where they are
+    probable. With --scan one mode moves alone. Writes path.pdb (a model per point, superposed),
+    path.csv (log-likelihood in nats, scaled modes, torsions in degrees) and path.png, which
+    compares the path with the straight lines in space and in the latent space. With --all-atom it
+    also writes path-all-atom.pdb.
 
     Example: symplectic-cv path model --start md/trajectory.xtc:0 --end folded.pdb -o path
     """

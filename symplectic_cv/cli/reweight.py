@@ -22,20 +22,20 @@ FEW_EFFECTIVE = 200
 def reweight(
     *runs: Annotated[
         Path,
-        argument("RUN", required=True, help="Folders of biased runs, of the same molecule."),
+        argument("RUN", required=True, help="Folders of biased runs of the same molecule."),
     ],
     output: o.Output = Path("reweight"),
     top: Annotated[
         Path | None,
-        option("--top", help="Topology; by default the one beside the first trajectory."),
+        option("--top", help="Topology file. Default: the one beside the first trajectory."),
     ] = None,
     atoms: o.Atoms = None,
     torsions: Annotated[
         list[str] | None,
         option(
             metavar="T [T...]",
-            help="Torsions: phi psi omega chi1 …, or NAME=i,j,k,l with atom numbers from 1 "
-            "(default: backbone phi and psi).",
+            help="Torsions: phi psi omega chi1 …, or NAME=i,j,k,l with atom numbers from 1. "
+            "Default: backbone phi and psi.",
         ),
     ] = None,
     distances: Annotated[
@@ -49,31 +49,41 @@ def reweight(
         list[str] | None,
         option(
             metavar="R [R...]",
-            help="Regions to compare with the first, in degrees and nm: "
+            help="Regions whose free energies are compared with the first, in degrees and nm: "
             "C7eq=phi:-150:0 C7ax=phi:30:130,psi:-130:30.",
         ),
     ] = None,
     method: Annotated[
-        Weighting, option(help="MBAR over all runs, or each frame by its bias and c(t).")
+        Weighting,
+        option(
+            help="How frames are weighted: mbar combines all runs by MBAR, running weights each "
+            "frame by its bias and c(t)."
+        ),
     ] = Weighting.MBAR,
     skip_ps: Annotated[
         float | None,
-        option(help="Left out at the start of each run, ps (default: its transient)."),
+        option(
+            help="Time in ps that is left out at the start of each run. Default: its transient."
+        ),
     ] = None,
     stride: Annotated[
         list[int] | None,
         option(
             metavar="N [N...]",
-            help="Every Nth frame of all runs, or of each: more for runs that hardly cross, whose "
-            "own share of the states is luck (adapt's free_energy/summary.json has its strides).",
+            help="Take every Nth frame, one number for all runs or one for each. Take fewer "
+            "frames of runs that hardly cross between states; adapt writes its strides to "
+            "free_energy/summary.json.",
         ),
     ] = None,
-    bins: Annotated[int, option(at_least=2, at_most=720, help="Bins per descriptor.")] = BINS,
+    bins: Annotated[
+        int,
+        option(at_least=2, at_most=720, help="Number of bins per torsion or distance, 2 to 720."),
+    ] = BINS,
     seed: o.Seed = 0,
 ) -> None:
-    """Free energies of biased runs in torsions and distances, with errors.
+    """Compute free energies of biased runs in torsions and distances, with errors.
 
-    Takes the bias out of every frame and combines several runs, of different modes too, by MBAR.
+    Removes the bias from every frame. Several runs, also of different modes, are combined by MBAR.
     Errors come from blocks of time. Writes frames.csv (weights), free_energy.csv, free_energy.npz,
     summary.json and figures.
 

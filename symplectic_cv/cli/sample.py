@@ -37,57 +37,72 @@ DEFAULT = SamplingOptions()
 
 @with_threads
 def sample(
-    model: Annotated[Path, argument("MODEL", help="Model folder from `train` or `variational`.")],
+    model: Annotated[Path, argument("MODEL", help="Model folder written by train or variational.")],
     /,
     *,
     output: o.Output = Path("samples"),
     system: o.FlexibleSystem = None,
     top: o.SystemTop = None,
     samples: Annotated[
-        int, option(help="Samples in all; proposals for importance and rejection.")
+        int, option(help="Number of samples; for importance and rejection the number of proposals.")
     ] = DEFAULT.samples,
     method: Annotated[
         Method,
         option(
-            help="independence: Metropolis with proposals from the flow; pcn: small latent steps; "
-            "hmc: latent Hamiltonian Monte Carlo; hybrid: proposals of the flow and short dynamics "
-            "in turns; importance, rejection: independent samples of the flow, weighted or kept "
-            "by weight."
+            help="Sampling method. independence: Metropolis with proposals from the flow; pcn: "
+            "small latent steps; hmc: latent Hamiltonian Monte Carlo; hybrid: proposals "
+            "from the flow alternate with short dynamics; importance and rejection: "
+            "independent samples of the flow, weighted or accepted by weight."
         ),
     ] = DEFAULT.method,
-    chains: Annotated[int, option(help="Chains at once.")] = DEFAULT.chains,
-    thin: Annotated[int, option(help="Steps of a chain per sample.")] = DEFAULT.thin,
+    chains: Annotated[int, option(help="Number of chains that run side by side.")] = DEFAULT.chains,
+    thin: Annotated[
+        int, option(help="Number of steps of a chain between two samples.")
+    ] = DEFAULT.thin,
     warmup: Annotated[
-        int, option(help="Steps of each chain before samples count; step sizes adapt then.")
+        int,
+        option(
+            help="Number of steps of each chain before samples count; step sizes adapt during "
+            "these."
+        ),
     ] = DEFAULT.warmup,
     fix: Annotated[
         list[str] | None,
         option(
             metavar="'mode K = X'",
-            help="Instead: structures with mode K at X (standard deviations), the other modes from "
-            "the latent Gaussian; may be repeated. Needs no --system; with one they get weights.",
+            help="Draw structures with mode K at X (in standard deviations) instead, the other "
+            "modes from the latent Gaussian. May be repeated. Needs no --system; with one "
+            "the structures get weights.",
         ),
     ] = None,
     platform: Annotated[
         str | None,
-        option(help="OpenMM platform (default: the fastest for this size; GPUs if any)."),
+        option(
+            help="OpenMM platform. Default: the fastest for the size of the system, a GPU if "
+            "there is one."
+        ),
     ] = None,
     workers: Annotated[
-        int, option(at_least=1, help="OpenMM Contexts that compute energies at once.")
+        int,
+        option(
+            at_least=1,
+            help="Number of OpenMM Contexts that compute energies side by side, at least 1.",
+        ),
     ] = 1,
     seed: o.Seed = DEFAULT.seed,
     threads: o.Threads = 1,
     resume: o.Resume = False,
 ) -> None:
-    """Unbiased samples of the Boltzmann distribution through a learned model.
+    """Draw unbiased samples of the Boltzmann distribution with a trained model.
 
-    Exact for any model of the system, good or bad; a good one gives more independent samples. A
-    molecule needs all atoms in the model and --system without constraints (`simulate --flexible`).
-    Writes samples.xtc with topology.pdb (samples.npz of an analytic Hamiltonian), samples.csv
-    (log-likelihood in nats, energy in kJ/mol, weight in averages), summary.json (acceptance,
-    effective sizes, autocorrelation, R̂) and samples.png.
+    The samples are exact for any model of the system; a better model gives more independent
+    samples. A molecule needs all its atoms in the model, and a --system without constraints
+    (simulate --flexible). Writes samples.xtc with topology.pdb (samples.npz for an analytic
+    Hamiltonian), samples.csv (log-likelihood in nats, energy in kJ/mol, weight in averages),
+    summary.json (acceptance, effective sizes, autocorrelation, R̂) and samples.png.
 
-    With --fix: structures at a value of a mode, to start umbrella windows from, and no figure.
+    With --fix it writes structures at a value of a mode, to start umbrella windows from, and no
+    figure.
 
     Example: symplectic-cv sample model --system md/system.xml --samples 20000
     """

@@ -18,39 +18,42 @@ from symplectic_cv.files.run_folder import require_free
 def simulate(
     system: Annotated[
         str | None,
-        argument("SYSTEM", help="alanine-dipeptide or tetra-alanine."),
+        argument("SYSTEM", help="Built-in molecule: alanine-dipeptide or tetra-alanine."),
     ] = None,
     /,
     *,
     output: o.Output = Path("md"),
-    pdb: Annotated[Path | None, option(help="Your own molecule, with --forcefield.")] = None,
+    pdb: Annotated[
+        Path | None, option(help="PDB file of your own molecule, instead of a built-in one.")
+    ] = None,
     forcefield: Annotated[
         list[str] | None,
         option(
-            "--forcefield", metavar="XML [XML...]", help="Force-field files, OpenMM's or your own."
+            "--forcefield",
+            metavar="XML [XML...]",
+            help="Force-field files, from OpenMM or your own. Default: Amber ff99SB-ILDN.",
         ),
     ] = None,
-    solvent: Annotated[Solvent, option(help="Surroundings.")] = Solvent.IMPLICIT,
-    time_ns: Annotated[float, option(help="Length of the run, ns.")] = 12.0,
-    stride_ps: Annotated[float, option(help="Time between frames, ps.")] = 0.24,
+    solvent: Annotated[Solvent, option(help="Solvent around the molecule.")] = Solvent.IMPLICIT,
+    time_ns: Annotated[float, option(help="Length of the run in ns.")] = 12.0,
+    stride_ps: Annotated[float, option(help="Time between frames in ps.")] = 0.24,
     timestep_fs: Annotated[
         float | None,
-        option(help="Time step, fs (default: 2, or 0.5 with --flexible)."),
+        option(help="Time step in fs. Default: 2, or 0.5 with --flexible."),
     ] = None,
     flexible: Annotated[
-        bool, option("--flexible", help="No constraints on bonds to hydrogen.")
+        bool,
+        option("--flexible", help="Leave bonds to hydrogen free instead of constraining them."),
     ] = False,
-    platform: Annotated[
-        str | None, option(help="OpenMM platform (default: the fastest for this size).")
-    ] = None,
+    platform: o.Platform = None,
     temperature: o.Temperature = 300.0,
     seed: o.Seed = 0,
     resume: o.Resume = False,
 ) -> None:
-    """Run Langevin dynamics with OpenMM: the data to learn from.
+    """Run Langevin dynamics with OpenMM to get training data.
 
-    Writes trajectory.xtc, topology.pdb, system.xml and state.csv. Force field by default: Amber
-    ff99SB-ILDN (implicit: with OBC, explicit: in TIP3P water at 1 bar).
+    Writes trajectory.xtc, topology.pdb, system.xml and state.csv. The default force field is Amber
+    ff99SB-ILDN: with OBC for implicit solvent, in TIP3P water at 1 bar for explicit solvent.
 
     Example: symplectic-cv simulate alanine-dipeptide --time-ns 12 -o md
     """

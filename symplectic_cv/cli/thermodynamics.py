@@ -38,7 +38,7 @@ SAMPLES, FEWER_SAMPLES = 100_000, 20_000
 
 @with_threads
 def thermodynamics(
-    model: Annotated[Path, argument("MODEL", help="Model folder from `variational` or `train`.")],
+    model: Annotated[Path, argument("MODEL", help="Model folder written by variational or train.")],
     /,
     *,
     output: o.Output = Path("thermodynamics"),
@@ -48,42 +48,52 @@ def thermodynamics(
         str | None,
         option(
             metavar="SYSTEM",
-            help="Free-energy difference to another analytic Hamiltonian of as many coordinates: "
-            "a built-in name or FILE.py:CLASS.",
+            help="Also compute the free-energy difference to this analytic Hamiltonian of as "
+            "many coordinates: a built-in name or FILE.py:CLASS.",
         ),
     ] = None,
     to_system: Annotated[
         Path | None,
-        option(help="The same to another system.xml of the same atoms."),
+        option(
+            help="Also compute the free-energy difference to this system.xml of the same atoms."
+        ),
     ] = None,
     to_beta: Annotated[
-        float | None, option(help="The same to another β, for an analytic Hamiltonian.")
+        float | None,
+        option(
+            help="Also compute the free-energy difference to this β, for an analytic Hamiltonian."
+        ),
     ] = None,
     to_temperature: Annotated[
-        float | None, option(help="The same to another temperature, K, for a molecule.")
+        float | None,
+        option(
+            help="Also compute the free-energy difference to this temperature in K, for a molecule."
+        ),
     ] = None,
     observable: Annotated[
         Path | None,
         option(
-            help="Observables for the power spectrum (.npy): one number per coordinate q, (n,) "
-            "or (m, n), or three per atom of a molecule, (N, 3) or (m, N, 3). Default: all q."
+            help="File (.npy) of observables for the power spectrum: one coefficient per "
+            "coordinate q, shape (n,) or (m, n), or three per atom of a molecule, shape (N,"
+            " 3) or (m, N, 3). Default: every q."
         ),
     ] = None,
     samples: Annotated[
         int | None,
         option(
-            help=f"Of each estimate (default: {SAMPLES}; {FEWER_SAMPLES} of a molecule or of a "
-            "continuous flow)."
+            help=f"Number of samples of each estimate. Default: {SAMPLES}, or {FEWER_SAMPLES} for"
+            " a molecule or a continuous flow."
         ),
     ] = None,
     seed: o.Seed = 0,
     threads: o.Threads = 1,
 ) -> None:
-    """Free energy, entropy, energy and spectrum of a learned model, with their errors.
+    """Compute free energy, entropy, energy and spectrum of a trained model, with their errors.
 
-    Writes result.json (the bound on −ln Z, importance estimates, differences; in nats),
-    spectrum.csv, spectrum.png and report.html. A model in internal coordinates has a bound of its
-    configurations, with momenta integrated by hand, and a spectrum only with --observable.
+    Writes result.json (the bound on −ln Z, importance estimates and differences, in nats),
+    spectrum.csv, spectrum.png and report.html. For a model in internal coordinates the bound is
+    that of its configurations, with momenta integrated analytically, and there is a spectrum only
+    with --observable.
 
     Example: symplectic-cv thermodynamics ringworld --to-beta 0.8
     """

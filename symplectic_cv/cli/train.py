@@ -41,56 +41,63 @@ def train(
     steps: Annotated[
         int | None,
         option(
-            help=f"Optimizer steps at most (default: {DEFAULT.steps}; internal: {INTERNAL.steps})."
+            help=f"Largest number of optimizer steps. Default: {DEFAULT.steps}, or "
+            f"{INTERNAL.steps} with --chart internal."
         ),
     ] = None,
     batch: Annotated[
         int | None,
-        option(help=f"Frames per step (default: {DEFAULT.batch}; internal: {INTERNAL.batch})."),
+        option(
+            help=f"Number of frames per step. Default: {DEFAULT.batch}, or {INTERNAL.batch} with "
+            "--chart internal."
+        ),
     ] = None,
     chart: Annotated[
         Chart,
         option(
-            help="Coordinates to transform: cartesian ones (for collective variables), or internal "
-            "ones, bonds, angles and torsions (for `sample`)."
+            help="Coordinates that the flow transforms: Cartesian ones for collective variables,"
+            " or internal ones (bonds, angles and torsions) for sampling."
         ),
     ] = DEFAULT.chart,
     coupling: Annotated[
         Coupling | None,
         option(
-            help="Kind of coupling; splines are stronger and slower (default: affine; internal: "
-            "spline, or autoregressive with few --layers)."
+            help="Kind of coupling layer; splines are more expressive and slower. Default: "
+            "affine; with --chart internal spline, or autoregressive where there are few "
+            "--layers."
         ),
     ] = None,
-    layers: Annotated[int, option(help="Coupling layers.")] = DEFAULT.layers,
-    hidden: Annotated[int, option(help="Width of the hidden layers.")] = DEFAULT.hidden,
-    bins: Annotated[int, option(help="Bins of each spline.")] = DEFAULT.bins,
+    layers: Annotated[int, option(help="Number of coupling layers.")] = DEFAULT.layers,
+    hidden: Annotated[int, option(help="Number of units in each hidden layer.")] = DEFAULT.hidden,
+    bins: Annotated[int, option(help="Number of bins of each spline.")] = DEFAULT.bins,
     momenta: Annotated[
-        Momenta, option(help="How momenta are drawn in training.")
+        Momenta, option(help="Distribution that momenta are drawn from in training.")
     ] = DEFAULT.momenta,
     momentum_weight: Annotated[
         float | None,
         option(
-            help="Weight of the momentum part of the loss; 1: the paper's NLL (default: 1; "
-            "internal: 0, likelihood of structures alone)."
+            help="Weight of the momentum part of the loss; 1 gives the paper's negative "
+            "log-likelihood. Default: 1, or 0 (likelihood of structures alone) with --chart"
+            " internal."
         ),
     ] = None,
     energy_weight: Annotated[
         float | None,
         option(
-            help="Weight of the frames' energies beside their likelihood (default: 1 with "
-            "--system, else 0)."
+            help="Weight of the frames' energies beside their likelihood. Default: 1 with "
+            "--system, otherwise 0."
         ),
     ] = None,
     system: Annotated[
         Path | None,
         option(
             "--system",
-            help="system.xml without constraints: learn from energies too (--chart internal).",
+            help="A system.xml without constraints; the model then also learns from energies. "
+            "Only with --chart internal.",
         ),
     ] = None,
     weights: Annotated[
-        Path | None, option(help="One weight per frame (.npy), for biased data.")
+        Path | None, option(help="File (.npy) with one weight per frame, for biased data.")
     ] = None,
     mdshare_folder: o.MdshareFolder = Path("mdshare"),
     mdshare_catalogue: o.MdshareCatalogue = None,
@@ -99,14 +106,15 @@ def train(
     threads: o.Threads = 1,
     resume: o.Resume = False,
 ) -> None:
-    """Learn a neural canonical transformation from trajectory files.
+    """Train a neural canonical transformation on trajectory files.
 
-    Reads every frame, removes rigid motion in the Eckart frame, and fits a symplectic flow to a
+    Removes rigid motion from every frame in the Eckart frame, and fits a symplectic flow to a
     harmonic latent space by maximum likelihood. Writes model.safetensors, config.json and
-    history.csv. The topology is found beside the first trajectory, or named with --top.
+    history.csv.
 
-    With --chart internal the flow transforms bonds, angles and torsions instead: models for
-    `sample`, of all atoms (--atoms all) of an MD without constraints (`simulate --flexible`).
+    With --chart internal the flow transforms bonds, angles and torsions instead. Such a model is
+    for the command sample. It needs all atoms (--atoms all) of a simulation without constraints
+    (simulate --flexible).
 
     Example: symplectic-cv train md/trajectory.xtc -o model
     """

@@ -10,7 +10,6 @@ from openmm_plugin.biasing.umbrella import UmbrellaOptions, UmbrellaProgress
 from symplectic_cv.bias.free_energy import SURFACE
 from symplectic_cv.cli import molecules as m
 from symplectic_cv.cli import options as o
-from symplectic_cv.cli.biased import Backend, BackendOption
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.options import option
 from symplectic_cv.reports.run_report import draw_umbrella
@@ -29,56 +28,58 @@ def umbrella(
             "--modes",
             "--mode",
             metavar="K [K...]",
-            help="The mode to walk along; with --path the modes that the path is given in.",
+            help="Mode to place the windows along; with --path the modes in which the path is "
+            "given.",
         ),
     ] = [0],  # noqa: B006 - the parser reads the default
     path: Annotated[
         Path | None,
         option(
-            help="Walk along a path instead: a CSV with columns mode_0, …, such as the path.csv of "
-            "`path`."
+            help="Table (CSV with columns mode_0, …) of a path to place the windows along, such "
+            "as the path.csv of the command path."
         ),
     ] = None,
     windows: Annotated[int, option(help="Number of windows.")] = 16,
     ends: Annotated[
         tuple[float, float],
-        option("--range", metavar="LOW HIGH", help="Centres of the first and last window."),
+        option("--range", metavar="LOW HIGH", help="Centres of the first and the last window."),
     ] = (-3.0, 3.0),
     force_constant: Annotated[
         float | None,
         option(
-            help="κ, kJ/mol per squared unit of a mode (default: on a flat landscape a window "
-            "spreads over half of the distance to the next)."
+            help="Force constant κ in kJ/mol per squared unit of a mode. Default: on a flat "
+            "landscape a window spreads over half of the distance to the next."
         ),
     ] = None,
-    time_ns: Annotated[float, option(help="Length of each window, ns.")] = 0.5,
-    stride_ps: Annotated[float, option(help="Time between frames, ps.")] = 0.2,
+    time_ns: Annotated[float, option(help="Length of each window in ns.")] = 0.5,
+    stride_ps: Annotated[float, option(help="Time between frames in ps.")] = 0.2,
     steering_ps: Annotated[
-        float, option(help="Time to move from one window to the next, and to settle, ps.")
+        float,
+        option(help="Time in ps to steer from one window to the next, and again to settle there."),
     ] = 10.0,
-    timestep_fs: Annotated[float, option(help="Time step, fs.")] = 2.0,
+    timestep_fs: o.Timestep = 2.0,
     jobs: Annotated[
-        int, option(at_least=1, help="Windows that run at the same time, each a process.")
+        int,
+        option(
+            at_least=1,
+            help="Number of windows that run at the same time, at least 1; each is a process.",
+        ),
     ] = 1,
-    checkpoint_ps: Annotated[float, option(help="Time between checkpoints, ps.")] = 50.0,
+    checkpoint_ps: Annotated[float, option(help="Time between checkpoints in ps.")] = 50.0,
     pdb: m.PdbOption = None,
     forcefield: m.ForceFieldOption = None,
     solvent: m.SolventOption = None,
-    backend: BackendOption = Backend.AUTO,
-    platform: Annotated[
-        str | None, option(help="OpenMM platform (default: the fastest for this size).")
-    ] = None,
-    temperature: Annotated[
-        float | None, option("--temperature", help="K (default: the model's).")
-    ] = None,
+    backend: o.BackendOption = o.Backend.AUTO,
+    platform: o.Platform = None,
+    temperature: o.TemperatureOfModel = None,
     seed: o.Seed = 0,
     resume: o.Resume = False,
 ) -> None:
-    """Umbrella windows along a mode or a latent path, combined with MBAR.
+    """Run umbrella windows along a mode or a latent path and combine them with MBAR.
 
-    Steers the molecule from window to window, holds it in each, and writes window-01/, … (each with
+    Steers the molecule from window to window and holds it in each. Writes window-01/, … (each with
     trajectory.xtc and colvar.csv), umbrella.csv (a row per window), free_energy.npz (with standard
-    errors) and umbrella.png. --resume goes on after a kill, or makes windows longer.
+    errors) and umbrella.png. --resume continues after a kill, or extends the windows.
 
     Example: symplectic-cv umbrella model --system md/system.xml --mode 0 --windows 16
     """

@@ -46,8 +46,8 @@ def variational(
         str | None,
         argument(
             "SYSTEM",
-            help="ringworld, harmonic-chain, double-well, lennard-jones-pair, or your own "
-            "FILE.py:CLASS.",
+            help="Analytic Hamiltonian: ringworld, harmonic-chain, double-well, "
+            "lennard-jones-pair, or your own FILE.py:CLASS.",
         ),
     ] = None,
     /,
@@ -55,14 +55,21 @@ def variational(
     output: o.Output = Path("model"),
     molecule: Annotated[
         Path | None,
-        option("--system", help="A molecule instead: OpenMM system.xml, without constraints."),
+        option(
+            "--system",
+            help="Molecule instead of an analytic Hamiltonian: an OpenMM system.xml without "
+            "constraints.",
+        ),
     ] = None,
     top: o.SystemTop = None,
     flow: Annotated[Flow, option(help="Kind of canonical transformation.")] = FLOW.flow,
     size: Annotated[
-        int | None, option(help="Number of particles of a system of variable size.")
+        int | None, option(help="Number of particles of a Hamiltonian of variable size.")
     ] = None,
-    beta: Annotated[float, option(help="Inverse temperature of an analytic Hamiltonian.")] = 1.0,
+    beta: Annotated[
+        float,
+        option(help="Inverse temperature of an analytic Hamiltonian, in the units of its energy."),
+    ] = 1.0,
     temperature: o.Temperature = 300.0,
     steps: Annotated[
         int | None,
@@ -72,33 +79,36 @@ def variational(
             + ")."
         ),
     ] = None,
-    batch: Annotated[int, option(help="Samples per step.")] = DEFAULT.batch,
+    batch: Annotated[int, option(help="Number of samples per optimizer step.")] = DEFAULT.batch,
     learning_rate: Annotated[
-        float, option(help="Of Adam, at its highest.")
+        float, option(help="Highest learning rate of Adam.")
     ] = DEFAULT.learning_rate,
     coupling: Annotated[
         Coupling | None,
-        option(help="Kind of coupling (default: affine; spline for a single coordinate)."),
+        option(help="Kind of coupling layer. Default: affine, or spline for a single coordinate."),
     ] = None,
-    layers: Annotated[int, option(help="Coupling layers.")] = FLOW.layers,
-    hidden: Annotated[int, option(help="Width of the hidden layers.")] = FLOW.hidden,
-    bins: Annotated[int, option(help="Bins of each spline.")] = FLOW.bins,
+    layers: Annotated[int, option(help="Number of coupling layers.")] = FLOW.layers,
+    hidden: Annotated[int, option(help="Number of units in each hidden layer.")] = FLOW.hidden,
+    bins: Annotated[int, option(help="Number of bins of each spline.")] = FLOW.bins,
     generator: Annotated[
         Generator, option(help="Generating function of a continuous flow.")
     ] = FLOW.generator,
     integrator: Annotated[
-        Integrator, option(help="Of a continuous flow; leapfrog wants a separable generator.")
+        Integrator,
+        option(help="Integrator of a continuous flow; leapfrog needs a separable generator."),
     ] = FLOW.integrator,
     integration_steps: Annotated[
-        int, option(help="Time steps of a continuous flow.")
+        int, option(help="Number of time steps of a continuous flow.")
     ] = FLOW.integration_steps,
-    duration: Annotated[float, option(help="Time τ of a continuous flow.")] = FLOW.duration,
+    duration: Annotated[
+        float, option(help="Time τ over which a continuous flow is integrated.")
+    ] = FLOW.duration,
     order: Annotated[int, option(help="Order of the integrator, 2 or 4.")] = FLOW.order,
     samples: Annotated[
         int | None,
         option(
-            help=f"For the final estimates (default: {SAMPLES}; {FEWER_SAMPLES} of a molecule or "
-            "of a continuous flow)."
+            help=f"Number of samples for the final estimates. Default: {SAMPLES}, or "
+            f"{FEWER_SAMPLES} for a molecule or a continuous flow."
         ),
     ] = None,
     seed: o.Seed = 0,
@@ -106,11 +116,11 @@ def variational(
     threads: o.Threads = 1,
     resume: o.Resume = False,
 ) -> None:
-    """Learn a canonical transformation from a Hamiltonian alone.
+    """Train a canonical transformation on a Hamiltonian alone.
 
     Minimises the variational free energy, an upper bound to −ln Z. Writes model.safetensors,
-    config.json, history.csv, figures, report.html, and result.json: the bound with its standard
-    error, the exact value where it is known, importance estimates, and the frequencies.
+    config.json, history.csv, figures, report.html and result.json. The last holds the bound with
+    its standard error, the exact value where it is known, importance estimates and the frequencies.
 
     Example: symplectic-cv variational ringworld -o ringworld
     """

@@ -20,8 +20,8 @@ import pytest
 import torch
 from commands import begin, content, kill, run, wait_for
 
-from symplectic_cv.cli.biased import Backend
 from symplectic_cv.cli.main import COMMANDS, main
+from symplectic_cv.cli.options import Backend
 
 OPTIONS = {
     "simulate": "output pdb forcefield solvent time-ns stride-ps timestep-fs flexible platform "
