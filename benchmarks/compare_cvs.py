@@ -33,6 +33,7 @@ from openmm import app, unit
 from reference_free_energy import PHI, PSI, torsion
 from scipy.linalg import null_space
 
+from openmm_plugin import MetadynamicsOptions, metadynamics
 from openmm_plugin.biasing.options import HILL_SHARE
 from openmm_plugin.running.checkpoints import CheckpointFolder
 from openmm_plugin.running.simulation import langevin_simulation, relaxed_state, start_from
@@ -44,7 +45,6 @@ from symplectic_cv.bias.run import BiasedRun, BiasRecord
 from symplectic_cv.bias.surfaces import binned_surface, region_difference
 from symplectic_cv.bias.weights import running_weights, settled_from
 from symplectic_cv.bias.well_tempered import bias_offset
-from symplectic_cv.cli.metadynamics import metadynamics
 from symplectic_cv.data.descriptors import compute_columns
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.flows.options import FlowOptions
@@ -146,19 +146,16 @@ def linear_model(data: list[TrajectoryData], kind: str, spacings: list[float]):
 
 
 def biased(model: Path, system: Path, folder: Path, seed: int) -> None:
-    metadynamics(
-        model,
-        system=system,
-        output=folder,
+    options = MetadynamicsOptions(
         time_ns=TIME_NS,
         bias_factor=FACTOR,
         height=HEIGHT,
         fill=FILL,
-        pace=PACE_PS,
-        grid=RANGE,
+        pace_ps=PACE_PS,
+        range=RANGE,
         seed=seed,
-        resume=folder.exists(),
     )
+    metadynamics(model, system, options=options, folder=folder, resume=folder.exists())
 
 
 def run_linear(kind: str, folder: Path, start: str, system: Path, seed: int) -> None:

@@ -32,6 +32,7 @@ import torch
 from openmm import unit
 from scipy.special import rel_entr
 
+import symplectic_cv as sc
 from openmm_plugin.energies.hamiltonian import load_hamiltonian
 from openmm_plugin.running.simulation import run_dynamics, write_structure
 from openmm_plugin.systems import (
@@ -44,8 +45,9 @@ from openmm_plugin.systems import (
 )
 from symplectic_cv.bias.blocks import block_of_frames
 from symplectic_cv.bias.surfaces import region_difference
-from symplectic_cv.cli.train import train
+from symplectic_cv.charts.eckart import EckartFrame
 from symplectic_cv.flows.options import Chart, Coupling
+from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.model_folder import load_model
 from symplectic_cv.reports.style import in_house_style, new_panels, save_figure, torsion_axes
@@ -127,20 +129,18 @@ def seconds_per_ps(folder: Path) -> float:
 def learn(
     trajectories: list[Path], folder: Path, output: Path, chart: Chart, seed: int, **options: Any
 ) -> float:
-    """A model by `symplectic-cv train`; seconds of one core, NaN where there was one already."""
+    """Trains a model; the seconds of one core, NaN where there was a model already."""
     if (output / "config.json").is_file():
         return math.nan
     begin = time.process_time()
-    train(
-        *trajectories,
-        output=output,
-        top=folder / "topology.pdb",
-        atoms="all",
-        chart=chart,
-        system=folder / "system.xml" if chart is Chart.INTERNAL else None,
-        seed=seed,
-        **options,
-    )
+    files = folder / "system.xml", folder / "topology.pdb"
+    data = sc.read_trajectories(trajectories, files[1], "all")
+
+    def energies(frame: EckartFrame) -> Hamiltonian:
+        return load_hamiltonian(*files, TEMPERATURE, frame)
+
+    known = energies if chart is Chart.INTERNAL else None
+    sc.fit(data, TEMPERATURE, chart, seed=seed, energies=known, folder=output, **options)
     return time.process_time() - begin
 
 

@@ -113,11 +113,14 @@ def adapt(
             help="Width of the hills, one number or one for each mode, or auto; see metadynamics.",
         ),
     ] = [AUTO],  # noqa: B006 - the parser reads the default
-    pace: Annotated[
+    pace_ps: Annotated[
         float,
-        option(help="Time between hills, and between frames, in ps; a whole number of time steps."),
+        option(
+            "--pace",
+            help="Time between hills, and between frames, in ps; a whole number of time steps.",
+        ),
     ] = DEFAULT.pace_ps,
-    grid: Annotated[
+    range_: Annotated[
         tuple[float, float],
         option(
             "--range",
@@ -163,8 +166,8 @@ def adapt(
         height=height,
         fill=fill,
         width=width,
-        pace_ps=pace,
-        range=grid,
+        pace_ps=pace_ps,
+        range=range_,
         timestep_fs=timestep_fs,
         backend=backend.value,
         platform=platform,

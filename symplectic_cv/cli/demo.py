@@ -124,7 +124,7 @@ def demo(
             system=md / "system.xml",
             output=bias,
             time_ns=sizes.bias_ns,
-            pace=sizes.pace_ps,
+            pace_ps=sizes.pace_ps,
             backend=backend,
             seed=seed,
             resume=resume,

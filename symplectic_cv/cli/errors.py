@@ -16,12 +16,9 @@ from cyclopts import (
 )
 
 SYNONYMS = {
-    "energies": "system",
     "folder": "output",
-    "high": "grid",
-    "low": "grid",
-    "pace_ps": "pace",
-    "range": "grid",
+    "high": "range",
+    "low": "range",
     "topology": "top",
 }
 """Names in the library to names in the commands, where the two differ."""
@@ -48,7 +45,9 @@ def flags_of(command: str, arguments: ArgumentCollection) -> dict[str, str]:
     flags = {}
     for argument in arguments:
         long = [name for name in argument.names if name.startswith("--")]
-        flags[argument.field_info.name] = long[0] if long else argument.name
+        # a name such as range_ only makes way for Python's own
+        name = argument.field_info.name.removesuffix("_")
+        flags[name] = long[0] if long else argument.name
         if long:
             flags.setdefault(long[0].strip("-").replace("-", "_"), long[0])
     for library, own in (SYNONYMS | SYNONYMS_OF_COMMANDS.get(command, {})).items():

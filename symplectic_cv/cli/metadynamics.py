@@ -59,11 +59,14 @@ def metadynamics(
             "fluctuation).",
         ),
     ] = [AUTO],  # noqa: B006
-    pace: Annotated[
+    pace_ps: Annotated[
         float,
-        option(help="Time between hills, and between frames, in ps; a whole number of time steps."),
+        option(
+            "--pace",
+            help="Time between hills, and between frames, in ps; a whole number of time steps.",
+        ),
     ] = DEFAULT.pace_ps,
-    grid: Annotated[
+    range_: Annotated[
         tuple[float, float],
         option(
             "--range",
@@ -143,8 +146,8 @@ def metadynamics(
         height=height,
         fill=fill,
         width=width,
-        pace_ps=pace,
-        range=grid,
+        pace_ps=pace_ps,
+        range=range_,
         opes=opes,
         barrier=barrier,
         walkers=walkers,

@@ -40,7 +40,7 @@ def umbrella(
         ),
     ] = None,
     windows: Annotated[int, option(help="Number of windows.")] = 16,
-    ends: Annotated[
+    range_: Annotated[
         tuple[float, float],
         option("--range", metavar="LOW HIGH", help="Centres of the first and the last window."),
     ] = (-3.0, 3.0),
@@ -90,7 +90,7 @@ def umbrella(
         modes=modes,
         path=path,
         windows=windows,
-        range=ends,
+        range=range_,
         force_constant=force_constant,
         time_ns=time_ns,
         stride_ps=stride_ps,

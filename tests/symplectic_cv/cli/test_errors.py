@@ -30,6 +30,8 @@ def raising(monkeypatch, command, message):
     [
         (["metadynamics", "m"], "`bias_factor` must be above 1", "--bias-factor must be above 1"),
         (["metadynamics", "m"], "`pace_ps` is no whole step", "--pace is no whole step"),
+        (["metadynamics", "m"], "`range` and `low` in `folder`", "--range and --range in --output"),
+        (["umbrella", "m"], "`range` of `model`", "--range of MODEL"),
         (["metadynamics", "m"], "leave out `opes=True`", "leave out --opes"),
         (["metadynamics", "m"], "give `backend='native'`", "give --backend native"),
         (["umbrella", "m"], "`modes` names 2 modes", "--modes names 2 modes"),

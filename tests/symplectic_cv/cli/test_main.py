@@ -182,7 +182,7 @@ def heard(monkeypatch, command):
         ("analyze m --top a.pdb a.xtc b.xtc --seed 2 c.xtc", [Path("m"), "a.xtc", "b.xtc", "c.xtc"],
          {"top": Path("a.pdb"), "seed": 2}),
         ("metadynamics m --modes 0 1 --range -9 9 --width auto", [Path("m")],
-         {"modes": [0, 1], "grid": (-9.0, 9.0), "width": ["auto"]}),
+         {"modes": [0, 1], "range_": (-9.0, 9.0), "width": ["auto"]}),
         ("metadynamics m --own-grid --seed 1 --seed 2", [Path("m")], {"own_grid": True, "seed": 2}),
         ("metadynamics m --openmm-grid --width 0.1 0.2", [Path("m")],
          {"own_grid": False, "width": ["0.1", "0.2"]}),
