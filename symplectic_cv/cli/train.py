@@ -11,7 +11,6 @@ import numpy as np
 from symplectic_cv.charts.eckart import EckartFrame
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
-from symplectic_cv.cli.errors import translated
 from symplectic_cv.cli.options import option
 from symplectic_cv.cli.threads import with_threads
 from symplectic_cv.data.trajectories import read_trajectories
@@ -142,7 +141,7 @@ def train(
         energy_weight=energy_weight,
     )
     if system is not None and not energy_weight > 0.0:
-        raise OptionError("--system is for energies, but --energy-weight is 0")
+        raise OptionError("`system` is for energies, but `energy_weight` is 0")
     with progress_bar("reading", None, "frames") as bar:
         data = read_trajectories(
             list(trajectories),
@@ -172,7 +171,7 @@ def train(
         f"({data.locate(prepared.health.frame)})"
     )
     for message in prepared.warnings:
-        warn(translated(message))
+        warn(message)
     with progress_bar("training", training_options.steps, "steps") as bar:
         best = float("inf")
 

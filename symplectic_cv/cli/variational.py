@@ -74,9 +74,9 @@ def variational(
     steps: Annotated[
         int | None,
         option(
-            help="Optimizer steps (default: "
-            + ", ".join(f"{kind.value} {value}" for kind, value in DEFAULT_STEPS.items())
-            + ")."
+            help="Number of optimizer steps. Default: "
+            + ", ".join(f"{value} for {kind.value}" for kind, value in DEFAULT_STEPS.items())
+            + "."
         ),
     ] = None,
     batch: Annotated[int, option(help="Number of samples per optimizer step.")] = DEFAULT.batch,
