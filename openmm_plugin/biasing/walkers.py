@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import multiprocessing
 import os
 import time
 from collections.abc import Callable
@@ -26,7 +25,7 @@ from openmm_plugin.biasing.options import BiasOptions
 from openmm_plugin.biasing.run import BiasedSimulation
 from openmm_plugin.biasing.settling import settle
 from openmm_plugin.biasing.shared_hills import SharedHills, published, walker_folder
-from openmm_plugin.running.processes import START_METHOD, die_with_parent
+from openmm_plugin.running.processes import WorkerDied, WorkerProcesses
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.errors import BackendError, OutputError, UserError
 from symplectic_cv.files.lock import sole_writer
@@ -141,6 +140,7 @@ def run_walkers(
 
 
 def _steps(task: WalkerTask) -> list[int]:
+    """The step that each walker has published."""
     return [
         published(walker_folder(Path(task.parent), walker))["step"]
         for walker in range(1, task.walkers + 1)
@@ -153,75 +153,64 @@ def _report(task: WalkerTask, progress: Fraction | None) -> None:
         progress(min(1.0, sum(_steps(task)) * timestep / (task.options.time_ns * task.walkers)))
 
 
-def _target(task: WalkerTask, walker: int, pipe: Any) -> None:
-    """What a walker's process runs; a user's error travels through the pipe."""
-    die_with_parent()
-    if task.platform == "CPU":
-        threads = max(1, (os.cpu_count() or 1) // task.walkers)
-        openmm.Platform.getPlatformByName("CPU").setPropertyDefaultValue("Threads", str(threads))
-    try:
-        run_walker(task, walker)
-    except UserError as error:
-        pipe.send(f"walker {walker}: {error}")
+def _supervise(
+    task: WalkerTask,
+    submit: Callable[[int], Any],
+    died: type[Exception],
+    progress: Fraction | None,
+) -> None:
+    """Submits all walkers, and those that died again, until each has come to its end.
 
+    Args:
+        submit: Starts a walker and returns its future, of this machine or of a Dask cluster.
+        died: The error of a future whose process died.
+        progress: Called with the part of all steps that is done.
 
-def _run_here(task: WalkerTask, progress: Fraction | None) -> None:
-    context: Any = multiprocessing.get_context(START_METHOD)
-    if START_METHOD == "forkserver":  # one import for all walkers
-        context.set_forkserver_preload([__name__])
-    running: dict[int, tuple[Any, Any]] = {}
-    deaths = dict.fromkeys(range(1, task.walkers + 1), 0)
-    reached = dict.fromkeys(deaths, 0)
-
-    def start(walker: int) -> None:
-        ours, theirs = context.Pipe(duplex=False)
-        process = context.Process(target=_target, args=(task, walker, theirs), daemon=True)
-        process.start()
-        theirs.close()
-        running[walker] = process, ours
-
-    try:
-        for walker in deaths:
-            start(walker)
-        while running:
-            time.sleep(POLL)
-            _report(task, progress)
-            for walker, (process, pipe) in list(running.items()):
-                if process.is_alive():
-                    continue
-                process.join()
+    Raises:
+        UserError: what ended a walker, or that it kept dying.
+    """
+    running = {walker: submit(walker) for walker in range(1, task.walkers + 1)}
+    deaths, reached = dict.fromkeys(running, 0), dict.fromkeys(running, 0)
+    while running:
+        time.sleep(POLL)
+        _report(task, progress)
+        for walker, future in list(running.items()):
+            if not future.done():
+                continue
+            try:
+                future.result()
                 del running[walker]
-                message = _message(pipe)
-                if message is not None:
-                    raise UserError(message)
-                if process.exitcode == 0:
-                    continue
+            except UserError as error:
+                raise UserError(f"walker {walker}: {error}") from error
+            except died as error:
                 step = _steps(task)[walker - 1]
                 deaths[walker] = 1 if step > reached[walker] else deaths[walker] + 1
                 reached[walker] = step
                 if deaths[walker] > RESTARTS:
-                    raise UserError(_kept_dying(task, walker, f"exit status {process.exitcode}"))
-                start(walker)
-    finally:
-        for process, _ in running.values():
-            process.terminate()
-        for process, _ in running.values():
-            process.join()
+                    raise UserError(
+                        f"{walker_folder(Path(task.parent), walker)}: walker {walker} died "
+                        f"{RESTARTS + 1} times without coming any further ({error}); `resume` goes "
+                        "on from its last checkpoint"
+                    ) from error
+                running[walker] = submit(walker)
 
 
-def _message(pipe: Any) -> str | None:
-    """What a process that ended has left in its pipe."""
-    try:
-        return str(pipe.recv()) if pipe.poll() else None
-    except (EOFError, OSError):  # the end of a pipe counts as something to read
-        return None
+def _run_here(task: WalkerTask, progress: Fraction | None) -> None:
+    with WorkerProcesses(task.walkers, __name__) as processes:
+        _supervise(
+            task,
+            lambda walker: processes.submit(_run_with_share_of_threads, task, walker),
+            WorkerDied,
+            progress,
+        )
 
 
-def _kept_dying(task: WalkerTask, walker: int, reason: str) -> str:
-    return (
-        f"{walker_folder(Path(task.parent), walker)}: walker {walker} died {RESTARTS + 1} times "
-        f"without coming any further ({reason}); `resume` goes on from its last checkpoint"
-    )
+def _run_with_share_of_threads(task: WalkerTask, walker: int) -> int:
+    """Runs one walker of several on this machine."""
+    if task.platform == "CPU":
+        threads = max(1, (os.cpu_count() or 1) // task.walkers)
+        openmm.Platform.getPlatformByName("CPU").setPropertyDefaultValue("Threads", str(threads))
+    return run_walker(task, walker)
 
 
 def _run_on_cluster(task: WalkerTask, scheduler: str, progress: Fraction | None) -> None:
@@ -229,10 +218,11 @@ def _run_on_cluster(task: WalkerTask, scheduler: str, progress: Fraction | None)
         from distributed import KilledWorker
 
         addresses = sorted(client.scheduler_info(n_workers=-1)["workers"])
+        futures = []
 
         def submit(walker: int) -> Any:
             # a worker of its own as far as there are enough; another one where that has died
-            return client.submit(
+            future = client.submit(
                 run_walker,
                 task,
                 walker,
@@ -241,24 +231,10 @@ def _run_on_cluster(task: WalkerTask, scheduler: str, progress: Fraction | None)
                 pure=False,
                 key=f"walker-{walker}-{os.urandom(4).hex()}",
             )
+            futures.append(future)
+            return future
 
-        running = {walker: submit(walker) for walker in range(1, task.walkers + 1)}
-        deaths = dict.fromkeys(running, 0)
-        while running:
-            time.sleep(POLL)
-            _report(task, progress)
-            for walker, future in list(running.items()):
-                if not future.done():
-                    continue
-                del running[walker]
-                try:
-                    future.result()
-                except UserError as error:
-                    client.cancel(list(running.values()))
-                    raise UserError(f"walker {walker}: {error}") from error
-                except KilledWorker as error:
-                    deaths[walker] += 1
-                    if deaths[walker] > RESTARTS:
-                        client.cancel(list(running.values()))
-                        raise UserError(_kept_dying(task, walker, "its workers died")) from error
-                    running[walker] = submit(walker)
+        try:
+            _supervise(task, submit, KilledWorker, progress)
+        finally:
+            client.cancel(futures)

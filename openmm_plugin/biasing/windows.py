@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import openmm
@@ -23,7 +20,7 @@ from openmm_plugin.running.checkpoints import (
     steps_of,
 )
 from openmm_plugin.running.failure import simulation_failure
-from openmm_plugin.running.processes import START_METHOD, die_with_parent
+from openmm_plugin.running.processes import WorkerDied, WorkerProcesses
 from openmm_plugin.running.simulation import langevin_simulation, relaxed_state, start_from
 from symplectic_cv.bias.run import COLVAR
 from symplectic_cv.bias.umbrella import Windows
@@ -130,19 +127,19 @@ def run_umbrella(task: UmbrellaTask, jobs: int = 1, progress: Done | None = None
             for window in range(count):
                 run_window(task, window, partial(show, window))
             return
-        context: Any = multiprocessing.get_context(START_METHOD)
-        with ProcessPoolExecutor(jobs, mp_context=context, initializer=die_with_parent) as pool:
-            futures = {pool.submit(run_window, task, window): window for window in range(count)}
+        with WorkerProcesses(jobs, __name__) as processes:
+            futures = {
+                processes.submit(run_window, task, window): window for window in range(count)
+            }
             try:
                 for future in as_completed(futures):
                     future.result()
                     show(futures[future], 1.0)
-            except BrokenProcessPool as error:
+            except WorkerDied as error:
                 raise UserError(
-                    f"{parent}: a process of a window died; `resume` goes on with its files"
+                    f"{parent}: the process of a window died ({error}); `resume` goes on from its "
+                    "last checkpoint"
                 ) from error
-            finally:
-                pool.shutdown(cancel_futures=True)
 
 
 def order_of_steering(along: np.ndarray, start: float) -> list[tuple[int, int | None]]:

@@ -1,6 +1,7 @@
 """Walkers that share a bias: no hill lost or counted twice, whoever is killed."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from openmm_plugin.biasing import walkers
 from openmm_plugin.biasing.options import BiasOptions
 from openmm_plugin.biasing.shared_hills import SharedHills, published, walker_folder
 from openmm_plugin.running.checkpoints import CheckpointFolder
+from openmm_plugin.running.processes import START_METHOD
 from symplectic_cv.bias.hills import hills_header, merge, read_hills
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.errors import OutputError, UserError
@@ -109,21 +111,22 @@ def test_walkers_on_this_machine_share_their_hills_and_are_made_longer(parent):
 def test_a_walker_that_is_killed_goes_on_from_its_checkpoint(parent, monkeypatch):
     """SIGKILL to the first walker's process once it has published something."""
     started, killed = [], []
-    context = walkers.multiprocessing.get_context(walkers.START_METHOD)
+    context = multiprocessing.get_context(START_METHOD)
     original = context.Process.start
 
     def start(process):
+        _, _, (_, walker) = process._args
         original(process)
-        started.append(process)
+        started.append((walker, process.pid))
 
     monkeypatch.setattr(context.Process, "start", start)
 
     def assassin():
         until = time.monotonic() + 60.0
         while time.monotonic() < until:
-            if started and published(walker_folder(parent, 1))["step"] > 0:
-                killed.append(started[0].pid)
-                os.kill(started[0].pid, signal.SIGKILL)
+            if published(walker_folder(parent, 1))["step"] > 0:
+                killed.append(dict(started)[1])
+                os.kill(killed[0], signal.SIGKILL)
                 return
             time.sleep(0.01)
 
@@ -132,7 +135,7 @@ def test_a_walker_that_is_killed_goes_on_from_its_checkpoint(parent, monkeypatch
     walkers.run_walkers(_task(parent, 2))
     thread.join()
     assert killed
-    assert len(started) == 3
+    assert sorted(walker for walker, _ in started) == [1, 1, 2]
     _check(parent, 2)
 
 
@@ -163,7 +166,7 @@ def test_four_walkers_on_a_dask_cluster_one_worker_of_which_is_killed(parent, tm
     import dask
 
     # from the server of the tests before, which has imported everything already
-    dask.config.set({"distributed.worker.multiprocessing-method": walkers.START_METHOD})
+    dask.config.set({"distributed.worker.multiprocessing-method": START_METHOD})
     from distributed import Client, LocalCluster
 
     with (
