@@ -45,28 +45,19 @@ torch.set_num_threads(1)
 # A nanosecond in vacuum. All of it lies at negative φ.
 
 # %%
-from openmm_plugin.running.simulation import simulate, write_structure
-from openmm_plugin.systems import Solvent, build_system, built_in_pdb, choose_platform
+from openmm_plugin import SimulationOptions, build_molecule, simulate
 
-molecule = build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
-(work / "md").mkdir()
-write_structure(molecule, work / "md")
-simulate(
-    molecule,
-    work / "md",
-    time_ns=max(0.02, 1.0 * SCALE),
-    stride_ps=0.2,
-    timestep_fs=2.0,
-    temperature=300.0,
-    seed=1,
-    platform=choose_platform(None, molecule.topology.getNumAtoms()),
+run = simulate(
+    build_molecule("alanine-dipeptide", solvent="vacuum"),
+    options=SimulationOptions(time_ns=max(0.02, 1.0 * SCALE), stride_ps=0.2, seed=1),
+    folder=work / "md",
 )
 
 # %%
 import symplectic_cv as sc
 from symplectic_cv.data.descriptors import compute_columns
 
-data = sc.read_trajectories([work / "md" / "trajectory.xtc"])
+data = sc.read_trajectories(run.trajectory)
 phi, psi = compute_columns(data.positions, data.molecule)
 print(f"{data.n_frames} frames; part with φ > 0: {(phi.values > 0).mean():.3f}")
 
@@ -106,7 +97,7 @@ for progress in loop:
     last = progress.rows[-1]
     slowest = ", ".join(f"{omega:.2f}" for omega in progress.model.omega[:4])
     print(
-        f"round {progress.round} biased modes {progress.modes}: {last.crossings} crossings between "
+        f"round {progress.round}: modes {progress.modes}, {last.crossings} crossings between "
         f"{last.states} states; slowest ω {slowest} rad/ps"
     )
 print(loop.reason)
@@ -170,7 +161,7 @@ options = AdaptationOptions(
     seed=1,
 )
 loop = Adaptation(
-    build_system(built_in_pdb("tetra-alanine"), Solvent.IMPLICIT),
+    build_molecule("tetra-alanine", solvent="implicit"),
     options=options,
     folder=work / "adapt-peptide",
 )

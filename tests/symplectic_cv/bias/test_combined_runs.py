@@ -18,13 +18,7 @@ from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.bias.hills import HILLS, hills_header
 from symplectic_cv.bias.run import COLVAR, METADYNAMICS, BiasedRun, BiasRecord, colvar_header
 from symplectic_cv.bias.surfaces import region_difference
-from symplectic_cv.bias.weights import (
-    mbar_weights,
-    running_weights,
-    settled_from,
-)
 from symplectic_cv.errors import OptionError
-from symplectic_cv.statistics import effective_size
 from symplectic_cv.units import thermal_energy
 
 T = 300.0
@@ -195,31 +189,6 @@ def test_walkers_that_stand_one_after_another_weigh_as_one_run(toys):
     assert back[one.kept] == pytest.approx(one.weights, rel=1e-9)
 
 
-def test_mbar_of_umbrellas_is_exact():
-    """Two harmonic umbrellas on a harmonic well: the unbiased mean and variance are known."""
-    rng = np.random.default_rng(0)
-    centres, n = [-1.5, 1.5], 20_000
-    # exp(−x²/2 − (x − c)²/2) is a Gaussian of mean c/2 and variance 1/2
-    x = np.concatenate([rng.normal(c / 2, np.sqrt(0.5), n) for c in centres])
-    w = mbar_weights(np.array([0.5 * (x - c) ** 2 for c in centres]), [n, n])
-    assert w.sum() == pytest.approx(1.0)
-    assert (w * x).sum() == pytest.approx(0.0, abs=0.04)
-    assert (w * x * x).sum() == pytest.approx(1.0, abs=0.06)
-
-
-def test_running_weights_do_not_overflow():
-    assert running_weights(np.array([5000.0, 5000.0]), np.zeros(2), KT) == pytest.approx(0.5)
-
-
-def test_effective_size_and_transients_at_their_limits():
-    assert effective_size(np.ones(7)) == pytest.approx(7.0)
-    assert settled_from(np.zeros(100)) == 0
-    rng = np.random.default_rng(0)
-    drift = np.concatenate([np.linspace(-20, 0, 300), np.zeros(700)]) + rng.normal(size=1000)
-    assert 200 < settled_from(drift) < 400
-    assert settled_from(drift, most=0.1) == 100
-
-
 def test_runs_at_two_temperatures_are_told(toys, tmp_path):
     run = toys[0][0]
     other = tmp_path / "hot"
@@ -243,7 +212,3 @@ def test_frames_that_do_not_match_are_told(toys):
     for strides in ([1, 1], [0]):
         with pytest.raises(OptionError, match="one number for each of the 1 runs"):
             combine_runs(runs[:1]).thinned(strides)
-    with pytest.raises(OptionError, match="2 states with 3 frames in all"):
-        mbar_weights(np.zeros((2, 4)), [1, 2])
-    with pytest.raises(OptionError, match="not finite"):
-        mbar_weights(np.full((1, 2), np.inf), [2])
