@@ -46,6 +46,7 @@ _NAMES = {
     "training.options": "TrainingOptions",
     "training.result": "TrainingResult",
     "training.variational": "VariationalOptions prepare_variational train_variational",
+    "training.variational_fit": "variational",
 }
 """The public names of each module: the one list of what `symplectic_cv` offers."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,12 +17,11 @@ from symplectic_cv.cli.thermodynamics import (
 from symplectic_cv.cli.threads import with_threads
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest
-from symplectic_cv.files.run_folder import RUN, require_free, start_run
+from symplectic_cv.files.run_folder import RUN, require_free
 from symplectic_cv.flows.continuous import Integrator
 from symplectic_cv.flows.options import Coupling, Flow, FlowOptions, Generator
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.library import find_hamiltonian
-from symplectic_cv.models.model_folder import CONFIG, HISTORY, load_phase_space_model, save_model
 from symplectic_cv.reports.thermodynamics_report import RESULT
 from symplectic_cv.reports.variational_report import write_result
 from symplectic_cv.sampling.thermodynamics import estimate
@@ -33,8 +30,8 @@ from symplectic_cv.training.variational import (
     VariationalOptions,
     VariationalRow,
     prepare_variational,
-    train_variational,
 )
+from symplectic_cv.training.variational_fit import train_variational_in_folder
 
 FLOW = FlowOptions()
 DEFAULT = VariationalOptions()
@@ -174,44 +171,20 @@ def variational(
         settings |= {"beta": beta, "size": size}
     prepared = prepare_variational(hamiltonian, training_options, beta)
     note(f"{hamiltonian.name}: {hamiltonian.dimension} coordinates, {flow.value} flow")
-    start_run(output, settings, resume)
-    if not (output / CONFIG).is_file():
-        with progress_bar("learning", training_options.n_steps, "steps") as bar:
+    with progress_bar("learning", training_options.n_steps, "steps") as bar:
 
-            def show(step: int, row: VariationalRow | None) -> None:
-                bar.to(step, "" if row is None else f"−ln Z ≤ {row.free_energy_bound:.3f} nats")
+        def show(step: int, row: VariationalRow | None) -> None:
+            bar.to(step, "" if row is None else f"−ln Z ≤ {row.free_energy_bound:.3f} nats")
 
-            trained = train_variational(prepared, output / "checkpoint", show)
-        description = {**settings, "energy_floor_nats": prepared.reduced.floor}
-        save_model(
-            output,
-            trained.model,
-            trained.history,
-            training={"options": training_options.to_json()},
-            hamiltonian=description,
-        )
-        model, history = trained.model, trained.history
-    else:  # killed while it took its samples
-        model, history = load_phase_space_model(output), read_history(output)
+        trained = train_variational_in_folder(prepared, output, settings, resume, show)
+    model, history = trained.model, trained.history
     n_samples = samples or default_samples(model)
     with progress_bar("sampling", 2 * n_samples, "samples") as bar:
         found = estimate(model, prepared.reduced, n_samples, seed, bar.advance)
     result = write_result(output, model, prepared.reduced, found, history, settings, seed)
-    shutil.rmtree(output / "checkpoint", ignore_errors=True)
     (output / RUN).unlink()
 
     report_estimate(prepared.reduced, found)
     slowest = ", ".join(f"{value:.4g}" for value in result["omega"][:6])
     note(f"slowest frequencies: {slowest} ({result['omega_unit']})")
     note(f"report: {output / 'report.html'}")
-
-
-def read_history(folder: Path) -> list[VariationalRow]:
-    """The rows of history.csv."""
-    with open(folder / HISTORY) as table:
-        return [
-            VariationalRow(
-                step=int(row.pop("step")), **{key: float(value) for key, value in row.items()}
-            )
-            for row in csv.DictReader(table)
-        ]

@@ -90,15 +90,18 @@ def weights_of(model: PhaseSpaceModel) -> bytes:
     return safetensors.torch.save(state)
 
 
-def read_history(folder: str | Path) -> pd.DataFrame | None:
+def read_history(
+    folder: str | Path, columns: Sequence[str] = ("step", "train_nll", "validation_nll")
+) -> pd.DataFrame | None:
     """The training history in a model folder; None where the folder holds none.
 
     Args:
         folder: The model folder.
+        columns: The columns that the history must have; others are read too.
 
     Returns:
-        A row for each validation, with the columns `step`, `train_nll` and `validation_nll` (nats
-        per frame) among others.
+        A row for each validation. A training on frames has the columns `step`, `train_nll` and
+        `validation_nll` (nats per frame) among others.
 
     Raises:
         ModelError: The file is damaged.
@@ -108,7 +111,7 @@ def read_history(folder: str | Path) -> pd.DataFrame | None:
         return None
     return read_table(
         path,
-        ["step", "train_nll", "validation_nll"],
+        list(columns),
         kind="the history of a training: truncated or altered",
         remedy="remove it to analyse without it",
         error=ModelError,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import shutil
 from collections.abc import Callable, Sequence
@@ -17,11 +16,12 @@ from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import RUN, require_free, start_run
 from symplectic_cv.flows.options import Chart
-from symplectic_cv.models.model_folder import CONFIG, HISTORY, load_model, read_config
+from symplectic_cv.models.model_folder import CONFIG, load_model, read_config
 from symplectic_cv.molecule import Molecule
 from symplectic_cv.training.energies import Energies
 from symplectic_cv.training.internal import PreparedInternal, prepare_internal, train_internal
 from symplectic_cv.training.likelihood import prepare_cartesian, train_cartesian
+from symplectic_cv.training.loop import read_rows
 from symplectic_cv.training.options import ENERGY_WEIGHT, TrainingOptions
 from symplectic_cv.training.preparation import PreparedTraining, split_frames
 from symplectic_cv.training.result import FrameSource, HistoryRow, InternalRow, TrainingResult
@@ -210,9 +210,14 @@ def train_in_folder(
     start_run(folder, run_settings(prepared), resume)
     result = train(prepared, folder / CHECKPOINTS, progress)
     result.save(folder)
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    remove_checkpoints(folder)
     (folder / RUN).unlink()
     return result
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes the checkpoints of a complete training from its model folder."""
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
 
 
 def is_trained(folder: str | Path) -> bool:
@@ -235,11 +240,7 @@ def _read_result(prepared: PreparedTraining, folder: Path) -> TrainingResult:
     """The result of a complete training, from its folder."""
     training = read_config(folder)["training"]
     row: type[Any] = InternalRow if isinstance(prepared, PreparedInternal) else HistoryRow
-    with open(folder / HISTORY) as table:
-        history = [
-            row(step=int(line.pop("step")), **{key: float(value) for key, value in line.items()})
-            for line in csv.DictReader(table)
-        ]
+    history = read_rows(folder, row)
     return TrainingResult(
         model=load_model(folder),
         history=history,

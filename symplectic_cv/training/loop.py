@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from symplectic_cv.errors import OutputError
+from symplectic_cv.models.model_folder import read_history
 
 GRADIENT_CLIP = 10.0
 WARMUP_STEPS = 50
@@ -231,3 +232,15 @@ class _KeepBest(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.loss, self.best = state_dict["loss"], state_dict["best"]
+
+
+def read_rows(folder: Path, row: type[Row]) -> list[Row]:
+    """The history in a model folder as rows of a training.
+
+    Args:
+        folder: The model folder.
+        row: The dataclass of a line of its history.csv.
+    """
+    table = read_history(folder, [field.name for field in fields(row)])  # type: ignore[arg-type]
+    lines = [] if table is None else table.to_dict("records")
+    return [row(**{str(key): value for key, value in line.items()}) for line in lines]
