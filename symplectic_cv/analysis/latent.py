@@ -14,11 +14,11 @@ from symplectic_cv.analysis.mutual_information import mutual_information
 from symplectic_cv.charts.eckart import FrameHealth
 from symplectic_cv.data.torsions import Torsion, compute_torsions, find_torsions
 from symplectic_cv.data.trajectories import TrajectoryData
-from symplectic_cv.errors import FrameError, TrajectoryError
+from symplectic_cv.errors import TrajectoryError
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.run_folder import make_folder
 from symplectic_cv.files.tables import write_table
-from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation, require_mapped
 
 BATCH = 8192
 """Frames that the model maps at once."""
@@ -156,24 +156,21 @@ def latent_frames(
             f"{', '.join(data.names)}: {data.n_frames} frames are too few to analyse: "
             f"give at least {FEWEST_FRAMES}"
         )
-    modes_of_batches, likelihoods, coordinates = [], [], []
+    modes, likelihoods, coordinates = [], [], []
     for start in range(0, data.n_frames, BATCH):
-        positions = torch.as_tensor(data.positions[start : start + BATCH])
-        q = model.frame.coordinates(positions)
-        latent, log_det = model.flow(q.to(model.dtype))
-        modes_of_batches.append(latent * model.omega)
-        likelihoods.append(model.prior.log_prob_coordinates(latent) + log_det)
-        coordinates.append(q)
+        positions = data.positions[start : start + BATCH]
+        modes.append(model.collective_variables(positions))
+        likelihoods.append(model.log_likelihood(positions))
+        coordinates.append(model.frame.coordinates(torch.as_tensor(positions)))
         if progress is not None:
             progress(len(positions))
-    modes, likelihood = torch.cat(modes_of_batches).numpy(), torch.cat(likelihoods).numpy()
-    lost = np.flatnonzero(~(np.isfinite(modes).all(1) & np.isfinite(likelihood)))
-    if len(lost):
-        raise FrameError(
-            f"{data.locate(int(lost[0]))}: the model maps it to infinity, so it is far from all "
-            "that the model was trained on: are these the same molecule and atoms?"
-        )
-    return LatentFrames(modes, likelihood, model.frame.health(torch.cat(coordinates)))
+    found = np.concatenate(modes), np.concatenate(likelihoods)
+    for values in found:
+        require_mapped(values, data)
+    # the numbers of a single-precision model need no more room on disk
+    dtype = np.float32 if model.dtype == torch.float32 else np.float64
+    health = model.frame.health(torch.cat(coordinates))
+    return LatentFrames(found[0].astype(dtype), found[1].astype(dtype), health)
 
 
 def analyze(

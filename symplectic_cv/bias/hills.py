@@ -6,7 +6,6 @@ and its height in kJ/mol. A hill is height · exp(−Σ_k (s_k − centre_k)² /
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.errors import OutputError
+from symplectic_cv.files.tables import parse_table
 
 CHUNK = 4_000_000
 """Numbers held at once while hills are summed."""
@@ -105,21 +105,18 @@ def read_hills(path: Path, n_bytes: int | None = None, skip: int = 0) -> Hills:
             begin = max(skip, len(first))
             handle.seek(begin)
             content = first + handle.read(-1 if n_bytes is None else max(0, n_bytes - begin))
-        if not content.endswith(b"\n") or (n_bytes or 0) > begin - len(first) + len(content):
+        if (n_bytes or 0) > begin - len(first) + len(content):
             raise ValueError("its last row is cut")
         text = content.decode()
-        header, *rows = csv.reader(text.splitlines())
-        n = (len(header) - 2) // 2
-        if n < 1 or header != hills_header(header[1 : 1 + n]):
-            raise ValueError("not the columns of hills")
-        if any(len(row) != len(header) for row in rows):
-            raise ValueError("rows of another length than the header")
-        table = np.array([[float(cell) for cell in row] for row in rows])
-        table = table.reshape(len(rows), len(header))
-        if not np.isfinite(table).all() or (table[:, 1 + n : 1 + 2 * n] <= 0).any():
-            raise ValueError("NaN, infinite, or a width that is not positive")
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: not readable as hills ({error})") from error
+    rows = parse_table(text, path, finite=True, kind="hills")
+    n = (rows.shape[1] - 2) // 2
+    if n < 1 or list(rows) != hills_header(list(rows)[1 : 1 + n]):
+        raise OutputError(f"{path}: not readable as hills (not the columns of hills)")
+    table = rows.to_numpy(np.float64)
+    if (table[:, 1 + n : 1 + 2 * n] <= 0).any():
+        raise OutputError(f"{path}: not readable as hills (a width that is not positive)")
     return Hills(table[:, 0], table[:, 1 : 1 + n], table[:, 1 + n : 1 + 2 * n], table[:, -1])
 
 

@@ -8,7 +8,6 @@ exp((bias − c)/kT) with the bias that the frame has felt.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.bias.hills import HILLS, Hills, hills_header, read_hills
 from symplectic_cv.errors import OutputError
 from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.files.tables import read_table
 from symplectic_cv.units import thermal_energy
 
 RECORD, COLVAR = "bias.json", "colvar.csv"
@@ -161,25 +161,16 @@ def read_colvar(path: Path, kt: float | None = None) -> BiasedFrames:
     Raises:
         OutputError: missing, cut, not finite, or with weights of other frames.
     """
-    try:
-        text = path.read_text()
-        if not text.endswith("\n"):
-            raise ValueError("its last row is cut")
-        header, *rows = csv.reader(text.splitlines())
-        walkers = header[-1:] == ["walker"]
-        columns = header[:-1] if walkers else header
-        n = len(columns) - 4
-        if n < 1 or columns != colvar_header(columns[1 : 1 + n]):
-            raise ValueError("not the columns of a biased run")
-        table = np.array([[float(cell) for cell in row] for row in rows])
-        if table.size == 0:
-            raise ValueError("it has no rows")
-        if table.ndim != 2 or table.shape[1] != len(header):
-            raise ValueError("rows of another length than the header")
-        if not np.isfinite(table).all():
-            raise ValueError(f"row {int((~np.isfinite(table)).any(1).argmax()) + 2} is not finite")
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{path}: not readable as a table of frames ({error})") from error
+    kind = "a table of frames"
+    rows = read_table(path, finite=True, kind=kind)
+    walkers = list(rows)[-1:] == ["walker"]
+    columns = list(rows)[:-1] if walkers else list(rows)
+    n = len(columns) - 4
+    if n < 1 or columns != colvar_header(columns[1 : 1 + n]):
+        raise OutputError(f"{path}: not readable as {kind} (not the columns of a biased run)")
+    if len(rows) == 0:
+        raise OutputError(f"{path}: not readable as {kind} (it has no rows)")
+    table = rows.to_numpy(np.float64)
     bias, offset, weight = table[:, 1 + n : 4 + n].T
     if kt is not None:
         wrong = ~np.isclose(weight, np.exp((bias - offset) / kt), rtol=WEIGHT_TOLERANCE, atol=0)

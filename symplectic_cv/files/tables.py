@@ -182,7 +182,10 @@ def _check_shape(content: str) -> list[str]:
         raise ValueError("two columns of one name")
     for row, length in enumerate(lengths, 1):
         if length != len(header):
-            raise ValueError(f"row {row} has {length} cells, the header {len(header)}")
+            raise ValueError(
+                f"rows of another length than the header: row {row} has {length} cells, the "
+                f"header {len(header)}"
+            )
     return header
 
 

@@ -32,6 +32,25 @@ Numbers = TypeVar("Numbers", Tensor, np.ndarray)
 """A tensor gives a tensor, an array gives a float64 array."""
 
 
+def require_mapped(
+    values: np.ndarray, data: TrajectoryData | md.Trajectory | np.ndarray | Tensor
+) -> None:
+    """Raises FrameError, naming the frame, unless all that a model gave is finite.
+
+    Args:
+        values: What a model gave for the frames, shape (n_frames, …).
+        data: The frames.
+    """
+    lost = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(-1))
+    if len(lost):
+        frame = int(lost[0])
+        name = data.locate(frame) if isinstance(data, TrajectoryData) else f"frame {frame}"
+        raise FrameError(
+            f"{name}: the model maps it to infinity, so it is far from all that the model was "
+            "trained on: are these the same molecule and atoms?"
+        )
+
+
 class NeuralCanonicalTransformation(PhaseSpaceModel):
     """Maps molecular phase space to independent harmonic oscillators.
 
@@ -168,14 +187,7 @@ class NeuralCanonicalTransformation(PhaseSpaceModel):
             FrameError: The model maps a frame to infinity.
         """
         values = self.collective_variables(self._positions(data), listed(which))
-        lost = np.flatnonzero(~np.isfinite(values).all(-1))
-        if len(lost):
-            frame = int(lost[0])
-            name = data.locate(frame) if isinstance(data, TrajectoryData) else f"frame {frame}"
-            raise FrameError(
-                f"{name}: the model maps it to infinity, so it is far from all that the model was "
-                "trained on: are these the same molecule and atoms?"
-            )
+        require_mapped(values, data)
         return values
 
     def modes_frame(

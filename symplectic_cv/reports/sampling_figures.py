@@ -27,6 +27,8 @@ MOST_SHOWN = 10.0
 """Values of −ln p above this have one colour in a plane of torsions, nats."""
 LEAST_LOG_WEIGHT = -30.0
 MOST_SCATTERED = 5000
+MANY = 1000
+"""Samples from which on the outermost ones may lie outside a histogram."""
 
 
 @in_house_style
@@ -54,10 +56,7 @@ def plot_samples(
     _draw_plane(left, target, samples, found, w)
     energies = scale * samples.energy.reshape(-1)
     inside = np.isfinite(energies) & (w > 0.0)
-    low, high = np.percentile(energies[inside], [0.2, 99.8])
-    if low == high:  # a single sample
-        low, high = low - 0.5, high + 0.5
-    edges = np.linspace(low, high, 50).tolist()
+    edges = _edges(energies[inside], 0.2, 50)
     middle.hist(energies[inside], edges, weights=w[inside], density=True, color=BLUE, alpha=0.75)
     if options.method is Method.IMPORTANCE:
         middle.set_title("samples, weighted")
@@ -91,8 +90,7 @@ def _draw_plane(
         return
     q = coordinates(target, samples)
     if q.shape[1] == 1:
-        low, high = (float(end) for end in np.percentile(q[:, 0], [0.1, 99.9]))
-        edges = np.linspace(low, high, 60).tolist()
+        edges = _edges(q[:, 0], 0.1, 60)
         ax.hist(q[:, 0], edges, weights=w, density=True, color=VERMILLION, alpha=0.75)
         ax.set_xlabel("q")
         ax.set_ylabel("probability density")
@@ -105,6 +103,16 @@ def _draw_plane(
     two = q.shape[1] == 2
     ax.set_xlabel(r"$q_0$" if two else "mode 0 (dimensionless)")
     ax.set_ylabel(r"$q_1$" if two else "mode 1 (dimensionless)")
+
+
+def _edges(values: np.ndarray, outside: float, count: int) -> list[float]:
+    """Edges of bins that leave out this percentage of many values on each side."""
+    outside = outside if len(values) >= MANY else 0.0
+    low, high = np.percentile(values, [outside, 100.0 - outside])
+    if low == high:  # a single sample
+        low, high = low - 0.5, high + 0.5
+    edges: list[float] = np.linspace(low, high, count).tolist()
+    return edges
 
 
 def _draw_torsions(ax: Axes, phi: np.ndarray, psi: np.ndarray, w: np.ndarray) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.files.tables import write_table
 from symplectic_cv.hamiltonians.base import Descriptor
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.paths.latent_path import latent_structures
@@ -69,12 +70,14 @@ def write_conditional(
         weight = np.exp(log_weight - log_weight.max())
         weight = weight / weight.mean()
     write_trajectory(folder, model, way.positions)
-    modes = [f"mode_{mode}" for mode in range(u.shape[1])]
-    lines = [",".join(["sample", "log_likelihood", "energy", "weight", *modes])]
-    columns = np.column_stack([way.log_likelihood, energy, weight, u.numpy()])
-    for place, row in enumerate(columns):
-        lines.append(",".join([str(place), *(f"{value:.8g}" for value in row)]))
-    write_atomically(folder / TABLE, ("\n".join(lines) + "\n").encode())
+    table = {
+        "sample": np.arange(len(u)),
+        "log_likelihood": way.log_likelihood,
+        "energy": energy,
+        "weight": weight,
+        **{f"mode_{mode}": column for mode, column in enumerate(u.numpy().T)},
+    }
+    write_table(folder / TABLE, table, "%.8g")
     return log_weight
 
 
@@ -210,16 +213,15 @@ def write_samples(folder: Path, target: LatentTarget, samples: Samples, method: 
         os.replace(aside, folder / "samples.npz")
     n_steps, n_chains = samples.energy.shape
     step, chain = np.divmod(np.arange(n_steps * n_chains), n_chains)
-    columns = [
-        samples.log_likelihood.reshape(-1),
-        energy_scale(target)[0] * samples.energy.reshape(-1),
-        weights(samples, method),
-        samples.log_weight.reshape(-1),
-    ]
-    lines = ["chain,step,log_likelihood,energy,weight,log_weight"]
-    for place, row in enumerate(zip(*columns, strict=True)):
-        lines.append(f"{chain[place]},{step[place]}," + ",".join(f"{value:.8g}" for value in row))
-    write_atomically(folder / TABLE, ("\n".join(lines) + "\n").encode())
+    table = {
+        "chain": chain,
+        "step": step,
+        "log_likelihood": samples.log_likelihood.reshape(-1),
+        "energy": energy_scale(target)[0] * samples.energy.reshape(-1),
+        "weight": weights(samples, method),
+        "log_weight": samples.log_weight.reshape(-1),
+    }
+    write_table(folder / TABLE, table, "%.8g")
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:

@@ -122,13 +122,16 @@ def test_rows_between_two_places_of_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not the columns|its last row is cut"),
+        ("", "its last row is cut"),
         ("time_ps,a,b\n1,2,3\n", "not the columns of hills"),
         ("time_ps,m,width_m,height_kj_per_mol\n1,2,0.3,1", "its last row is cut"),
-        ("time_ps,m,width_m,height_kj_per_mol\n1,2,0.3,nan\n", "NaN"),
+        (
+            "time_ps,m,width_m,height_kj_per_mol\n1,2,0.3,nan\n",
+            "height_kj_per_mol in row 2 is not finite",
+        ),
         ("time_ps,m,width_m,height_kj_per_mol\n1,2,0,1\n", "width that is not positive"),
         ("time_ps,m,width_m,height_kj_per_mol\n1,2,0.3\n", "rows of another length"),
-        ("time_ps,m,width_m,height_kj_per_mol\n1,two,0.3,1\n", "could not convert"),
+        ("time_ps,m,width_m,height_kj_per_mol\n1,two,0.3,1\n", "m in row 2 is not a number: 'two'"),
     ],
 )
 def test_a_damaged_table_of_hills_is_refused(tmp_path, text, message):
@@ -204,7 +207,7 @@ def test_weights_of_other_frames_are_refused(folder):
         (lambda text: text.replace("c_kj_per_mol", "c"), "not the columns of a biased run"),
         (lambda text: text.splitlines()[0] + "\n", "it has no rows"),
         (lambda text: text + "31,0,0,nan,0,1\n", "row 32 is not finite"),
-        (lambda text: text + "31,0,0\n", "inhomogeneous|another length"),
+        (lambda text: text + "31,0,0\n", "another length"),
     ],
 )
 def test_a_damaged_table_of_frames_is_refused(folder, change, message):
