@@ -20,10 +20,10 @@ class Molecule:
     """The modelled atoms.
 
     Attributes:
-        topology: MDTraj topology of the modelled atoms alone.
-        masses: (N,) in Da.
-        indices: (N,) places of these atoms among all atoms of the simulated system.
-        n_system_atoms: number of atoms in the files the model was trained on.
+        topology: The MDTraj topology of the modelled atoms alone.
+        masses: The masses of the atoms, shape (N,), in Da.
+        indices: The indices of these atoms among all atoms of the simulated system, shape (N,).
+        n_system_atoms: The number of atoms in the files that the model was trained on.
     """
 
     topology: md.Topology
@@ -48,11 +48,11 @@ class Molecule:
         """Places of these atoms in a file with the whole system, or with them alone, (N,).
 
         Args:
-            topology: of the file.
-            name: of the file, for messages.
+            topology: The topology of the file.
+            name: The name of the file, for messages.
 
         Raises:
-            SelectionError: a file with too few atoms, or other elements in these places.
+            SelectionError: The file has too few atoms, or other elements in these places.
         """
         if topology.n_atoms == self.n_atoms:
             places = np.arange(self.n_atoms)

@@ -46,9 +46,9 @@ def superposing_rotation(centered: Tensor, reference: Tensor, masses: Tensor) ->
     """Proper rotation R that minimises Σ m |R x − r|², as (..., 3, 3).
 
     Args:
-        centered: positions with their centre of mass at the origin, (..., N, 3).
-        reference: the same for the reference, (N, 3).
-        masses: (N,).
+        centered: Positions with their centre of mass at the origin, shape (..., N, 3), in nm.
+        reference: The reference, centred too, shape (N, 3), in nm.
+        masses: The masses of the atoms, shape (N,), in Da.
     """
     s = centered.transpose(-1, -2) @ (masses.unsqueeze(-1) * reference)
     xx, xy, xz, yx, yy, yz, zx, zy, zz = s.flatten(-2).unbind(-1)
@@ -152,8 +152,8 @@ def pull_back_to_positions(
 
     Args:
         gradient: g = ∂L/∂y, (..., N, 3).
-        superposed, rotation, eckart: what `superpose` returned.
-        reference, masses: as for `superpose`.
+        superposed, rotation, eckart: What `superpose` returned.
+        reference, masses: The reference and the masses that `superpose` was given.
     """
     torque = torch.cross(superposed, gradient, dim=-1).sum(-2)
     w = torch.linalg.solve(eckart.transpose(-1, -2), torque.unsqueeze(-1)).squeeze(-1)
@@ -190,14 +190,14 @@ def mean_structure(
     """Iterated mean of mass-weighted superposed frames, centred, (N, 3) in nm.
 
     Args:
-        positions: whole frames, (F, N, 3) in nm.
-        masses: (N,) in Da.
-        weights: one non-negative weight per frame, (F,); equal where None.
-        tolerance: stop when no atom of the mean moves by more than this, nm.
-        max_iterations: stop after so many rounds in any case.
+        positions: Whole frames, shape (F, N, 3), in nm.
+        masses: The masses of the atoms, shape (N,), in Da.
+        weights: One non-negative weight per frame, shape (F,); all equal where None.
+        tolerance: The search ends when no atom of the mean moves by more than this, in nm.
+        max_iterations: The largest number of rounds.
 
     Raises:
-        SelectionError: for fewer than three atoms, or a mean structure on one line.
+        SelectionError: There are fewer than three atoms, or the mean structure lies on one line.
     """
     x = torch.as_tensor(positions, dtype=torch.float64)
     m = torch.as_tensor(masses, dtype=torch.float64)
@@ -238,8 +238,8 @@ class FrameHealth:
     """How far a set of frames stays from the limit of the Eckart frame.
 
     Attributes:
-        smallest: smallest det A over the median; 0 is where the superposition fails.
-        frame: index of the frame with the smallest det A.
+        smallest: The smallest det A over the median; the superposition fails at 0.
+        frame: The index of the frame with the smallest det A.
     """
 
     smallest: float
@@ -263,13 +263,13 @@ class EckartFrame(nn.Module):
     """Chart between positions of N atoms and 3N−6 internal coordinates in ps.
 
     Args:
-        reference: structure to superpose on, (N, 3) in nm; usually `mean_structure`.
-        masses: (N,) in Da.
-        temperature: in K; it scales q so that momenta are N(0, I).
+        reference: The structure to superpose on, shape (N, 3), in nm; usually `mean_structure`.
+        masses: The masses of the atoms, shape (N,), in Da.
+        temperature: The temperature in K; it scales q so that momenta are N(0, I).
 
     Raises:
-        SelectionError: fewer than three atoms, or atoms on one line.
-        OptionError: temperature not positive.
+        SelectionError: There are fewer than three atoms, or they lie on one line.
+        OptionError: The temperature is not positive.
 
     Example:
         >>> water = torch.tensor([[0.0, 0.0, 0.0], [0.0957, 0.0, 0.0], [-0.024, 0.0927, 0.0]])

@@ -40,8 +40,8 @@ class InternalCoordinates(PointLayer):
     that are not positive, angles from π on) has the log-determinant +∞: no density.
 
     Args:
-        frame: of q; what is needed of it is copied.
-        table: which atoms each coordinate joins.
+        frame: The Eckart frame of q; what is needed of it is copied.
+        table: The table that tells which atoms each coordinate joins.
     """
 
     atoms: Tensor

@@ -41,8 +41,8 @@ def internal_flow(
     normal (stiff) and uniform (round) coordinates.
 
     Args:
-        options: `coupling`, `layers`, `hidden` and `bins` of the couplings.
-        scale: ps per unit of each latent variable, (n,).
+        options: The options of the flow; `coupling`, `layers`, `hidden` and `bins` are used.
+        scale: ps per unit of each latent variable, shape (n,).
     """
     k, n = len(standard.round), len(standard.centre)
     angles, line = torch.arange(k), torch.arange(k, n)

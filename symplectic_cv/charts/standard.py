@@ -59,10 +59,10 @@ class StandardInternal(PointLayer):
     each structure is counted once.
 
     Args:
-        round: which coordinates stay angles, indices (k,).
-        line: which are whitened, indices (n−k,).
-        n_torsions: the last so many coordinates are torsions.
-        centre: of every coordinate, (n,); an angle is cut opposite to its centre.
+        round: The indices of the coordinates that stay angles, shape (k,).
+        line: The indices of the coordinates that are whitened, shape (n−k,).
+        n_torsions: The number of torsions, which are the last coordinates.
+        centre: The centre of every coordinate, shape (n,); an angle is cut opposite to it.
         whitening: W (n−k, n−k), z = (ξ − centre) W.
     """
 
@@ -135,10 +135,10 @@ def standardise(xi: Tensor, n_atoms: int, weights: Tensor | None = None) -> Stan
 
     Args:
         n_atoms: N.
-        weights: one per frame, (F,), or None.
+        weights: One weight per frame, shape (F,), or None.
 
     Raises:
-        FrameError: a bond, angle or torsion that does not move (constraints, repeated frames).
+        FrameError: A bond, angle or torsion does not move (constraints, repeated frames).
     """
     n = xi.shape[1]
     n_torsions = n_atoms - 3

@@ -22,7 +22,7 @@ class ZMatrix:
     """Rows in the order in which atoms are placed.
 
     Attributes:
-        atoms: (N,) the atom that each row places.
+        atoms: The atom that each row places, shape (N,).
         references: (N, 3) atoms a, b, c: bond i–a, angle i–a–b, torsion i–a–b–c; −1 where
             there is none (the first three rows).
     """
@@ -42,11 +42,11 @@ def z_matrix(
 
     Args:
         n_atoms: N, at least 3.
-        bonds: pairs of atoms.
-        heavy: which atoms are not hydrogen; all where None.
+        bonds: The pairs of bonded atoms.
+        heavy: Whether each atom is not hydrogen; none is hydrogen where None.
 
     Raises:
-        SelectionError: atoms that no bonds join, or fewer than three.
+        SelectionError: The bonds do not join all atoms, or there are fewer than three.
 
     Example:
         >>> chain = z_matrix(4, [(0, 1), (1, 2), (2, 3)])
@@ -108,7 +108,7 @@ def molecule_z_matrix(molecule: Molecule) -> ZMatrix:
     """The Z-matrix of a model's atoms.
 
     Raises:
-        SelectionError: see `z_matrix`.
+        SelectionError: See `z_matrix`.
     """
     heavy = [atom.element.symbol != "H" for atom in molecule.topology.atoms]
     return z_matrix(molecule.n_atoms, molecule.bonds, heavy)

@@ -23,10 +23,10 @@ class Column:
     """A descriptor of F frames.
 
     Attributes:
-        name: fit for a CSV header.
-        unit: `rad`, `nm` or empty.
-        values: (F,).
-        periodic: whether it runs around a circle, from −π to π.
+        name: The name, fit for a CSV header.
+        unit: The unit: `rad`, `nm` or empty.
+        values: The values in the frames, shape (F,).
+        periodic: Whether the values run around a circle, from −π to π.
     """
 
     name: str
@@ -55,12 +55,12 @@ def find_distances(molecule: Molecule, definitions: Sequence[str]) -> list[Dista
     """The distances that a user asks for.
 
     Args:
-        molecule: the atoms to choose from.
+        molecule: The atoms to choose from.
         definitions: `NAME=i,j` with 1-based atom numbers of the topology, or two atoms by name
             as `ALA2-CA:NME3-C`.
 
     Raises:
-        OptionError: an atom that is unknown or named by several, or a name used twice.
+        OptionError: An atom is unknown or its name is not unique, or a name is used twice.
 
     Example:
         >>> from symplectic_cv.data.mdshare import heavy_atom_topology
@@ -95,10 +95,10 @@ def compute_columns(
     """Torsions in rad and distances in nm of whole frames.
 
     Args:
-        positions: (F, N, 3) in nm.
-        molecule: their atoms.
-        torsions: as `find_torsions` takes them; backbone phi and psi where None.
-        distances: as `find_distances` takes them.
+        positions: Whole frames, shape (F, N, 3), in nm.
+        molecule: The atoms of the frames.
+        torsions: Torsions as `find_torsions` takes them; backbone phi and psi where None.
+        distances: Distances as `find_distances` takes them.
     """
     angles = find_torsions(molecule, torsions)
     columns = [

@@ -42,7 +42,7 @@ def load_topology(path: Path) -> md.Topology:
     """The topology in a PDB, h5 or other file that MDTraj knows.
 
     Raises:
-        TrajectoryError: missing or unreadable.
+        TrajectoryError: The file is missing or unreadable.
     """
     if not path.is_file():
         raise TrajectoryError(f"{path}: no such topology file (`top`)")
@@ -137,7 +137,7 @@ def _mdtraj_chunks(file: Path, topology: md.Topology, indices: np.ndarray) -> It
 
 
 def _require_complete_dcd(file: Path) -> None:
-    """MDTraj reads a cut DCD without a word; its header tells how many frames it had."""
+    """MDTraj reads a truncated DCD without an error; its header tells how many frames it had."""
     if file.suffix.lower() != ".dcd":
         return
     with open(file, "rb") as handle:

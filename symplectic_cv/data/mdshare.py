@@ -55,9 +55,9 @@ def fetch(name: str, folder: Path, catalogue: Path | None = None) -> list[Path]:
     """Downloads what `mdshare:NAME` stands for, unless `folder` has it already.
 
     Args:
-        name: file name or pattern in the catalogue, without the prefix.
-        folder: where the files are kept.
-        catalogue: catalogue file of another repository (YAML), for mirrors.
+        name: The file name or pattern in the catalogue, without the prefix.
+        folder: The folder that keeps the files.
+        catalogue: The catalogue file of another repository (YAML), for mirrors.
 
     Raises:
         TrajectoryError: no such name, no network, or a damaged download. No partial file

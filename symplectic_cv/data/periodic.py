@@ -25,8 +25,8 @@ class Links:
     """A spanning tree over N atoms.
 
     Attributes:
-        pairs: (N−1, 2), parent and child of each link, parents before children.
-        bonded: (N−1,), whether the link is a chemical bond.
+        pairs: The parent and the child of each link, shape (N−1, 2), parents before children.
+        bonded: Whether each link is a chemical bond, shape (N−1,).
     """
 
     pairs: np.ndarray
@@ -72,9 +72,9 @@ def spanning_links(
     """The tree of shortest links of one frame; chemical bonds come first.
 
     Args:
-        positions: (N, 3) in nm, whole or not.
-        box: (3, 3) box vectors in nm, or None.
-        bonds: pairs of atoms known to be bonded.
+        positions: Positions of one frame, shape (N, 3), in nm, whole or not.
+        box: Box vectors, shape (3, 3), in nm, or None.
+        bonds: The pairs of atoms that are known to be bonded.
     """
     n = len(positions)
     difference = positions[None, :, :].astype(np.float64) - positions[:, None, :]
@@ -96,9 +96,9 @@ def make_whole(positions: np.ndarray, box: np.ndarray | None, links: Links) -> n
     """Whole molecules (F, N, 3), float64 in nm; the root atom stays where it is.
 
     Args:
-        positions: (F, N, 3) in nm.
-        box: (F, 3, 3) in nm, or None for no periodic boundaries.
-        links: the tree to walk.
+        positions: Positions, shape (F, N, 3), in nm.
+        box: Box vectors, shape (F, 3, 3), in nm, or None for no periodic boundaries.
+        links: The spanning tree of the molecule.
     """
     x = positions.astype(np.float64)
     if box is None:
@@ -117,8 +117,8 @@ def find_broken_link(
     by `JUMP`.
 
     Args:
-        whole: (F, N, 3) in nm.
-        typical: (N−1,) typical lengths of the links, nm.
+        whole: Whole frames, shape (F, N, 3), in nm.
+        typical: Typical lengths of the links, shape (N−1,), in nm.
     """
     steps = whole[:, links.pairs[:, 1]] - whole[:, links.pairs[:, 0]]
     length = np.linalg.norm(steps, axis=-1)

@@ -28,11 +28,11 @@ def contiguous_split(
     Args:
         lengths: frames of each continuous run; runs below `SMALLEST_SET` frames count as
             one with their neighbours.
-        share: part of each run that validates.
-        blocks: validation blocks per run; fewer where a run is short.
+        share: The part of each run that validates.
+        blocks: The number of validation blocks per run; fewer where a run is short.
 
     Raises:
-        TrajectoryError: too few frames to hold any out.
+        TrajectoryError: There are too few frames to hold any out.
 
     Example:
         >>> training, validation = contiguous_split([1000], share=0.1, blocks=2)

@@ -38,14 +38,14 @@ def read_structure(spec: str, molecule: Molecule, top: str | Path | None = None)
     Args:
         spec: a PDB file with one structure, or `TRAJ:FRAME` with a trajectory file of any
             kind that `train` reads (or `mdshare:FILE`) and a frame number from 0.
-        molecule: the model's atoms; the file holds these alone, or the whole system.
-        top: topology of a trajectory; found beside it where None.
+        molecule: The model's atoms; the file holds these alone, or the whole system.
+        top: The topology file of a trajectory; it is looked for beside it where None.
 
     Raises:
-        OptionError: neither a file nor TRAJ:FRAME.
+        OptionError: The text is neither a file nor TRAJ:FRAME.
         TrajectoryError: a missing or damaged file, a frame that is not there, or a
             structure that cannot be made whole.
-        SelectionError: other atoms than the model's.
+        SelectionError: The atoms are not those of the model.
     """
     source, frame = _split(spec)
     is_mdshare = source.startswith(mdshare.PREFIX)

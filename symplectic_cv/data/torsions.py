@@ -27,10 +27,10 @@ class Torsion:
     """Four atoms i-j-k-l and what their torsion is called.
 
     Attributes:
-        name: unique among the torsions of an analysis, fit for a CSV header.
-        atoms: places among the modelled atoms, 0-based.
-        kind: one of `KINDS`, or empty for one given by atom numbers.
-        residue: the residue that a peptide torsion belongs to, such as `ALA2`.
+        name: The name, unique among the torsions of an analysis and fit for a CSV header.
+        atoms: The four atoms, as indices from 0 among the modelled atoms.
+        kind: One of `KINDS`, or empty for a torsion given by atom numbers.
+        residue: The residue that a peptide torsion belongs to, such as `ALA2`.
     """
 
     name: str
@@ -43,7 +43,7 @@ def find_torsions(molecule: Molecule, definitions: Sequence[str] | None = None) 
     """The torsions to look at, each among the modelled atoms.
 
     Args:
-        molecule: the modelled atoms.
+        molecule: The modelled atoms.
         definitions: names that MDTraj knows (`phi psi omega chi1` …, all residues) or
             `NAME=i,j,k,l` with 1-based atom numbers of the topology that the model was
             trained on. Backbone phi and psi, as far as there are any, where None.
@@ -92,7 +92,7 @@ def compute_torsions(
     """Torsions in radians, from −π to π, (F, T), IUPAC sign.
 
     Args:
-        positions: whole frames of the modelled atoms, (F, N, 3) in nm.
+        positions: Whole frames of the modelled atoms, shape (F, N, 3), in nm.
     """
     if not torsions:
         return np.empty((len(positions), 0))

@@ -21,9 +21,10 @@ class AutoregressiveSpline(AutogradLayer):
 
     Args:
         angles, moved: indices of a (rad) and of b, together 0 … n−1.
-        transforms: autoregressive transformations, each in the reverse order of the last.
-        hidden: width of the two hidden layers of each network.
-        bins: of each spline.
+        transforms: The number of autoregressive transformations; each has the reverse order of the
+            one before.
+        hidden: The width of the two hidden layers of each network.
+        bins: The number of bins of each spline.
     """
 
     angles: Tensor

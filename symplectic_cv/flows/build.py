@@ -25,9 +25,9 @@ def build_flow(options: FlowOptions, start: NormalModes, spread: Tensor) -> Cano
     It ends with an order of the modes, which `put_slowest_first` sets.
 
     Args:
-        options: which flow.
-        start: axes and centre of the data, or of a minimum.
-        spread: typical size of each coordinate behind `start`, (n,).
+        options: The options of the flow.
+        start: The axes and the centre of the data, or of a minimum.
+        spread: The typical size of each coordinate after `start`, shape (n,).
     """
     n = spread.shape[0]
     last = ModeOrder(torch.arange(n))

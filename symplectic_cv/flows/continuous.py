@@ -163,7 +163,7 @@ class ContinuousSymplectic(CanonicalTransformation):
         integrator: leapfrog for a separable G only, midpoint for any.
         duration: τ.
         steps: of size τ / steps; `refine` doubles them.
-        order: 2, or 4 (three times the work per step).
+        order: The order of the integrator: 2, or 4 (three times the work per step).
         tolerance: of the midpoint rule's solver, in units of rounding of the largest
             coordinate.
 
@@ -325,11 +325,13 @@ def refined(flow: nn.Module, compute: Callable[[], T]) -> T:
     """The result of `compute`, with the steps of a flow refined as often as it takes.
 
     Args:
-        flow: of which any part may be a `ContinuousSymplectic`; changed in place.
-        compute: pushes or pulls through it; called again after each refinement.
+        flow: The flow, any part of which may be a `ContinuousSymplectic`; its number of steps is
+            changed in place.
+        compute: A function that pushes or pulls through the flow; it is called again after each
+            refinement.
 
     Raises:
-        MidpointError: the steps are as short as they may become.
+        MidpointError: The steps cannot become shorter.
     """
     while True:
         try:

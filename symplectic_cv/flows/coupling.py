@@ -51,7 +51,7 @@ class CouplingLayer(PointLayer):
     """What all couplings share: the halves.
 
     Args:
-        kept, moved: indices of the two halves, together 0 … n−1.
+        kept, moved: The indices of the two halves, together 0 … n−1.
     """
 
     kept: Tensor
@@ -76,10 +76,10 @@ class AffineCoupling(CouplingLayer):
     """b' = b · exp(s(a)) + t(a), with |s| < SCALE_BOUND.
 
     Args:
-        kept, moved: indices of the two halves, together 0 … n−1.
+        kept, moved: The indices of the two halves, together 0 … n−1.
         spread: typical size of each coordinate, (n,); the network sees a / spread_a and
             its shift is in units of spread_b, so that all inputs and outputs are of order 1.
-        hidden: width of the conditioner.
+        hidden: The width of the conditioner.
     """
 
     spread_kept: Tensor

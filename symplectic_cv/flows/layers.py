@@ -52,7 +52,7 @@ class NormalModes(PointLayer):
 
     Args:
         rotation: V, (n, n); its columns are eigenvectors of the covariance of q.
-        shift: mean of q, (n,).
+        shift: The mean of q, shape (n,).
     """
 
     rotation: Tensor

@@ -19,11 +19,11 @@ class LinearSymplectic(CanonicalTransformation):
     """z = x exp(Y); starts as the identity.
 
     Args:
-        phase_space_dimension: 2n.
+        phase_space_dimension: The dimension 2n of phase space.
         orthogonal: only the rotations to normal modes, B = C = 0 and A = −Aᵀ.
 
     Raises:
-        OptionError: an odd dimension.
+        OptionError: The dimension is odd.
 
     Example:
         >>> layer = LinearSymplectic(6, orthogonal=True)

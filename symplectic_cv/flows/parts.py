@@ -15,7 +15,8 @@ from symplectic_cv.flows.coupling import Conditioner
 from symplectic_cv.flows.layers import PointLayer
 
 HARMONICS = 3
-"""Of each angle that a conditional Gaussian sees; a methyl group has three-fold symmetry."""
+"""Multiples of each angle that a conditional Gaussian sees; a methyl group has three-fold
+symmetry."""
 BOUND = 2.0
 """Largest |ln| of the diagonal of a conditional Gaussian's L."""
 
@@ -53,9 +54,9 @@ class SubsetLayer(PointLayer):
     """A layer that acts on some of the coordinates and leaves the others.
 
     Args:
-        layer: of len(indices) coordinates.
-        indices: which of the n coordinates they are.
-        n: of all.
+        layer: The layer, which acts on len(indices) coordinates.
+        indices: The indices of these coordinates among all n.
+        n: The number of all coordinates.
     """
 
     indices: Tensor
@@ -160,8 +161,8 @@ class ConditionalGaussian(AutogradLayer):
     conformation. Starts as the identity; `fit` starts it as the regression of b on a.
 
     Args:
-        angles, moved: indices of a (rad) and of b, together 0 … n−1.
-        hidden: width of the network.
+        angles, moved: The indices of a (rad) and of b, together 0 … n−1.
+        hidden: The width of the network.
     """
 
     angles: Tensor
@@ -191,8 +192,9 @@ class ConditionalGaussian(AutogradLayer):
         """Linear regression of b on the harmonics of a, and the covariance of what is left.
 
         Args:
-            q: coordinates (F, n); in far greater number than there are harmonics.
-            weights: one per frame, (F,), or None.
+            q: Coordinates of frames, shape (F, n); F must be far greater than the number of
+                harmonics.
+            weights: One weight per frame, shape (F,), or None.
         """
         q = q.to(torch.float64)
         w = torch.ones(len(q), dtype=torch.float64) if weights is None else weights.double()

@@ -71,8 +71,8 @@ def quasi_harmonic_start(
     """Normal modes of the covariance of q, slowest first, and their spreads.
 
     Args:
-        coordinates: q of the training frames, (F, n) in ps, float64.
-        weights: one per frame, (F,), or None.
+        coordinates: q of the training frames, shape (F, n), in ps, float64.
+        weights: One weight per frame, shape (F,), or None.
 
     Returns:
         The orthogonal layer and the standard deviations (n,) in ps; ω_k = 1 / std_k.

@@ -119,11 +119,11 @@ class SplineCoupling(CouplingLayer):
     """b' = spline(b; c(a)) on [−W, W], the identity outside; on a circle of length 2W where told.
 
     Args:
-        kept, moved: indices of the two halves, together 0 … n−1.
+        kept, moved: The indices of the two halves, together 0 … n−1.
         half_width: W of each coordinate, (n,); of a circular one it is half the period.
-        hidden: width of the conditioner.
-        bins: of each spline, K ≥ 2.
-        circular: which coordinates are angles, (n,) bool; none where left out.
+        hidden: The width of the conditioner.
+        bins: The number K ≥ 2 of bins of each spline.
+        circular: Whether each coordinate is an angle, shape (n,), bool; none is one where None.
     """
 
     half_kept: Tensor

@@ -49,10 +49,11 @@ def save_model(
     """Writes a model folder; the config comes last, so a folder with one is complete.
 
     Args:
-        folder: made where missing.
-        history: dataclasses of numbers, one per row of history.csv.
-        hamiltonian: what a model that was not learned from a trajectory was learned from (JSON).
-        training: what is worth knowing about the training (JSON); stored as it is.
+        folder: The model folder, which is made where it is missing.
+        history: Dataclasses of numbers, one for each row of history.csv.
+        hamiltonian: The description of the Hamiltonian, of a model that was learned from one
+            (JSON).
+        training: What is worth knowing about the training (JSON); it is stored as it is.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,7 +153,7 @@ def load_model(folder: str | Path) -> NeuralCanonicalTransformation:
     """Reads the model folder of a molecule.
 
     Raises:
-        ModelError: a missing, truncated or altered file, or a model that knows no molecule.
+        ModelError: A file is missing, truncated or altered, or the model knows no molecule.
     """
     model = load_phase_space_model(folder)
     if not isinstance(model, NeuralCanonicalTransformation):
@@ -169,7 +170,7 @@ def load_phase_space_model(folder: str | Path) -> PhaseSpaceModel:
     """Reads any model folder.
 
     Raises:
-        ModelError: a missing, truncated or altered file.
+        ModelError: A file is missing, truncated or altered.
     """
     folder = Path(folder)
     config = read_config(folder)

@@ -13,12 +13,12 @@ def check_modes(modes: Sequence[int], dimension: int, name: str = "modes") -> li
     """The modes as a list of ints.
 
     Args:
-        modes: as a user names them, 0 is the slowest.
-        dimension: how many modes the model has, or will have.
+        modes: The modes as a user names them; 0 is the slowest.
+        dimension: The number of modes that the model has, or will have.
         name: The parameter that names them, for messages.
 
     Raises:
-        OptionError: none, one that does not exist, or one that is named twice.
+        OptionError: No mode is named, one does not exist, or one is named twice.
     """
     if len(modes) == 0:
         raise OptionError(f"`{name}` is empty: name at least one mode, for example 0")

@@ -55,12 +55,12 @@ class NeuralCanonicalTransformation(PhaseSpaceModel):
     """Maps molecular phase space to independent harmonic oscillators.
 
     Args:
-        molecule: the modelled atoms.
-        temperature: in K, of the data and of the units of q.
-        frame: chart between positions and q.
-        flow: q → Q, with its lift to momenta.
-        prior: frequencies of the latent oscillators, rad/ps.
-        options: what `flow` was built from.
+        molecule: The modelled atoms.
+        temperature: The temperature of the data and of the units of q, in K.
+        frame: The Eckart frame, between positions and q.
+        flow: The flow q → Q, with its lift to momenta.
+        prior: The latent oscillators, with frequencies in rad/ps.
+        options: The options that `flow` was built from.
 
     Source: the paper (Phys. Rev. X 10, 021020), section III.
     """
@@ -323,8 +323,8 @@ class NeuralCanonicalTransformation(PhaseSpaceModel):
         ω_k Q_k unit variance about zero under the training frames.
 
         Args:
-            coordinates: q of the training frames, (F, n) in ps.
-            weights: one per frame, or None.
+            coordinates: q of the training frames, shape (F, n), in ps.
+            weights: One weight per frame, or None.
         """
         share = torch.full((len(coordinates),), 1.0, dtype=torch.float64)
         if weights is not None:

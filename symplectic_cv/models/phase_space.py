@@ -19,9 +19,9 @@ class PhaseSpaceModel(nn.Module):
     """ρ(x) = N(T(x); ω): because T keeps the volume there is no Jacobian (the paper, III.A).
 
     Args:
-        flow: T, from phase space to the latent one.
-        prior: frequencies of the latent oscillators.
-        options: what `flow` was built from, so that it can be stored.
+        flow: The transformation T from phase space to the latent space.
+        prior: The latent oscillators with their frequencies.
+        options: The options that `flow` was built from, so that it can be stored.
     """
 
     def __init__(

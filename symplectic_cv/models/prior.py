@@ -14,7 +14,7 @@ class HarmonicPrior(nn.Module):
     """N(z) ∝ exp(−K), K = Σ (P_k² + ω_k² Q_k²)/2, ln N = Σ ln ω_k − n ln 2π − K.
 
     Args:
-        omega: angular frequencies ω (n,) in rad/ps, all positive.
+        omega: The angular frequencies ω, shape (n,), in rad/ps, all positive.
 
     Source: the paper, section III.A.2.
     """

@@ -28,7 +28,7 @@ class WeightAverage(Callback):
     After n steps with weights θ₁ … θₙ the average is Σ dⁿ⁻ᵏ θₖ (1−d)/(1−dⁿ).
 
     Args:
-        decay: d.
+        decay: The decay d per step.
     """
 
     def __init__(self, decay: float = DECAY) -> None:

@@ -38,14 +38,14 @@ def log_variance(log_weights: Tensor, limit: float = LIMIT) -> Tensor:
 
 
 def effective_share_of_target(log_weights: Tensor, shares: Tensor | None = None) -> float:
-    """The effective share of a flow's samples, foretold from ln w of samples of the target.
+    """The effective share of a flow's samples, predicted from ln w of samples of the target.
 
     (Σw)²/(N Σw²) over samples of ρ tends to E_ρ[w]²/E_ρ[w²] = 1/(E_π[w] E_π[1/w]), and the
     latter averages need samples of π alone.
 
     Args:
-        log_weights: ln w up to a constant, (F,).
-        shares: weights of the frames, (F,), or None.
+        log_weights: ln w of the frames up to a constant, shape (F,), in nats.
+        shares: The weights of the frames, shape (F,), or None.
 
     Example:
         >>> effective_share_of_target(torch.zeros(3))

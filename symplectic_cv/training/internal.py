@@ -265,7 +265,7 @@ class _InternalTraining(TrainingModule[InternalRow]):
         self.learned, self.fixed = prepared.learned, prepared.fixed
 
     def state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Of the model alone, to which all other layers belong."""
+        """The state of the model alone, to which all other layers belong."""
         return {"model." + k: v for k, v in self.model.state_dict().items()}
 
     def load_state_dict(self, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
@@ -279,7 +279,7 @@ class _InternalTraining(TrainingModule[InternalRow]):
 
     @torch.no_grad()
     def validation(self) -> Validation:
-        """Of all validation frames."""
+        """The losses of all validation frames."""
         z, share = self.prepared.validation, self.prepared.validation_weights
         device = self.model.prior.log_omega.device
         nll = torch.cat([self.nll(part.to(device)) for part in z.split(2048)]).cpu().double()

@@ -69,19 +69,19 @@ def initial_model(
     """The quasi-harmonic start for a set of frames, and their coordinates q.
 
     Args:
-        positions: whole frames, (F, N, 3) in nm.
-        molecule: the modelled atoms.
-        temperature: in K.
-        options: which couplings.
-        seed: of the initial weights.
-        training: indices of the frames that may be used; all where None.
-        weights: one per frame, (F,), or None.
+        positions: Whole frames, shape (F, N, 3), in nm.
+        molecule: The modelled atoms.
+        temperature: The temperature of the data, in K.
+        options: The options of the flow.
+        seed: The seed of the initial weights.
+        training: The indices of the frames that may be used; all where None.
+        weights: One weight per frame, shape (F,), or None.
 
     Returns:
         The model (float32 network) and q (F, 3N−6) in ps, float64.
 
     Raises:
-        SelectionError, FrameError: a molecule or frames that cannot carry a model.
+        SelectionError, FrameError: The molecule or the frames cannot carry a model.
     """
     chosen = np.arange(len(positions)) if training is None else training
     w = None if weights is None else torch.as_tensor(weights[chosen])

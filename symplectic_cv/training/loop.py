@@ -47,9 +47,10 @@ class TrainingModule(L.LightningModule, Generic[Row]):
     with `record`.
 
     Args:
-        model: whose weights are kept where the validation loss is least.
-        row: of the history, a dataclass with `step` and `learning_rate` among its fields.
-        train_loss: its field for the mean of `running`.
+        model: The model, whose weights are kept where the validation loss is least.
+        row: The dataclass of a row of the history, with `step` and `learning_rate` among its
+            fields.
+        train_loss: The field of a row for the mean of `running`.
     """
 
     def __init__(self, model: torch.nn.Module, row: type[Row], train_loss: str) -> None:
@@ -98,13 +99,13 @@ def run_loop(
     """Runs a training to its end, or on from the checkpoint in its folder.
 
     Args:
-        module: what to train.
-        batches: endless, from `reached_step` on.
-        steps: optimizer steps at most.
-        device: `auto`, `cpu` or `cuda`.
-        checkpoint_folder: where checkpoints are kept; a run found there is resumed.
-        progress: called every few steps.
-        more: further callbacks of Lightning.
+        module: The module to train.
+        batches: The endless batches, from `reached_step` on.
+        steps: The largest number of optimizer steps.
+        device: Where to train: `auto`, `cpu` or `cuda`.
+        checkpoint_folder: The folder that keeps checkpoints; a run found there is resumed.
+        progress: A function that is called every few steps.
+        more: Further callbacks of Lightning.
     """
     resumed: Path | None = None
     if checkpoint_folder is not None and (checkpoint_folder / CHECKPOINT).is_file():
@@ -178,7 +179,7 @@ def reached_step(checkpoint_folder: Path | None) -> int:
     """Step of the checkpoint in a folder, 0 where there is none.
 
     Raises:
-        OutputError: the checkpoint is damaged.
+        OutputError: The checkpoint is damaged.
     """
     if checkpoint_folder is None or not (checkpoint_folder / CHECKPOINT).is_file():
         return 0

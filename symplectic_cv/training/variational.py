@@ -126,10 +126,10 @@ class PreparedVariational:
     """A Hamiltonian at its temperature, and the Gaussian that learning starts from.
 
     Attributes:
-        model: the start, float32; the flow of its `options` has what the start asks for.
-        reduced: the Hamiltonian in nats, its energy cap above the start.
-        start: see `hamiltonians.start`.
-        options: of the training.
+        model: The start of the model, float32; its `options` have what the start needs.
+        reduced: The Hamiltonian in nats, with its energy cap above the start.
+        start: The start that `hamiltonians.start` found.
+        options: The options of the training.
     """
 
     model: PhaseSpaceModel
@@ -150,16 +150,16 @@ class VariationalResult:
 def prepare_variational(
     hamiltonian: Hamiltonian, options: VariationalOptions | None = None, beta: float = 1.0
 ) -> PreparedVariational:
-    """All of a training that can fail because of the Hamiltonian, and none that takes long.
+    """Does all of a training that can fail because of the Hamiltonian, and nothing that takes long.
 
     Args:
-        hamiltonian: what to learn from.
-        options: see `VariationalOptions`.
-        beta: inverse temperature, in the inverse of the Hamiltonian's unit of energy.
+        hamiltonian: The Hamiltonian to learn from.
+        options: The options of the training.
+        beta: The inverse temperature, in the inverse of the Hamiltonian's unit of energy.
 
     Raises:
-        HamiltonianError: a Hamiltonian without a minimum, or with energies that are none.
-        OptionError: options that make no sense.
+        HamiltonianError: The Hamiltonian has no minimum, or energies that are not numbers.
+        OptionError: An option makes no sense.
 
     Example:
         >>> from symplectic_cv.hamiltonians.ringworld import Ringworld
@@ -190,12 +190,12 @@ def train_variational(
     """Learns a canonical transformation from a Hamiltonian.
 
     Args:
-        prepared: from `prepare_variational`; its model is trained in place.
-        checkpoint_folder: where checkpoints are kept; a run found there is resumed.
-        progress: called with the step and the last row of the history.
+        prepared: What `prepare_variational` returned; its model is trained in place.
+        checkpoint_folder: The folder that keeps checkpoints; a run found there is resumed.
+        progress: A function that is called with the step and the last row of the history.
 
     Raises:
-        HamiltonianError: an energy or its gradient that is not a number.
+        HamiltonianError: An energy or its gradient is not a number.
     """
     model, reduced, options = prepared.model, prepared.reduced, prepared.options
     module = _FreeEnergy(model, reduced, prepared.start.cold, options)
