@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.analyze import analyze
 from symplectic_cv.cli.console import console, note
@@ -19,7 +17,7 @@ from symplectic_cv.cli.options import option
 from symplectic_cv.cli.path import path as draw_path
 from symplectic_cv.cli.simulate import simulate
 from symplectic_cv.cli.train import train
-from symplectic_cv.data.torsions import compute_torsions, find_torsions
+from symplectic_cv.data.torsions import compute_torsions, find_torsions, nearest_frames
 from symplectic_cv.data.trajectories import read_trajectories
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import start_run
@@ -74,7 +72,7 @@ def demo(
     Example: symplectic-cv demo -o demo
     """
     if not 0.0 < scale < float("inf"):
-        raise OptionError(f"--scale must be positive; got {scale}")
+        raise OptionError(f"`scale` must be positive; got {scale}")
     sizes = Sizes().scaled(scale)
     start_run(output, {"command": "demo", "scale": scale, "seed": seed}, resume)
     md, model, analysis = output / "md", output / "model", output / "analysis"
@@ -130,7 +128,10 @@ def demo(
             resume=resume,
         ),
     )
-    start, end = nearest_frames(trajectory, [BETA_SHEET, ALPHA_HELIX])
+    data = read_trajectories(trajectory)
+    torsions = find_torsions(data.molecule, ["phi", "psi"])
+    angles = compute_torsions(data.positions, torsions, data.molecule)
+    start, end = nearest_frames(angles, [BETA_SHEET, ALPHA_HELIX])
     stage(
         f"path of {sizes.points} points between two conformations",
         way / "path.png",
@@ -154,11 +155,3 @@ def show_modes(folder: Path) -> None:
         information = ", ".join(f"{name} {row[name]:.2f} nats" for name in modes.columns[3:])
         omega = f"{row['omega_rad_per_ps']:.2f}"
         note(f"mode {row['mode']:.0f}: ω = {omega} rad/ps; mutual information {information}")
-
-
-def nearest_frames(trajectory: str, targets: list[tuple[float, float]]) -> list[int]:
-    """The frame nearest to each (φ, ψ) in degrees."""
-    data = read_trajectories([trajectory])
-    torsions = find_torsions(data.molecule, ["phi", "psi"])
-    angles = compute_torsions(data.positions, torsions, data.molecule)
-    return [int((1.0 - np.cos(angles - np.radians(target))).sum(1).argmin()) for target in targets]

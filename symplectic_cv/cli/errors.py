@@ -23,7 +23,11 @@ SYNONYMS = {
 }
 """Names in the library to names in the commands, where the two differ."""
 
-SYNONYMS_OF_COMMANDS = {"export": {"path": "output"}, "train": {"energies": "system"}}
+SYNONYMS_OF_COMMANDS = {
+    "adapt": {"data": "trajectories"},
+    "export": {"path": "output"},
+    "train": {"energies": "system"},
+}
 """The same for single commands."""
 
 QUOTED = re.compile(r"`([A-Za-z_]\w*)(?:=([^`]*))?`")

@@ -102,6 +102,24 @@ def compute_torsions(
     return md.compute_dihedrals(trajectory, atoms, periodic=False).astype(np.float64)
 
 
+def nearest_frames(angles: np.ndarray, targets: Sequence[Sequence[float]]) -> list[int]:
+    """The frame whose torsions are nearest to each of several targets, on the circle.
+
+    Args:
+        angles: The torsions of the frames, shape (F, T), in rad.
+        targets: The torsions to look for, shape (K, T), in degrees.
+
+    Returns:
+        The index of one frame for each target.
+
+    Example:
+        >>> nearest_frames(np.radians([[-60.0, -40.0], [-179.0, 179.0]]), [(180.0, -179.0)])
+        [1]
+    """
+    wanted = np.radians(np.asarray(targets, dtype=np.float64))
+    return [int((1.0 - np.cos(angles - target)).sum(1).argmin()) for target in wanted]
+
+
 def backbone_pairs(torsions: Sequence[Torsion]) -> list[tuple[int, int]]:
     """Places (phi, psi) in the list for each residue that has both: Ramachandran planes."""
     psi = {t.residue: place for place, t in enumerate(torsions) if t.kind == "psi"}
