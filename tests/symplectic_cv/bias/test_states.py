@@ -1,4 +1,4 @@
-"""Metastable states: found where they are, biased frames or not; crossings without trembling."""
+"""Metastable states are found with or without a bias; fluctuations on a barrier do not cross."""
 
 import numpy as np
 import pytest
@@ -75,7 +75,7 @@ def test_a_frame_belongs_to_the_core_it_visited_last():
     values = wells([[-2.0], [2.0]], [5000, 5000])
     states = find_states(values, np.ones(len(values)), KT)
     left, right = states.basin_of(np.array([[-2.0], [2.0]]))
-    # trembles on the barrier, where it may lie in either basin, without having arrived
+    # fluctuates on the barrier, where it may lie in either basin, without having arrived
     path = np.array([0.0, -2.0, -0.2, 0.3, -0.3, 0.2, -2.1, 0.4, 2.0, 0.1, 2.1])[:, None]
     visited = states.visited(path)
     assert visited.tolist() == [-1] + [left] * 7 + [right] * 3
