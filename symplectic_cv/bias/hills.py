@@ -90,11 +90,12 @@ def hills_header(names: Sequence[str]) -> list[str]:
 
 
 def read_hills(path: Path, n_bytes: int | None = None, skip: int = 0) -> Hills:
-    """Reads hills.csv, or the rows that lie between two places in it.
+    """Reads hills.csv, or the rows between two places in it.
 
     Args:
-        n_bytes: how far to read; it must be the end of a row. All of the file where None.
-        skip: where to begin, the end of a row too; 0 is the beginning.
+        path: The table.
+        n_bytes: How far to read, in bytes; it must be the end of a row. The whole file where None.
+        skip: Where to begin, in bytes; it must be the end of a row, or 0 for the beginning.
 
     Raises:
         OutputError: the file is missing, cut or holds something else.
@@ -110,11 +111,12 @@ def read_hills(path: Path, n_bytes: int | None = None, skip: int = 0) -> Hills:
         text = content.decode()
     except (OSError, ValueError) as error:
         raise OutputError(f"{path}: not readable as hills ({error})") from error
-    rows = parse_table(text, path, finite=True, kind="hills")
-    n = (rows.shape[1] - 2) // 2
-    if n < 1 or list(rows) != hills_header(list(rows)[1 : 1 + n]):
+    frame = parse_table(text, path, finite=True, kind="hills")
+    header = list(frame.columns)
+    n = (len(header) - 2) // 2
+    if n < 1 or header != hills_header(header[1 : 1 + n]):
         raise OutputError(f"{path}: not readable as hills (not the columns of hills)")
-    table = rows.to_numpy(np.float64)
+    table = np.ascontiguousarray(frame.to_numpy(np.float64))
     if (table[:, 1 + n : 1 + 2 * n] <= 0).any():
         raise OutputError(f"{path}: not readable as hills (a width that is not positive)")
     return Hills(table[:, 0], table[:, 1 : 1 + n], table[:, 1 + n : 1 + 2 * n], table[:, -1])

@@ -18,6 +18,7 @@ from symplectic_cv.bias.blocks import block_of_frames, log_ratio_error, log_shar
 from symplectic_cv.bias.free_energy import SURFACE
 from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.bias.run import OPES, BiasedFrames, BiasedRun, BiasRecord
+from symplectic_cv.bias.well_tempered import free_energy, known_free_energy
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.tables import write_table
 
@@ -33,8 +34,6 @@ TRANSIENT = 0.2
 BLOCKS = 10
 TIMES = 40
 """Points of the convergence curve."""
-KNOWN = 0.01
-"""Where the bias is below this part of its maximum nothing is known."""
 NEAR = 0.1
 """Of what one frame leaves at its own place: where all frames together leave less, none is near."""
 
@@ -96,7 +95,18 @@ def weighted_surface(
 def settled_blocks(
     frames: BiasedFrames, transient: float = TRANSIENT
 ) -> tuple[BiasedFrames, np.ndarray]:
-    """Frames behind the transient of each walker, and the block of time of each frame."""
+    """The frames after the transient of each walker, and the block of time of each frame.
+
+    Args:
+        frames: The frames of a run.
+        transient: The part of the frames of each walker that is left out at its start.
+    """
+    keep, blocks = _blocks(frames, transient)
+    return frames[keep], blocks
+
+
+def _blocks(frames: BiasedFrames, transient: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mask of the frames after the transients, (F,), and the blocks of those frames."""
     keep = np.zeros(len(frames), dtype=bool)
     blocks = np.zeros(len(frames), dtype=np.int64)
     walkers = np.unique(frames.walker)
@@ -108,7 +118,7 @@ def settled_blocks(
         blocks[rows] = place * per_walker + block_of_frames([len(rows)], per_walker)
     used, renumbered = np.unique(blocks[keep], return_inverse=True)
     assert len(used) > 0
-    return frames[keep], renumbered
+    return keep, renumbered
 
 
 def grid_places(grid: BiasGrid, modes: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -117,13 +127,6 @@ def grid_places(grid: BiasGrid, modes: np.ndarray) -> tuple[np.ndarray, ...]:
         np.clip(np.rint((column - axis[0]) / (axis[1] - axis[0])), 0, len(axis) - 1).astype(int)
         for column, axis in zip(np.asarray(modes).T, grid.axes, strict=True)
     )
-
-
-def from_bias(bias: np.ndarray, bias_factor: float) -> np.ndarray:
-    """F = −γ/(γ−1) V in kJ/mol, infinite where there is next to no bias, least value 0."""
-    surface = -bias_factor / (bias_factor - 1.0) * bias
-    known = bias > KNOWN * bias.max()
-    return np.where(known, surface - surface.min(), np.inf)
 
 
 def convergence(run: BiasedRun, surface: np.ndarray, seed: int = 0) -> Convergence | None:
@@ -158,22 +161,13 @@ def convergence(run: BiasedRun, surface: np.ndarray, seed: int = 0) -> Convergen
         rows = np.flatnonzero(frames.time_ps <= time)
         if len(rows) < 2 * BLOCKS:
             continue
-        settled, blocks = settled_blocks(frames[rows])
+        keep, blocks = _blocks(frames[rows], TRANSIENT)
         n_blocks = int(blocks.max()) + 1
-        here = of_frame[rows][_kept(frames[rows])]
-        sums = [np.bincount(blocks[here == b], settled.weight[here == b], n_blocks) for b in (0, 1)]
+        here, weight = of_frame[rows][keep], frames.weight[rows][keep]
+        sums = [np.bincount(blocks[here == b], weight[here == b], n_blocks) for b in (0, 1)]
         columns[1, k] = _difference(sums[0].sum(), sums[1].sum(), kt)
         columns[2, k] = kt * log_ratio_error(sums[1], sums[0], seed)
     return Convergence(times, *columns)
-
-
-def _kept(frames: BiasedFrames) -> np.ndarray:
-    """Mask of the frames that `settled_blocks` keeps."""
-    keep = np.zeros(len(frames), dtype=bool)
-    for walker in np.unique(frames.walker):
-        rows = np.flatnonzero(frames.walker == walker)
-        keep[rows[int(TRANSIENT * len(rows)) :]] = True
-    return keep
 
 
 def _difference(first: float, second: float, kt: float) -> float:
@@ -199,9 +193,8 @@ def summarise(run: BiasedRun, bias: np.ndarray) -> Convergence | None:
     if record.method == OPES:
         surface = known = reweighted
     else:
-        surface = -record.bias_factor / (record.bias_factor - 1.0) * bias
-        surface = surface - surface.min()
-        known = from_bias(bias, record.bias_factor)
+        surface = free_energy(bias, record.bias_factor)
+        known = known_free_energy(bias, record.bias_factor)
     axes: dict[str, Any] = dict(zip(record.modes, record.grid.axes, strict=True))
     content = io.BytesIO()
     np.savez(

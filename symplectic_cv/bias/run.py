@@ -156,21 +156,23 @@ def read_colvar(path: Path, kt: float | None = None) -> BiasedFrames:
     """Reads colvar.csv.
 
     Args:
-        kt: kT in kJ/mol, to check that each weight is the one of its frame.
+        path: The table.
+        kt: kT in kJ/mol, to check that each weight is the one of its frame; no check where None.
 
     Raises:
-        OutputError: missing, cut, not finite, or with weights of other frames.
+        OutputError: the table is missing, cut, not finite, or has weights of other frames.
     """
     kind = "a table of frames"
-    rows = read_table(path, finite=True, kind=kind)
-    walkers = list(rows)[-1:] == ["walker"]
-    columns = list(rows)[:-1] if walkers else list(rows)
+    frame = read_table(path, finite=True, kind=kind)
+    header = list(frame.columns)
+    walkers = header[-1:] == ["walker"]
+    columns = header[:-1] if walkers else header
     n = len(columns) - 4
     if n < 1 or columns != colvar_header(columns[1 : 1 + n]):
         raise OutputError(f"{path}: not readable as {kind} (not the columns of a biased run)")
-    if len(rows) == 0:
+    if len(frame) == 0:
         raise OutputError(f"{path}: not readable as {kind} (it has no rows)")
-    table = rows.to_numpy(np.float64)
+    table = np.ascontiguousarray(frame.to_numpy(np.float64))
     bias, offset, weight = table[:, 1 + n : 4 + n].T
     if kt is not None:
         wrong = ~np.isclose(weight, np.exp((bias - offset) / kt), rtol=WEIGHT_TOLERANCE, atol=0)
@@ -266,7 +268,7 @@ class BiasedRun:
             raise OutputError(
                 f"{self.folder / COLVAR}: has weights of {len(self.frames)} frames, the trajectory "
                 f"has {n_frames} frames: they belong to different runs, or the run was killed; "
-                "resume it with `resume`"
+                "the run goes on with `resume`"
             )
 
     def bias_at(self, modes: np.ndarray) -> np.ndarray:

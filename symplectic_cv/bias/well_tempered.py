@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
+KNOWN = 0.01
+"""Where the bias is below this part of its maximum the free energy is not known."""
+
 
 def free_energy(bias: np.ndarray, bias_factor: float) -> np.ndarray:
     """F = −γ/(γ−1) V in kJ/mol on the grid of the bias, least value 0.
@@ -17,6 +20,16 @@ def free_energy(bias: np.ndarray, bias_factor: float) -> np.ndarray:
     """
     surface = -bias_factor / (bias_factor - 1.0) * bias
     return surface - surface.min()
+
+
+def known_free_energy(bias: np.ndarray, bias_factor: float) -> np.ndarray:
+    """`free_energy` in kJ/mol, infinite where there is next to no bias.
+
+    Args:
+        bias: V in kJ/mol.
+        bias_factor: γ > 1.
+    """
+    return np.where(bias > KNOWN * bias.max(), free_energy(bias, bias_factor), np.inf)
 
 
 def bias_offset(bias: np.ndarray, bias_factor: float, kt: float) -> float:

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from symplectic_cv.bias.results import CONVERGENCE, Convergence, from_bias
+from symplectic_cv.bias.results import CONVERGENCE, Convergence
 from symplectic_cv.bias.run import OPES, SURFACE, BiasedRun
 from symplectic_cv.bias.umbrella import UmbrellaResult, Windows
+from symplectic_cv.bias.well_tempered import known_free_energy
 from symplectic_cv.files.tables import read_table
 from symplectic_cv.reports.bias_figures import (
     plot_convergence,
@@ -66,7 +67,7 @@ def _free_energy(folder: Path, run: BiasedRun, labels: list[str]) -> Axes | np.n
     grid = record.grid.axes
     with np.load(folder / SURFACE) as archive:
         bias, reweighted, error = (archive[name] for name in ("bias", "reweighted", "error"))
-    known = None if record.method == OPES else from_bias(bias, record.bias_factor)
+    known = None if record.method == OPES else known_free_energy(bias, record.bias_factor)
     if len(labels) == 1:
         return plot_free_energy_with_error(grid[0], reweighted, error, labels[0], known)
     return plot_free_energy_estimates(grid, reweighted, error, labels, known)

@@ -7,13 +7,12 @@ from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.bias.hills import Hills
 from symplectic_cv.bias.results import (
     convergence,
-    from_bias,
     settled_blocks,
     summarise,
     weighted_surface,
 )
 from symplectic_cv.bias.run import BiasedFrames, BiasedRun, BiasRecord
-from symplectic_cv.bias.well_tempered import bias_offset
+from symplectic_cv.bias.well_tempered import bias_offset, known_free_energy
 from symplectic_cv.reports.bias_figures import plot_convergence
 from symplectic_cv.reports.style import save_figure
 
@@ -81,7 +80,7 @@ def test_both_estimates_find_the_landscape(run):
     exact = landscape(axis)
     low = exact - exact.min() < 12.0
     reweighted, error = weighted_surface(run.frames, RECORD)
-    surface = from_bias(run.hill_list.on_grid(RECORD.grid), GAMMA)
+    surface = known_free_energy(run.hill_list.on_grid(RECORD.grid), GAMMA)
     for found in (reweighted, surface):
         gap = (found - exact)[low]
         assert np.isfinite(found[low]).all()
@@ -111,7 +110,7 @@ def _blurred(axis):
 
 
 def test_the_difference_of_the_basins_converges_to_the_exact_one(run):
-    curve = convergence(run, from_bias(run.hill_list.on_grid(RECORD.grid), GAMMA))
+    curve = convergence(run, known_free_energy(run.hill_list.on_grid(RECORD.grid), GAMMA))
     exact = _exact_difference()
     assert exact == pytest.approx(3.0, abs=0.3)
     assert curve.time_ps[-1] == 6000.0
