@@ -1,14 +1,15 @@
 """Errors caused by what a user gave: files, options, molecules.
 
-Each carries one line that says what is wrong, where (file, frame, atom, option) and
-what to do. The command line prints that line and ends with exit status 2.
+Each message is one line that says what is wrong, where (file, frame, atom, parameter) and what
+to do. It names parameters in backticks, as the Python argument is called; the command line shows
+its own flags instead, prints the line and ends with exit status 2.
 """
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """Base of all errors that a user can mend; the message is one line."""
+    """Base of all errors that a user can correct; the message is one line."""
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))

@@ -9,10 +9,13 @@ BOLTZMANN = 0.00831446261815324
 
 
 def thermal_energy(temperature: float) -> float:
-    """kT in kJ/mol at `temperature` in K.
+    """kT in kJ/mol.
+
+    Args:
+        temperature: The temperature in K.
 
     Raises:
-        OptionError: if the temperature is not a finite positive number.
+        OptionError: The temperature is not a finite positive number.
 
     Example:
         >>> round(thermal_energy(300.0), 4)

@@ -23,8 +23,8 @@ class ZMatrix:
 
     Attributes:
         atoms: The atom that each row places, shape (N,).
-        references: (N, 3) atoms a, b, c: bond i–a, angle i–a–b, torsion i–a–b–c; −1 where
-            there is none (the first three rows).
+        references: The atoms a, b, c of each row, shape (N, 3), for bond i–a, angle i–a–b and
+            torsion i–a–b–c; −1 where there is none (the first three rows).
     """
 
     atoms: np.ndarray

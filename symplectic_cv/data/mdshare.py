@@ -60,8 +60,8 @@ def fetch(name: str, folder: Path, catalogue: Path | None = None) -> list[Path]:
         catalogue: The catalogue file of another repository (YAML), for mirrors.
 
     Raises:
-        TrajectoryError: no such name, no network, or a damaged download. No partial file
-            is left behind.
+        TrajectoryError: There is no such name or no network, or the download is damaged. No
+            partial file is left behind.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it imports pkg_resources, which warns at every import

@@ -26,8 +26,8 @@ def contiguous_split(
     """Indices of the training and of the validation frames.
 
     Args:
-        lengths: frames of each continuous run; runs below `SMALLEST_SET` frames count as
-            one with their neighbours.
+        lengths: The number of frames of each continuous run; runs below `SMALLEST_SET` frames
+            count as one with their neighbours.
         share: The part of each run that validates.
         blocks: The number of validation blocks per run; fewer where a run is short.
 

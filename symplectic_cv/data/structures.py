@@ -33,18 +33,18 @@ _FRAME = re.compile(r"(?P<file>.+):(?P<frame>-?\d+)")
 
 
 def read_structure(spec: str, molecule: Molecule, top: str | Path | None = None) -> np.ndarray:
-    """One whole structure of the modelled atoms, (N, 3) in nm, float64.
+    """Reads one whole structure of the modelled atoms, shape (N, 3), in nm, float64.
 
     Args:
-        spec: a PDB file with one structure, or `TRAJ:FRAME` with a trajectory file of any
+        spec: A PDB file with one structure, or `TRAJ:FRAME` with a trajectory file of any
             kind that `train` reads (or `mdshare:FILE`) and a frame number from 0.
         molecule: The model's atoms; the file holds these alone, or the whole system.
         top: The topology file of a trajectory; it is looked for beside it where None.
 
     Raises:
         OptionError: The text is neither a file nor TRAJ:FRAME.
-        TrajectoryError: a missing or damaged file, a frame that is not there, or a
-            structure that cannot be made whole.
+        TrajectoryError: A file is missing or damaged, the frame is not there, or the
+            structure cannot be made whole.
         SelectionError: The atoms are not those of the model.
     """
     source, frame = _split(spec)

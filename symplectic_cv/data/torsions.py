@@ -44,7 +44,7 @@ def find_torsions(molecule: Molecule, definitions: Sequence[str] | None = None) 
 
     Args:
         molecule: The modelled atoms.
-        definitions: names that MDTraj knows (`phi psi omega chi1` …, all residues) or
+        definitions: Names that MDTraj knows (`phi psi omega chi1` …, all residues), or
             `NAME=i,j,k,l` with 1-based atom numbers of the topology that the model was
             trained on. Backbone phi and psi, as far as there are any, where None.
 
@@ -52,8 +52,8 @@ def find_torsions(molecule: Molecule, definitions: Sequence[str] | None = None) 
         Named `phi`, `psi` where no kind occurs twice, otherwise `phi_ALA2` and so on.
 
     Raises:
-        OptionError: a name that is unknown or absent from the model, or a definition
-            that does not name four modelled atoms.
+        OptionError: A name is unknown or absent from the model, or a definition does not
+            name four modelled atoms.
 
     Example:
         >>> from symplectic_cv.data.mdshare import heavy_atom_topology

@@ -20,7 +20,7 @@ class AutoregressiveSpline(AutogradLayer):
     """b' = f(b; a) given angles a, f autoregressive in b; momenta by autograd.
 
     Args:
-        angles, moved: indices of a (rad) and of b, together 0 … n−1.
+        angles, moved: The indices of a (rad) and of b, together 0 … n−1.
         transforms: The number of autoregressive transformations; each has the reverse order of the
             one before.
         hidden: The width of the two hidden layers of each network.

@@ -159,19 +159,19 @@ class ContinuousSymplectic(CanonicalTransformation):
     """The flow of a generating function over a time τ.
 
     Args:
-        generator: G.
-        integrator: leapfrog for a separable G only, midpoint for any.
-        duration: τ.
-        steps: of size τ / steps; `refine` doubles them.
+        generator: The generating function G.
+        integrator: The integrator: leapfrog for a separable G only, midpoint for any.
+        duration: The time τ.
+        steps: The number of time steps, of size τ / steps; `refine` doubles it.
         order: The order of the integrator: 2, or 4 (three times the work per step).
-        tolerance: of the midpoint rule's solver, in units of rounding of the largest
-            coordinate.
+        tolerance: The tolerance of the midpoint rule's solver, in units of rounding of the
+            largest coordinate.
 
     Raises:
-        OptionError: leapfrog with a G that is not separable; an order, duration or number
+        OptionError: Leapfrog with a G that is not separable, or an order, duration or number
             of steps that makes no sense.
 
-    The midpoint rule has one solution where ½h‖∂f/∂x‖ < 1, which a learned G can grow out of.
+    The midpoint rule has one solution where ½h‖∂f/∂x‖ < 1, which a learned G can exceed.
     `push` and `pull` then raise MidpointError, and a training refines the steps.
 
     Example:

@@ -77,8 +77,8 @@ class AffineCoupling(CouplingLayer):
 
     Args:
         kept, moved: The indices of the two halves, together 0 … n−1.
-        spread: typical size of each coordinate, (n,); the network sees a / spread_a and
-            its shift is in units of spread_b, so that all inputs and outputs are of order 1.
+        spread: The typical size of each coordinate, shape (n,); the network sees a / spread_a
+            and its shift is in units of spread_b, so that all inputs and outputs are of order 1.
         hidden: The width of the conditioner.
     """
 

@@ -78,7 +78,7 @@ def quasi_harmonic_start(
         The orthogonal layer and the standard deviations (n,) in ps; ω_k = 1 / std_k.
 
     Raises:
-        FrameError: where a coordinate has no variance or there are fewer frames than
+        FrameError: A coordinate has no variance, or there are fewer frames than
             dimensions, so that the likelihood would be unbounded.
     """
     q = coordinates.to(torch.float64)

@@ -1,4 +1,4 @@
-"""A running average of the weights, which is quieter than the last weights of a stochastic descent.
+"""A running average of the weights, less noisy than the last weights of a stochastic descent.
 
 Source: B. T. Polyak and A. B. Juditsky, SIAM J. Control Optim. 30, 838 (1992), for averaging;
 D. P. Kingma and J. Ba, Adam, arXiv:1412.6980, section 7.2, for the exponential one and its
