@@ -34,7 +34,8 @@ class MetadynamicsOptions:
         range: The two ends of the grid, the same for every mode; walls stand there.
         opes: Whether OPES takes the place of metadynamics.
         barrier: The barrier that OPES is to overcome, in kJ/mol; 40 where None. Only with `opes`.
-        walkers: The number of simulations that share one bias, each a process.
+        walkers: The number of simulations that share one bias, each a process. A script that asks
+            for more than one starts its run under `if __name__ == "__main__":`.
         scheduler: The address of a Dask scheduler whose workers run the walkers.
         timestep_fs: The time step, in fs.
         checkpoint_ps: The time between checkpoints, when walkers also share their hills, in ps;

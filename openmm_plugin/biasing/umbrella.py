@@ -48,7 +48,8 @@ class UmbrellaOptions:
         stride_ps: The time between frames, in ps.
         steering_ps: The time to move from one window to the next, and again to settle there, in ps.
         timestep_fs: The time step, in fs.
-        jobs: The number of windows that run at the same time, each a process.
+        jobs: The number of windows that run at the same time, each a process. A script that asks
+            for more than one starts its run under `if __name__ == "__main__":`.
         checkpoint_ps: The time between checkpoints, in ps.
         temperature: The temperature in K; the model's where None.
         seed: The seed of the thermostats.
