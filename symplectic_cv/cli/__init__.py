@@ -1,1 +1,1 @@
-"""The command line: one module per command, gathered in `main`."""
+"""The command line: one module for each command, put together in `main`."""

@@ -1,4 +1,4 @@
-"""What every command prints with: progress bars, notes, tables."""
+"""Printing of the commands: lines, warnings and progress bars."""
 
 from __future__ import annotations
 
@@ -23,37 +23,39 @@ error_console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=Fals
 
 
 def note(message: str) -> None:
-    """A line about what happens."""
+    """Prints a line about the work. Parameters in backticks are shown as flags."""
     console.print(translated(message), markup=False)
 
 
 def warn(message: str) -> None:
-    """A line the user should not miss, on stderr."""
+    """Prints a warning on stderr. Parameters in backticks are shown as flags."""
     error_console.print(f"warning: {translated(message)}", style="yellow", markup=False)
 
 
 class Bar:
-    """One progress bar."""
+    """A progress bar that is shown."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
 
     def advance(self, amount: float) -> None:
+        """Adds to the amount of work that is done."""
         self._progress.advance(self._task, amount)
 
     def to(self, completed: float, status: str = "") -> None:
+        """Sets the amount of work that is done, and the text after the bar."""
         self._progress.update(self._task, completed=completed, status=status)
 
 
 @contextmanager
 def progress_bar(title: str, total: float | None, unit: str) -> Iterator[Bar]:
-    """A progress bar for work that may take more than two seconds.
+    """Shows a progress bar while the context lasts.
 
     Args:
-        title: what is being done.
-        total: how much there is to do; None where unknown.
-        unit: of `total`, shown behind the count.
+        title: The text before the bar, which says what is done.
+        total: The amount of work; None where it is unknown.
+        unit: The unit of the amount, shown after it.
     """
     columns = (
         TextColumn("{task.description}"),

@@ -5,6 +5,7 @@ import importlib
 import pytest
 from commands import run
 
+from symplectic_cv.cli.main import COMMANDS, main
 from symplectic_cv.errors import OptionError
 
 FIRST = {
@@ -58,3 +59,30 @@ def test_warnings_and_notes_are_translated_too(monkeypatch, capsys):
     assert "more --points\n" in out
     assert "again --points\n" in out
     assert "warning: fewer --points\n" in err
+
+
+def test_an_interrupted_command_ends_with_130(monkeypatch, capsys):
+    module = importlib.import_module("symplectic_cv.cli.train")
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "require_free", interrupt)
+    with pytest.raises(SystemExit) as info:
+        main(["train", "a.xtc"])
+    assert info.value.code == 130
+    assert "--resume goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", ["40", "79", "300"])
+def test_terminals_of_any_width_show_the_help_and_one_line_for_an_error(
+    monkeypatch, capsys, refused, columns
+):
+    monkeypatch.setenv("COLUMNS", columns)
+    for command in COMMANDS:
+        run(command, "-h")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= int(columns)
+    line = refused("train", "a.xtc", "--coupling", "a-kind-that-does-not-exist")
+    assert "--coupling" in line
+    assert "autoregressive" in line
