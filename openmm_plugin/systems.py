@@ -91,13 +91,13 @@ def build_system(
     """A system ready to simulate.
 
     Args:
-        pdb: topology and positions; explicit solvent is added around them unless they
-            have a periodic box already.
-        solvent: vacuum and implicit are without cutoff, explicit with PME and a
-            Monte Carlo barostat at 1 bar.
+        pdb: The topology and positions; explicit solvent is added around them unless they have a
+            periodic box already.
+        solvent: The surroundings: vacuum and implicit solvent have no cutoff, explicit solvent has
+            PME and a Monte Carlo barostat at 1 bar.
         force_field: XML files of OpenMM or the user's; Amber ff99SB-ILDN where None.
-        flexible: no constraints on bonds to hydrogen (time step at most 1 fs).
-        temperature: of the barostat, K.
+        flexible: Whether bonds to hydrogen have no constraints (time step at most 1 fs).
+        temperature: The temperature of the barostat, in K.
 
     Raises:
         OptionError: the force field does not know the molecule.

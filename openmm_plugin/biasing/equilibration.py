@@ -1,4 +1,4 @@
-"""Where a biased run begins: a relaxed structure, and how its modes fluctuate there."""
+"""The start of a biased run: a relaxed structure, and the fluctuation of its modes there."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ModeProbe:
     """Values of modes at structures of a system, through the forces that bias them.
 
     Args:
-        forces: one per mode; they are copied.
-        molecule: for the number of atoms and the box.
+        forces: One force per mode; they are copied.
+        molecule: The molecule, for its number of atoms and its box.
     """
 
     def __init__(self, forces: list[openmm.Force], molecule: MolecularSystem) -> None:

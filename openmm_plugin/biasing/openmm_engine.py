@@ -21,10 +21,10 @@ class Metadynamics(app.Metadynamics):
     """`app.Metadynamics` whose bias is flat beyond its grid, with walls, and can be restored.
 
     Args:
-        system: the bias is added to it.
-        forces: one per mode, its energy the value of the mode.
-        options: see `BiasOptions`.
-        pace: time steps between hills.
+        system: The system, to which the bias is added.
+        forces: One force per mode, whose energy is the value of the mode.
+        options: The options of the bias.
+        pace: The number of time steps between hills.
     """
 
     def __init__(

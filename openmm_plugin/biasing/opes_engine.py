@@ -1,7 +1,7 @@
 """On-the-fly probability enhanced sampling (OPES) of exported modes, through `openmm-opes`.
 
-Around it, as around metadynamics: walls at the ends of the grid, a note of every deposit, and
-a state that resumes exactly.
+As for metadynamics, walls stand at the ends of the grid, every deposit is noted, and the state
+resumes exactly.
 
 Source: M. Invernizzi and M. Parrinello, J. Phys. Chem. Lett. 11, 2731 (2020).
 """
@@ -43,8 +43,8 @@ def opes_engine(
     """An OPES bias, added to the system.
 
     Args:
-        forces: one per mode, its energy the value of the mode.
-        pace: time steps between kernels.
+        forces: One force per mode, whose energy is the value of the mode.
+        pace: The number of time steps between kernels.
         shared: folder in which walkers share their kernels, the number of this walker, and the
             time steps between two exchanges.
 

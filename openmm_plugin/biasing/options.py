@@ -1,4 +1,4 @@
-"""How a run is biased, and what is noted at each hill."""
+"""Options of a bias, the record of each hill, and the interface of all bias engines."""
 
 from __future__ import annotations
 
@@ -62,22 +62,25 @@ class BiasOptions:
     """How a run is biased.
 
     Attributes:
-        time_ns: length of the whole run, ns.
-        bias_factor: γ > 1 of the well-tempered target.
-        height: of the first hill, kJ/mol (metadynamics).
-        fill: c(t) in kJ/mol at which hills end and the bias stands still (metadynamics only); None
-            to go on. It bounds how far up structures are driven: by little more than this.
-        width: of a hill along every mode, or along each; None for 0.7 of the fluctuation of
-            each mode within the basin of the start. OPES: of the first kernel; None for all of it.
-        pace_ps: time between hills.
-        low, high: range of the grid, the same for every mode; walls stand at its ends.
-        wall: force constant of the walls, kJ/mol per squared unit of a mode.
-        timestep_fs: time step.
-        temperature: K.
-        seed: of the thermostat.
-        opes: on-the-fly probability enhanced sampling in the place of metadynamics.
-        barrier: free-energy barrier that OPES is to overcome, kJ/mol.
-        own_grid: native forces hold the grid of metadynamics themselves.
+        time_ns: The length of the whole run, in ns.
+        bias_factor: The bias factor γ > 1 of the well-tempered target.
+        height: The height of the first hill, in kJ/mol (metadynamics).
+        fill: The value of c(t) in kJ/mol at which hills end and the bias stands still
+            (metadynamics only); hills never end where None. Structures are driven up by little
+            more than this.
+        width: The width of a hill along every mode, or along each; for OPES that of the first
+            kernel. Where None, 0.7 of the fluctuation of each mode within the basin of the start,
+            for OPES all of it.
+        pace_ps: The time between hills, in ps.
+        low: The lower end of the grid, the same for every mode; a wall stands there.
+        high: The upper end of the grid, the same for every mode; a wall stands there.
+        wall: The force constant of the walls, in kJ/mol per squared unit of a mode.
+        timestep_fs: The time step, in fs.
+        temperature: The temperature, in K.
+        seed: The seed of the thermostat.
+        opes: Whether on-the-fly probability enhanced sampling takes the place of metadynamics.
+        barrier: The free-energy barrier that OPES is to overcome, in kJ/mol.
+        own_grid: Whether native forces hold the grid of metadynamics themselves.
     """
 
     time_ns: float = 1.0
@@ -155,7 +158,7 @@ class BiasOptions:
         return self.width if isinstance(self.width, tuple) else (self.width,)
 
     def widths(self, n_modes: int) -> tuple[float, ...]:
-        """Width along each mode; raises OptionError for another number of widths than of modes."""
+        """The width along each mode; raises OptionError unless there is one for all or for each."""
         given = self._given_widths
         assert given, "the widths are still to be chosen"
         if len(given) == 1:
@@ -167,9 +170,11 @@ class BiasOptions:
         return given
 
     def hill_height(self, bias: float, offset: float) -> float:
-        """Of the next hill, kJ/mol, where the bias is V and c(t) has this value, kJ/mol.
+        """The height h exp(−V/(γ−1)kT) of the next hill in kJ/mol; 0 once the bias is filled up.
 
-        Well-tempered: h exp(−V/(γ−1)kT); 0 once the bias is filled up.
+        Args:
+            bias: The bias V at the place of the hill, in kJ/mol.
+            offset: The value of c(t), in kJ/mol.
         """
         if self.fill is not None and offset >= self.fill:
             return 0.0
@@ -184,8 +189,8 @@ class BiasOptions:
         """Raises OptionError for a grid that is too large, or that OpenMM cannot fit anew in time.
 
         Args:
-            n_modes: how many modes are biased, with widths for them.
-            own: whether native forces hold the grid.
+            n_modes: The number of modes that are biased.
+            own: Whether native forces hold the grid.
         """
         points = int(np.prod(self.grid(n_modes).shape))
         if not own and not self.opes and points > MOST_REFITTED:
@@ -195,14 +200,14 @@ class BiasOptions:
             )
 
     def with_fluctuation(self, fluctuation: Sequence[float], own: bool = False) -> BiasOptions:
-        """The options with widths for modes that fluctuate so within a basin.
+        """The options with widths from the fluctuation of the modes within a basin.
 
         Hills of metadynamics are `HILL_SHARE` as wide. The first kernels of OPES are as wide, as
         its papers have it; later ones shrink.
 
         Args:
-            fluctuation: of each mode, (n_modes,).
-            own: whether native forces hold the grid.
+            fluctuation: The fluctuation of each mode, (n_modes,).
+            own: Whether native forces hold the grid.
         """
         n_modes = len(fluctuation)
         coarsest = COARSEST_OWN if own else COARSEST
@@ -212,7 +217,7 @@ class BiasOptions:
         return replace(self, width=tuple(float(f"{max(part * s, least):.3g}") for s in fluctuation))
 
     def record(self, mode_names: Sequence[str]) -> BiasRecord:
-        """What `bias.json` says of the run."""
+        """The content of bias.json for modes of these names."""
         n_modes = len(mode_names)
         own = {"barrier_kj_per_mol": self.barrier} if self.opes else {"height": self.height}
         if self.fill is not None:
@@ -230,7 +235,7 @@ class BiasOptions:
         )
 
     def settings(self) -> dict[str, Any]:
-        """What may not change when a run is resumed; it may be made longer."""
+        """The options that cannot change when a run is resumed; only its length can."""
         return {key: value for key, value in asdict(self).items() if key != "time_ns"}
 
 
@@ -239,10 +244,10 @@ class Deposit:
     """A frame at which a hill was added.
 
     Attributes:
-        modes: values of the modes, (n_modes,).
-        bias: energy of bias and walls before the hill, kJ/mol.
-        weight: exp((bias − c(t))/kT), the frame's weight in unbiased averages.
-        height: of the hill, kJ/mol; 0 where none was added.
+        modes: The values of the modes, (n_modes,).
+        bias: The energy of bias and walls before the hill, in kJ/mol.
+        weight: The weight exp((bias − c(t))/kT) of the frame in unbiased averages.
+        height: The height of the hill in kJ/mol; 0 where none was added.
     """
 
     modes: np.ndarray
@@ -251,8 +256,8 @@ class Deposit:
     height: float = 0.0
 
     def offset(self, kt: float) -> float:
-        """c(t) in kJ/mol."""
-        # rounded: bias minus itself is to be nought
+        """The value of c(t), in kJ/mol."""
+        # rounded, so that a bias minus itself is 0
         return round(self.bias - kt * float(np.log(self.weight)), 9)
 
 

@@ -16,9 +16,9 @@ class BiasTables:
     """`colvar.csv` and, for metadynamics, `hills.csv`; open between `with` and its end.
 
     Args:
-        folder: of the run.
-        record: method, modes and widths.
-        options: metadynamics or OPES.
+        folder: The folder of the run.
+        record: The method, modes and widths of the bias.
+        options: The options of the bias.
     """
 
     def __init__(self, folder: Path, record: BiasRecord, options: BiasOptions) -> None:

@@ -49,13 +49,13 @@ class WalkerTask:
     """All that a process needs to run any of the walkers.
 
     Attributes:
-        parent: folder with cv.pt, system.xml and topology.pdb; the walkers' folders lie in it.
-        walkers: how many there are.
-        mode_names: column of each mode.
-        options: with widths.
-        backend: `torchforce` or `python`.
-        platform: name of OpenMM's platform.
-        checkpoint_ps: time between two checkpoints and exchanges.
+        parent: The folder with cv.pt, system.xml and topology.pdb; the walkers' folders lie in it.
+        walkers: The number of walkers.
+        mode_names: The name of each mode.
+        options: The options of the bias, with widths.
+        backend: A backend that is installed.
+        platform: The name of OpenMM's platform.
+        checkpoint_ps: The time between two checkpoints and exchanges, in ps.
     """
 
     parent: str
@@ -126,7 +126,9 @@ def run_walkers(
     """Runs all walkers to their end, then joins them in the parent folder.
 
     Args:
-        scheduler: address of a Dask scheduler; processes on this machine where None.
+        task: The walkers and the folder they share.
+        scheduler: The address of a Dask scheduler; processes of this machine where None.
+        progress: Called with the part of all steps that is done, 0 to 1.
 
     Raises:
         UserError: what ended a walker, or that it kept dying.

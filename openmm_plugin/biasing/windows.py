@@ -41,16 +41,16 @@ class UmbrellaTask:
     """All that a process needs to run any of the windows.
 
     Attributes:
-        parent: folder with cv.pt, system.xml and topology.pdb; the windows' folders lie in it.
-        windows: where they stand.
-        time_ps: length of each.
-        stride_ps: time between frames.
-        steering_ps: from one window to the next, and again to settle there.
-        timestep_fs: time step.
-        seed: of the thermostats.
-        backend: how OpenMM evaluates the modes.
-        platform: name of OpenMM's platform.
-        checkpoint_ps: time between checkpoints.
+        parent: The folder with cv.pt, system.xml and topology.pdb; the windows' folders lie in it.
+        windows: The windows.
+        time_ps: The length of each window, in ps.
+        stride_ps: The time between frames, in ps.
+        steering_ps: The time from one window to the next, and again to settle there, in ps.
+        timestep_fs: The time step, in fs.
+        seed: The seed of the thermostats.
+        backend: A backend that is installed.
+        platform: The name of OpenMM's platform.
+        checkpoint_ps: The time between checkpoints, in ps.
     """
 
     parent: str

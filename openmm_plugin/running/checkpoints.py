@@ -195,8 +195,8 @@ def steps_of(time: float, timestep: float, option: str) -> int:
 def has_blown_up(simulation: app.Simulation) -> bool:
     """Whether coordinates are NaN, infinite or absurd.
 
-    What such coordinates lead to is no guide: OpenMM, its reporters and the modes each fail in
-    their own words.
+    OpenMM, its reporters and the modes each raise other errors for such coordinates, so the
+    coordinates themselves are examined.
     """
     return is_absurd(simulation.context.getState(positions=True))
 
