@@ -92,7 +92,7 @@ def _draw_plane(
     if q.shape[1] == 1:
         edges = _edges(q[:, 0], 0.1, 60)
         ax.hist(q[:, 0], edges, weights=w, density=True, color=VERMILLION, alpha=0.75)
-        ax.set_xlabel("q")
+        ax.set_xlabel("q (reduced units)")
         ax.set_ylabel("probability density")
         return
     u = samples.u.reshape(len(q), -1)

@@ -16,6 +16,7 @@ from symplectic_cv.reports.style import (
     angle_axis,
     frames_to_draw,
     in_house_style,
+    mode_label,
     one_panel,
     several_panels,
     span,
@@ -139,5 +140,5 @@ def plot_modes_against_descriptors(
             if row == n_modes - 1:
                 ax.set_xlabel(f"{name} ({'degrees' if angle else unit or 'reduced units'})")
             if place == 0:
-                ax.set_ylabel(f"mode {row}:  $\\omega_{{{row}}} Q_{{{row}}}$")
+                ax.set_ylabel(mode_label(row))
     return grid
