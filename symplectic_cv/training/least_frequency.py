@@ -6,7 +6,8 @@ For a function χ of the configuration with momenta from Maxwell's distribution,
 
 With χ = Σ_a w_a ψ_a this is a quotient of quadratic forms, A w = ω² C w, with A = ⟨∂ψ K ∂ψᵀ⟩ and
 C = Cov ψ. The basis is ψ = {cos(m n_i s_i), sin(m n_i s_i)} over the torsions s_i of rotatable
-bonds with their folds n_i, m = 1 … order. K is the metric of the torsions (`torsion_metric`).
+bonds with their folds n_i, m = 1 … order (`charts.torsion_basis`). K is the metric of the torsions
+(`charts.torsion_metric`).
 Neither the order of the frames nor a lag time enters.
 
 Sources: the frequency is that of the paper (Phys. Rev. X 10, 021020) for any function; the
@@ -22,11 +23,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 
-from symplectic_cv.errors import FrameError, OptionError
+from symplectic_cv.errors import FrameError
 
 SMALLEST_VARIANCE = 1e-6
 """Directions whose variance is below this part of the largest are dropped."""
-MOST_ORDERS = 3
 BLOCKS = 10
 """Blocks of consecutive frames for standard errors and for held-out frequencies."""
 CHUNK = 20_000
@@ -84,38 +84,6 @@ class LeastFrequencyModes:
     omega: np.ndarray
     error: np.ndarray
     held_out: np.ndarray
-
-
-def torsion_features(
-    angles: np.ndarray, folds: Sequence[int], order: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The basis functions of torsions, and their derivatives by their own torsion.
-
-    Args:
-        angles: Torsions in rad, shape (n_frames, n_bonds).
-        folds: The fold n_i of each bond.
-        order: The highest harmonic, 1 to 3.
-
-    Returns:
-        ψ and ∂ψ/∂s, both of shape (n_frames, n_bonds · 2 · order): bond after bond, for each bond
-        harmonic after harmonic, the cosine before the sine.
-
-    Raises:
-        OptionError: The order is not 1, 2 or 3.
-
-    Example:
-        >>> psi, slope = torsion_features(np.array([[0.0, np.pi / 2]]), [1, 2], 1)
-        >>> psi.round(6).tolist(), slope.round(6).tolist()
-        ([[1.0, 0.0, -1.0, 0.0]], [[-0.0, 1.0, -0.0, -2.0]])
-    """
-    if order not in range(1, MOST_ORDERS + 1):
-        raise OptionError(f"`order` must be 1, 2 or {MOST_ORDERS}; got {order!r}")
-    harmonics = np.arange(1, order + 1) * np.asarray(folds)[:, None]
-    phase = angles[:, :, None] * harmonics
-    cosine, sine = np.cos(phase), np.sin(phase)
-    features = np.stack([cosine, sine], -1).reshape(len(angles), -1)
-    slopes = np.stack([-harmonics * sine, harmonics * cosine], -1).reshape(len(angles), -1)
-    return features, slopes
 
 
 def quotient_parts(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from symplectic_cv.errors import FrameError, OptionError
+from symplectic_cv.charts.torsion_basis import torsion_features
+from symplectic_cv.errors import FrameError
 from symplectic_cv.training.least_frequency import (
     QuotientParts,
     least_frequency_modes,
     quotient_parts,
     quotients,
     solve_quotient,
-    torsion_features,
 )
 
 
@@ -173,9 +173,3 @@ def test_torsions_that_never_move_are_refused() -> None:
     angles = np.full((100, 2), 0.3)
     with pytest.raises(FrameError, match="no torsion moves"):
         solve_quotient(sums(angles, np.ones((100, 2, 2))))
-
-
-@pytest.mark.parametrize("order", [0, 4, 1.5, "2"])
-def test_an_order_that_there_is_not(order: object) -> None:
-    with pytest.raises(OptionError, match="`order` must be 1, 2 or 3"):
-        torsion_features(np.zeros((1, 1)), [1], order)  # type: ignore[arg-type]

@@ -1,0 +1,223 @@
+"""Slow modes as functions of torsions: values, slopes, steepness, and a description for files.
+
+A mode is χ_k = Σ_i Σ_m [a_kim cos(m n_i s_i) + b_kim sin(m n_i s_i)] − constant over the torsions
+s_i of rotatable bonds with folds n_i. It is smooth on the circle and bounded, so that it can be
+biased on a finite grid by forces that every simulation engine has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from symplectic_cv.charts.rotatable_bonds import RotatableBond
+from symplectic_cv.charts.torsion_basis import torsion_features
+from symplectic_cv.charts.torsion_metric import torsion_angles, velocity_metric
+from symplectic_cv.errors import ModelError, OptionError
+from symplectic_cv.models.molecular_model import check_modes
+from symplectic_cv.molecule import Molecule
+
+CHUNK = 8192
+
+
+@dataclass(frozen=True)
+class TorsionModel:
+    """Modes of least frequency in the torsions of a molecule.
+
+    Attributes:
+        molecule: The modelled atoms.
+        temperature: The temperature of the data, in K.
+        bonds: The rotatable bonds whose torsions the modes are functions of.
+        order: The highest harmonic of a torsion, 1 to 3.
+        coefficients: Shape (n_modes, n_bonds, order, 2): of the cosine and the sine of each
+            harmonic; the slowest mode is the first.
+        constant: What is subtracted from each mode, shape (n_modes,), so that its mean is zero.
+        omega: Frequencies in rad/ps, shape (n_modes,).
+        omega_error: Standard errors of the frequencies in rad/ps; NaN where unknown.
+        omega_held_out: Frequencies on held-out frames in rad/ps; NaN where unknown.
+        steepness: The largest slope |∇χ| of each mode over its root mean square in the training
+            frames, shape (n_modes,), both in the metric of the torsions' velocities.
+    """
+
+    molecule: Molecule
+    temperature: float
+    bonds: tuple[RotatableBond, ...]
+    order: int
+    coefficients: np.ndarray
+    constant: np.ndarray
+    omega: np.ndarray
+    omega_error: np.ndarray
+    omega_held_out: np.ndarray
+    steepness: np.ndarray
+
+    @property
+    def dimension(self) -> int:
+        """The number of modes."""
+        return len(self.omega)
+
+    @property
+    def folds(self) -> list[int]:
+        """The fold n_i of each bond."""
+        return [bond.fold for bond in self.bonds]
+
+    @property
+    def bound(self) -> np.ndarray:
+        """The largest |χ_k + constant_k| that any conformation can have, shape (n_modes,)."""
+        return np.hypot(self.coefficients[..., 0], self.coefficients[..., 1]).sum((1, 2))
+
+    def check_modes(self, modes: Sequence[int]) -> list[int]:
+        """The modes as a list of ints.
+
+        Args:
+            modes: Mode numbers; 0 is the slowest.
+
+        Raises:
+            OptionError: There is no mode, a mode does not exist, or a mode is named twice.
+        """
+        return check_modes(modes, self.dimension)
+
+    def torsions(self, positions: np.ndarray) -> np.ndarray:
+        """The torsions of frames in rad, shape (n_frames, n_bonds).
+
+        Args:
+            positions: Whole frames of the modelled atoms, shape (n_frames, n_atoms, 3), in nm.
+
+        Raises:
+            OptionError: The positions have another shape.
+        """
+        return torsion_angles(self._checked(positions), self.bonds)
+
+    def modes(self, positions: np.ndarray, which: Sequence[int] | None = None) -> np.ndarray:
+        """Values of the modes, dimensionless, shape (n_frames, n_modes), in float64.
+
+        Args:
+            positions: Whole frames of the modelled atoms, shape (n_frames, n_atoms, 3), in nm.
+            which: The modes to evaluate; all of them where None.
+
+        Raises:
+            OptionError: The positions have another shape, or a mode does not exist.
+        """
+        return self.modes_of_torsions(self.torsions(positions), which)
+
+    def modes_of_torsions(
+        self, angles: np.ndarray, which: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Values of the modes at given torsions, shape (n_frames, n_modes).
+
+        Args:
+            angles: Torsions in rad, shape (n_frames, n_bonds).
+            which: The modes to evaluate; all of them where None.
+        """
+        chosen = list(range(self.dimension)) if which is None else self.check_modes(which)
+        features, _ = torsion_features(angles, self.folds, self.order)
+        return features @ self._rows(chosen).T - self.constant[chosen]
+
+    def slopes(self, angles: np.ndarray) -> np.ndarray:
+        """∂χ_k/∂s_i at given torsions, in 1/rad, shape (n_frames, n_modes, n_bonds).
+
+        Args:
+            angles: Torsions in rad, shape (n_frames, n_bonds).
+        """
+        _, slopes = torsion_features(angles, self.folds, self.order)
+        by_bond = slopes.reshape(len(angles), len(self.bonds), -1)
+        weights = self.coefficients.reshape(self.dimension, len(self.bonds), -1)
+        return np.einsum("fia,kia->fki", by_bond, weights)
+
+    def relative_slope(self, positions: np.ndarray) -> np.ndarray:
+        """|∇χ_k| of frames over its root mean square in the training frames, (n_frames, n_modes).
+
+        The slope is taken in the metric of the torsions' velocities, in which its root mean square
+        is ω_k.
+
+        Args:
+            positions: Whole frames of the modelled atoms, shape (n_frames, n_atoms, 3), in nm.
+        """
+        x = self._checked(positions)
+        parts = []
+        for start in range(0, len(x), CHUNK):
+            part = x[start : start + CHUNK]
+            slopes = self.slopes(torsion_angles(part, self.bonds))
+            metric = velocity_metric(part, self.bonds, self.molecule, self.temperature)
+            square = np.einsum("fki,fij,fkj->fk", slopes, metric, slopes)
+            parts.append(np.sqrt(np.maximum(square, 0.0)) / self.omega)
+        return np.concatenate(parts)
+
+    def shares(self) -> np.ndarray:
+        """How much of each mode each torsion carries, shape (n_modes, n_bonds), rows of sum 1.
+
+        The share is that of the squared coefficients, as for independent uniform torsions.
+        """
+        square = (self.coefficients**2).sum((2, 3))
+        return np.asarray(square / square.sum(1, keepdims=True))
+
+    def to_json(self) -> dict[str, Any]:
+        """A description of the modes that JSON can hold."""
+        return {
+            "temperature_k": self.temperature,
+            "order": self.order,
+            "bonds": [asdict(bond) | {"atoms": list(bond.atoms)} for bond in self.bonds],
+            "coefficients": self.coefficients.tolist(),
+            "constant": self.constant.tolist(),
+            "omega_rad_per_ps": self.omega.tolist(),
+            "omega_error_rad_per_ps": _with_none(self.omega_error),
+            "omega_held_out_rad_per_ps": _with_none(self.omega_held_out),
+            "steepness": self.steepness.tolist(),
+            "molecule": self.molecule.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> TorsionModel:
+        """The model of a description.
+
+        Raises:
+            ModelError: The description is incomplete or contradicts itself.
+        """
+        try:
+            bonds = tuple(
+                RotatableBond(**(bond | {"atoms": tuple(int(k) for k in bond["atoms"])}))
+                for bond in data["bonds"]
+            )
+            molecule = Molecule.from_json(data["molecule"])
+            order = int(data["order"])
+            omega = np.array(data["omega_rad_per_ps"], dtype=np.float64)
+            model = cls(
+                molecule=molecule,
+                temperature=float(data["temperature_k"]),
+                bonds=bonds,
+                order=order,
+                coefficients=np.array(data["coefficients"], dtype=np.float64),
+                constant=np.array(data["constant"], dtype=np.float64),
+                omega=omega,
+                omega_error=np.array(data["omega_error_rad_per_ps"], dtype=np.float64),
+                omega_held_out=np.array(data["omega_held_out_rad_per_ps"], dtype=np.float64),
+                steepness=np.array(data["steepness"], dtype=np.float64),
+            )
+            if model.coefficients.shape != (len(omega), len(bonds), order, 2):
+                raise ValueError(f"coefficients of shape {model.coefficients.shape}")
+            if model.constant.shape != omega.shape or not np.isfinite(model.coefficients).all():
+                raise ValueError("modes that do not fit their frequencies")
+            atoms = {atom for bond in bonds for atom in bond.atoms}
+            if not atoms <= set(range(molecule.n_atoms)):
+                raise ValueError("torsions of atoms that the molecule does not have")
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"the description of the torsion modes is damaged: {error}") from error
+        return model
+
+    def _checked(self, positions: np.ndarray) -> np.ndarray:
+        x = np.asarray(positions, dtype=np.float64)
+        if x.ndim != 3 or x.shape[1:] != (self.molecule.n_atoms, 3):
+            raise OptionError(
+                f"`positions` have shape {x.shape}; the model needs (n_frames, "
+                f"{self.molecule.n_atoms}, 3)"
+            )
+        return x
+
+    def _rows(self, chosen: Sequence[int]) -> np.ndarray:
+        return self.coefficients[list(chosen)].reshape(len(chosen), -1)
+
+
+def _with_none(values: np.ndarray) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values]

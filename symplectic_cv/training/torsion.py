@@ -1,0 +1,176 @@
+"""Learns the slow modes of a flexible molecule from its torsions, in seconds.
+
+The modes are those of least frequency in the harmonics of the torsions (`least_frequency`). Frames
+count by their weights and in no particular order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from symplectic_cv.charts.rotatable_bonds import RotatableBond, find_rotatable_bonds
+from symplectic_cv.charts.torsion_basis import torsion_features
+from symplectic_cv.charts.torsion_metric import (
+    TorsionHealth,
+    momentum_metric,
+    torsion_angles,
+    torsion_health,
+    velocity_metric,
+)
+from symplectic_cv.checks import choose
+from symplectic_cv.data.trajectories import TrajectoryData
+from symplectic_cv.errors import TrajectoryError
+from symplectic_cv.models.torsion_model import TorsionModel
+from symplectic_cv.statistics import effective_size
+from symplectic_cv.training.least_frequency import (
+    BLOCKS,
+    QuotientParts,
+    least_frequency_modes,
+    quotient_parts,
+)
+from symplectic_cv.training.options import check_weights
+from symplectic_cv.training.torsion_options import TorsionMetric
+
+CHUNK = 8192
+STIFF = 1e-6
+"""Below this circular variance a torsion does not move."""
+STEEP = 8.0
+"""Above this ratio of the largest slope of a mode to its root mean square a bias becomes rough."""
+
+
+@dataclass(frozen=True)
+class TorsionResult:
+    """Modes of torsions, and what a user should know about them.
+
+    Attributes:
+        model: The modes, slowest first.
+        health: How near the frames come to the limits of the torsion chart.
+        effective_frames: The effective number of frames by their weights.
+        warnings: One line for each thing that limits the modes.
+    """
+
+    model: TorsionModel
+    health: TorsionHealth
+    effective_frames: float
+    warnings: list[str] = field(default_factory=list)
+
+
+def fit_torsion_modes(
+    data: TrajectoryData,
+    temperature: float = 300.0,
+    order: int = 2,
+    n_modes: int | None = None,
+    weights: np.ndarray | None = None,
+    metric: TorsionMetric | str = TorsionMetric.VELOCITY,
+) -> TorsionResult:
+    """Finds the modes of least frequency in the torsions of a molecule.
+
+    Args:
+        data: Whole frames of the modelled atoms.
+        temperature: The temperature of the data in K.
+        order: The highest harmonic of a torsion, 1 to 3.
+        n_modes: How many modes to keep; one per rotatable bond where None.
+        weights: One non-negative weight per frame, shape (n_frames,); all frames count the same
+            where None.
+        metric: `velocity` for G, in which torsions move together with bonds and angles, or
+            `momentum` for the inverse of M, with bonds and angles held.
+
+    Raises:
+        OptionError: An option or the weights make no sense.
+        SelectionError: The molecule has no rotatable bond.
+        FrameError: A torsion has no value in some frame, or none moves.
+        TrajectoryError: There are fewer frames than functions of the torsions.
+    """
+    kind = choose(TorsionMetric, metric, "metric")
+    positions = data.positions
+    share = np.ones(len(positions)) if weights is None else check_weights(weights, len(positions))
+    bonds = find_rotatable_bonds(data.molecule, positions[0])
+    health = torsion_health(positions, bonds, data.molecule, temperature)
+    functions = 2 * order * len(bonds)
+    effective = effective_size(share)
+    if effective <= functions:
+        raise TrajectoryError(
+            f"{effective:.0f} frames cannot determine {functions} functions of {len(bonds)} "
+            f"torsions: give more frames, a lower `order`, or fewer `atoms`"
+        )
+    angles = torsion_angles(positions, bonds)
+    parts = [
+        _block(positions[rows], angles[rows], share[rows], bonds, data, temperature, order, kind)
+        for rows in blocks_of_runs(data.lengths)
+        if share[rows].sum() > 0.0
+    ]
+    found = least_frequency_modes(parts, n_modes or len(bonds))
+    shape = (len(found.omega), len(bonds), order, 2)
+    model = TorsionModel(
+        molecule=data.molecule,
+        temperature=temperature,
+        bonds=tuple(bonds),
+        order=order,
+        coefficients=found.coefficients.reshape(shape),
+        constant=found.coefficients @ found.mean,
+        omega=found.omega,
+        omega_error=found.error,
+        omega_held_out=found.held_out,
+        steepness=np.ones(len(found.omega)),
+    )
+    slopes = model.relative_slope(positions)[share > 0.0].max(0)
+    model = replace(model, steepness=slopes)
+    return TorsionResult(model, health, effective, _warnings(model, angles, share))
+
+
+def blocks_of_runs(lengths: list[int]) -> list[np.ndarray]:
+    """Blocks of consecutive frames, about ten in all, none of which spans two runs."""
+    total = sum(lengths)
+    blocks: list[np.ndarray] = []
+    start = 0
+    for length in lengths:
+        count = max(1, round(BLOCKS * length / total))
+        blocks += np.array_split(np.arange(start, start + length), min(count, length))
+        start += length
+    return blocks
+
+
+def _block(
+    positions: np.ndarray,
+    angles: np.ndarray,
+    weights: np.ndarray,
+    bonds: list[RotatableBond],
+    data: TrajectoryData,
+    temperature: float,
+    order: int,
+    kind: TorsionMetric,
+) -> QuotientParts:
+    total: QuotientParts | None = None
+    for start in range(0, len(positions), CHUNK):
+        part = slice(start, start + CHUNK)
+        features, slopes = torsion_features(angles[part], [bond.fold for bond in bonds], order)
+        if kind is TorsionMetric.VELOCITY:
+            k = velocity_metric(positions[part], bonds, data.molecule, temperature)
+        else:
+            k = np.linalg.inv(momentum_metric(positions[part], bonds, data.molecule, temperature))
+        sums = quotient_parts(features, slopes, k, weights[part])
+        total = sums if total is None else total + sums
+    assert total is not None
+    return total
+
+
+def _warnings(model: TorsionModel, angles: np.ndarray, weights: np.ndarray) -> list[str]:
+    """What limits the modes: torsions that do not move, and modes that are steep."""
+    notes = []
+    mean = np.average(np.exp(1j * angles), axis=0, weights=weights)
+    frozen = [
+        bond.name
+        for bond, length in zip(model.bonds, np.abs(mean), strict=True)
+        if 1.0 - length < STIFF
+    ]
+    if frozen:
+        notes.append(f"{', '.join(frozen)} never moves in these frames, so no mode can follow it")
+    steep = np.flatnonzero(model.steepness[:3] > STEEP)
+    if len(steep) and model.order > 1:
+        notes.append(
+            f"mode {steep[0]} is steep: its largest slope is {model.steepness[steep[0]]:.1f} times "
+            f"its root mean square; a lower `order` than {model.order} gives a smoother bias"
+        )
+    return notes
