@@ -64,6 +64,7 @@ def fit_torsion_modes(
     n_modes: int | None = None,
     weights: np.ndarray | None = None,
     metric: TorsionMetric | str = TorsionMetric.VELOCITY,
+    amides: bool = False,
 ) -> TorsionResult:
     """Finds the modes of least frequency in the torsions of a molecule.
 
@@ -76,6 +77,8 @@ def fit_torsion_modes(
             where None.
         metric: `velocity` for G, in which torsions move together with bonds and angles, or
             `momentum` for the inverse of M, with bonds and angles held.
+        amides: Whether the torsions of peptide and amide bonds take part. They are left out by
+            default, because a bias on them turns the bonds to cis.
 
     Raises:
         OptionError: An option or the weights make no sense.
@@ -87,6 +90,8 @@ def fit_torsion_modes(
     positions = data.positions
     share = np.ones(len(positions)) if weights is None else check_weights(weights, len(positions))
     bonds = find_rotatable_bonds(data.molecule, positions[0])
+    if not amides and not all(bond.amide for bond in bonds):
+        bonds = [bond for bond in bonds if not bond.amide]
     health = torsion_health(positions, bonds, data.molecule, temperature)
     functions = 2 * order * len(bonds)
     effective = effective_size(share)
