@@ -30,7 +30,7 @@ from symplectic_cv.training.least_frequency import (
     least_frequency_modes,
     quotient_parts,
 )
-from symplectic_cv.training.options import check_weights
+from symplectic_cv.training.preparation import check_weights
 from symplectic_cv.training.torsion_options import TorsionMetric
 
 CHUNK = 8192
