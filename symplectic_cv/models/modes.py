@@ -1,12 +1,24 @@
-"""Modes as a user names them: numbers from 0, the slowest first."""
+"""Modes of a molecule: numbers from 0, the slowest first, and their values in frames."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import mdtraj as md
 import numpy as np
+from torch import Tensor
 
-from symplectic_cv.errors import OptionError
+from symplectic_cv.data.trajectories import TrajectoryData
+from symplectic_cv.errors import FrameError, OptionError, SelectionError
+from symplectic_cv.molecule import Molecule
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Frames: TypeAlias = TrajectoryData | md.Trajectory | np.ndarray | Tensor
+"""Frames of a molecule: from `read_trajectories` or MDTraj, or whole positions in nm."""
 
 
 def check_modes(modes: Sequence[int], dimension: int, name: str = "modes") -> list[int]:
@@ -36,3 +48,94 @@ def check_modes(modes: Sequence[int], dimension: int, name: str = "modes") -> li
 def listed(which: Sequence[int] | int | None) -> Sequence[int] | None:
     """Modes as a sequence, where one may stand alone."""
     return [int(which)] if isinstance(which, (int, np.integer)) else which
+
+
+class MolecularModes(ABC):
+    """What all models of a molecule share: modes of frames, by number, as arrays and as tables.
+
+    Attributes:
+        molecule: The modelled atoms.
+    """
+
+    molecule: Molecule
+
+    @property
+    @abstractmethod
+    def dimension(self) -> int:
+        """The number of modes."""
+
+    @abstractmethod
+    def modes(self, data: Frames, which: Sequence[int] | int | None = None) -> np.ndarray:
+        """Values of modes in frames, dimensionless, shape (n_frames, n_modes), float64."""
+
+    def check_modes(self, modes: Sequence[int], name: str = "modes") -> list[int]:
+        """The modes as a list of ints; raises OptionError for one that does not exist."""
+        return check_modes(modes, self.dimension, name)
+
+    def modes_frame(
+        self, data: TrajectoryData | md.Trajectory, which: Sequence[int] | int | None = None
+    ) -> pd.DataFrame:
+        """Values of modes as a table.
+
+        Args:
+            data: Frames from `read_trajectories` or MDTraj.
+            which: The modes, 0 is the slowest; all of them where None.
+
+        Returns:
+            One row per frame with the columns `frame` (its number in its file, from 0), `time_ps`
+            (NaN where the file has no times), `file`, and `mode_k` (dimensionless) for each mode.
+
+        Raises:
+            OptionError, SelectionError, FrameError: See `modes`.
+        """
+        import pandas as pd
+
+        if isinstance(data, md.Trajectory):
+            data = self._read(data)
+        values = self.modes(data, which)
+        times = np.full(data.n_frames, np.nan) if data.times_ps is None else data.times_ps
+        columns: dict[str, Any] = {
+            "frame": np.concatenate([np.arange(length) for length in data.lengths]),
+            "time_ps": times,
+            "file": np.repeat(data.names, data.lengths),
+        }
+        numbers = listed(which) or range(self.dimension)
+        columns |= {f"mode_{k}": values[:, place] for place, k in enumerate(numbers)}
+        return pd.DataFrame(columns)
+
+    def positions_of(self, data: Frames) -> np.ndarray:
+        """Positions of the modelled atoms in frames, checked, shape (n_frames, n_atoms, 3), in nm.
+
+        Raises:
+            OptionError: The positions have another shape.
+            SelectionError: The data are of other atoms than the model's.
+            FrameError: Coordinates are NaN or infinite.
+        """
+        if isinstance(data, md.Trajectory):
+            data = self._read(data)
+        if isinstance(data, TrajectoryData):
+            self.molecule.places_in(data.molecule.topology, data.names[0])
+            if data.molecule.n_atoms != self.molecule.n_atoms:
+                raise SelectionError(
+                    f"{data.names[0]}: {data.molecule.n_atoms} atoms were read and the model has "
+                    f"{self.molecule.n_atoms}: read with `molecule=model.molecule`"
+                )
+            return data.positions
+        values = data.detach().cpu().numpy() if isinstance(data, Tensor) else np.asarray(data)
+        if values.ndim not in (2, 3) or values.shape[-2:] != (self.molecule.n_atoms, 3):
+            raise OptionError(
+                f"`data` has shape {values.shape}; give "
+                f"(n_frames, {self.molecule.n_atoms}, 3) in nm"
+            )
+        values = values[None] if values.ndim == 2 else values
+        bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(-1))
+        if len(bad):
+            raise FrameError(
+                f"`data`: frame {bad[0]} has NaN or infinite coordinates: leave it out"
+            )
+        return values
+
+    def _read(self, trajectory: md.Trajectory) -> TrajectoryData:
+        """The model's atoms of an MDTraj trajectory, whole and checked."""
+        places = self.molecule.places_in(trajectory.topology, "trajectory")
+        return TrajectoryData.from_mdtraj(trajectory, atoms=[int(place) for place in places])

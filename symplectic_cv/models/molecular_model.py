@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import mdtraj as md
 import numpy as np
@@ -13,17 +13,17 @@ from torch import Tensor
 from symplectic_cv.charts.eckart import EckartFrame
 from symplectic_cv.checks import check_whole
 from symplectic_cv.data.trajectories import TrajectoryData
-from symplectic_cv.errors import FrameError, ModelError, OptionError, SelectionError
+from symplectic_cv.errors import FrameError, ModelError, OptionError
 from symplectic_cv.flows.options import Chart, FlowOptions
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.models.latent_draws import draw_latent_structures
-from symplectic_cv.models.modes import check_modes, listed
+from symplectic_cv.models.modes import Frames, MolecularModes, listed
 from symplectic_cv.models.phase_space import PhaseSpaceModel, in_float64
 from symplectic_cv.models.prior import HarmonicPrior
 from symplectic_cv.molecule import Molecule
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 BATCH = 8192
 """Structures of an array that are computed at once."""
@@ -51,7 +51,7 @@ def require_mapped(
         )
 
 
-class NeuralCanonicalTransformation(PhaseSpaceModel):
+class NeuralCanonicalTransformation(PhaseSpaceModel, MolecularModes):
     """Maps molecular phase space to independent harmonic oscillators.
 
     Args:
@@ -168,7 +168,7 @@ class NeuralCanonicalTransformation(PhaseSpaceModel):
 
     def modes(
         self,
-        data: TrajectoryData | md.Trajectory | np.ndarray | Tensor,
+        data: Frames,
         which: Sequence[int] | int | None = None,
     ) -> np.ndarray:
         """Values of modes in the frames of a trajectory, dimensionless.
@@ -186,40 +186,9 @@ class NeuralCanonicalTransformation(PhaseSpaceModel):
             SelectionError: The data are of other atoms than the model's.
             FrameError: The model maps a frame to infinity.
         """
-        values = self.collective_variables(self._positions(data), listed(which))
+        values = self.collective_variables(self.positions_of(data), listed(which))
         require_mapped(values, data)
         return values
-
-    def modes_frame(
-        self, data: TrajectoryData | md.Trajectory, which: Sequence[int] | int | None = None
-    ) -> pd.DataFrame:
-        """Values of modes as a table.
-
-        Args:
-            data: Frames from `read_trajectories` or MDTraj.
-            which: The modes, 0 is the slowest; all of them where None.
-
-        Returns:
-            One row per frame with the columns `frame` (its number in its file, from 0), `time_ps`
-            (NaN where the file has no times), `file`, and `mode_k` (dimensionless) for each mode.
-
-        Raises:
-            OptionError, SelectionError, FrameError: See `modes`.
-        """
-        import pandas as pd
-
-        if isinstance(data, md.Trajectory):
-            data = self._read(data)
-        values = self.modes(data, which)
-        times = np.full(data.n_frames, np.nan) if data.times_ps is None else data.times_ps
-        columns: dict[str, Any] = {
-            "frame": np.concatenate([np.arange(length) for length in data.lengths]),
-            "time_ps": times,
-            "file": np.repeat(data.names, data.lengths),
-        }
-        numbers = listed(which) or range(self.dimension)
-        columns |= {f"mode_{k}": values[:, place] for place, k in enumerate(numbers)}
-        return pd.DataFrame(columns)
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """Independent structures of the model.
@@ -270,41 +239,6 @@ class NeuralCanonicalTransformation(PhaseSpaceModel):
             ]
         result: np.ndarray = torch.cat(parts).numpy()
         return result.reshape((*found[: len(found) - len(shape)], *result.shape[1:]))
-
-    def _positions(self, data: TrajectoryData | md.Trajectory | np.ndarray | Tensor) -> np.ndarray:
-        """Positions (F, N, 3) in nm of the modelled atoms."""
-        if isinstance(data, md.Trajectory):
-            data = self._read(data)
-        if isinstance(data, TrajectoryData):
-            self.molecule.places_in(data.molecule.topology, data.names[0])
-            if data.molecule.n_atoms != self.molecule.n_atoms:
-                raise SelectionError(
-                    f"{data.names[0]}: {data.molecule.n_atoms} atoms were read and the model has "
-                    f"{self.molecule.n_atoms}: read with `molecule=model.molecule`"
-                )
-            return data.positions
-        values = data.detach().cpu().numpy() if isinstance(data, Tensor) else np.asarray(data)
-        if values.ndim not in (2, 3):
-            raise OptionError(
-                f"`data` has shape {values.shape}; give "
-                f"(n_frames, {self.molecule.n_atoms}, 3) in nm"
-            )
-        values = values[None] if values.ndim == 2 else values
-        bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(-1))
-        if len(bad):
-            raise FrameError(
-                f"`data`: frame {bad[0]} has NaN or infinite coordinates: leave it out"
-            )
-        return values
-
-    def _read(self, trajectory: md.Trajectory) -> TrajectoryData:
-        """The model's atoms of an MDTraj trajectory, whole and checked."""
-        places = self.molecule.places_in(trajectory.topology, "trajectory")
-        return TrajectoryData.from_mdtraj(trajectory, atoms=[int(place) for place in places])
-
-    def check_modes(self, modes: Sequence[int], name: str = "modes") -> list[int]:
-        """The modes as a list of ints; raises OptionError for one that does not exist."""
-        return check_modes(modes, self.dimension, name)
 
     def require_smooth(self) -> None:
         """Raises ModelError where the modes cannot be biased because they jump."""

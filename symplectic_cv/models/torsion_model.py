@@ -16,15 +16,15 @@ import numpy as np
 from symplectic_cv.charts.rotatable_bonds import RotatableBond
 from symplectic_cv.charts.torsion_basis import torsion_features
 from symplectic_cv.charts.torsion_metric import torsion_angles, velocity_metric
-from symplectic_cv.errors import ModelError, OptionError
-from symplectic_cv.models.molecular_model import check_modes
+from symplectic_cv.errors import ModelError
+from symplectic_cv.models.modes import Frames, MolecularModes, listed
 from symplectic_cv.molecule import Molecule
 
 CHUNK = 8192
 
 
 @dataclass(frozen=True)
-class TorsionModel:
+class TorsionModel(MolecularModes):
     """Modes of least frequency in the torsions of a molecule.
 
     Attributes:
@@ -68,39 +68,31 @@ class TorsionModel:
         """The largest |χ_k + constant_k| that any conformation can have, shape (n_modes,)."""
         return np.hypot(self.coefficients[..., 0], self.coefficients[..., 1]).sum((1, 2))
 
-    def check_modes(self, modes: Sequence[int]) -> list[int]:
-        """The modes as a list of ints.
-
-        Args:
-            modes: Mode numbers; 0 is the slowest.
-
-        Raises:
-            OptionError: There is no mode, a mode does not exist, or a mode is named twice.
-        """
-        return check_modes(modes, self.dimension)
-
-    def torsions(self, positions: np.ndarray) -> np.ndarray:
+    def torsions(self, data: Frames) -> np.ndarray:
         """The torsions of frames in rad, shape (n_frames, n_bonds).
 
         Args:
-            positions: Whole frames of the modelled atoms, shape (n_frames, n_atoms, 3), in nm.
+            data: Frames from `read_trajectories` or MDTraj, or whole positions of the modelled
+                atoms, shape (n_frames, n_atoms, 3), in nm.
 
         Raises:
-            OptionError: The positions have another shape.
+            OptionError, SelectionError, FrameError: The frames are not of this molecule.
         """
-        return torsion_angles(self._checked(positions), self.bonds)
+        return torsion_angles(self.positions_of(data), self.bonds)
 
-    def modes(self, positions: np.ndarray, which: Sequence[int] | None = None) -> np.ndarray:
+    def modes(self, data: Frames, which: Sequence[int] | int | None = None) -> np.ndarray:
         """Values of the modes, dimensionless, shape (n_frames, n_modes), in float64.
 
         Args:
-            positions: Whole frames of the modelled atoms, shape (n_frames, n_atoms, 3), in nm.
+            data: Frames from `read_trajectories` or MDTraj, or whole positions of the modelled
+                atoms, shape (n_frames, n_atoms, 3), in nm.
             which: The modes to evaluate; all of them where None.
 
         Raises:
-            OptionError: The positions have another shape, or a mode does not exist.
+            OptionError: A mode does not exist, or the positions have another shape.
+            SelectionError, FrameError: The frames are not of this molecule.
         """
-        return self.modes_of_torsions(self.torsions(positions), which)
+        return self.modes_of_torsions(self.torsions(data), listed(which))
 
     def modes_of_torsions(
         self, angles: np.ndarray, which: Sequence[int] | None = None
@@ -126,16 +118,17 @@ class TorsionModel:
         weights = self.coefficients.reshape(self.dimension, len(self.bonds), -1)
         return np.einsum("fia,kia->fki", by_bond, weights)
 
-    def relative_slope(self, positions: np.ndarray) -> np.ndarray:
+    def relative_slope(self, data: Frames) -> np.ndarray:
         """|∇χ_k| of frames over its root mean square in the training frames, (n_frames, n_modes).
 
         The slope is taken in the metric of the torsions' velocities, in which its root mean square
         is ω_k.
 
         Args:
-            positions: Whole frames of the modelled atoms, shape (n_frames, n_atoms, 3), in nm.
+            data: Frames from `read_trajectories` or MDTraj, or whole positions of the modelled
+                atoms, shape (n_frames, n_atoms, 3), in nm.
         """
-        x = self._checked(positions)
+        x = self.positions_of(data)
         parts = []
         for start in range(0, len(x), CHUNK):
             part = x[start : start + CHUNK]
@@ -205,15 +198,6 @@ class TorsionModel:
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"the description of the torsion modes is damaged: {error}") from error
         return model
-
-    def _checked(self, positions: np.ndarray) -> np.ndarray:
-        x = np.asarray(positions, dtype=np.float64)
-        if x.ndim != 3 or x.shape[1:] != (self.molecule.n_atoms, 3):
-            raise OptionError(
-                f"`positions` have shape {x.shape}; the model needs (n_frames, "
-                f"{self.molecule.n_atoms}, 3)"
-            )
-        return x
 
     def _rows(self, chosen: Sequence[int]) -> np.ndarray:
         return self.coefficients[list(chosen)].reshape(len(chosen), -1)

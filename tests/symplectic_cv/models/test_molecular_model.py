@@ -64,7 +64,7 @@ def test_tensors_keep_their_gradient(model, data):
         ("collective_variables", "positions", (4, 30)),
         ("decode", "latent", (23,)),
         ("modes", "data", (30,)),
-        ("modes", "positions", (4, 9, 3)),
+        ("modes", "data", (4, 9, 3)),
     ],
 )
 def test_shapes_that_do_not_fit_name_the_argument(model, method, argument, shape):

@@ -95,5 +95,5 @@ def test_a_damaged_description_is_refused(model: TorsionModel, key: str, value: 
 
 
 def test_positions_of_other_atoms_are_refused(model: TorsionModel) -> None:
-    with pytest.raises(OptionError, match="`positions` have shape"):
+    with pytest.raises(OptionError, match="`data` has shape"):
         model.modes(np.zeros((3, 5, 3)))
