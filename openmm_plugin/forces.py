@@ -23,13 +23,17 @@ import torch
 from openmm import unit
 from torch import Tensor, nn
 
+from openmm_plugin.modelled_atoms import check_atoms
 from openmm_plugin.native_library import make_force
-from openmm_plugin.versions import choose_backend, native_problem
-from symplectic_cv.errors import ModelError, OptionError, SelectionError
+from openmm_plugin.torsion_forces import torsion_mode_forces
+from openmm_plugin.versions import choose_backend, native_problem, require_own_forces
+from symplectic_cv.errors import ModelError, OptionError
 from symplectic_cv.exporting.compiled import core_problem
 from symplectic_cv.exporting.native_core import Core
 from symplectic_cv.exporting.native_format import SUFFIX, read_metadata
 from symplectic_cv.exporting.torchscript import load_exported, stored_metadata
+from symplectic_cv.exporting.torsion_file import SUFFIX as TORSION_SUFFIX
+from symplectic_cv.exporting.torsion_file import read_torsion_file
 
 NATIVE = "SymplecticCVFlowForce"
 
@@ -165,7 +169,8 @@ def mode_forces(
     """One force per exported mode, whose potential energy is the value of that mode.
 
     Args:
-        path: cv.pt from `symplectic-cv export`, whose cv.safetensors lies beside it, or the latter.
+        path: cv.pt from `symplectic-cv export`, whose cv.safetensors lies beside it, or the latter;
+            or cv.json of torsion modes, which become CustomTorsionForces.
         system: the system the forces are for; periodic where it is.
         backend: "auto", "native", "torchforce" or "python". With "torchforce" PyTorch should have
             one thread (`torch.set_num_threads(1)`): with more, one evaluation of a small network
@@ -181,6 +186,9 @@ def mode_forces(
         forces = mode_forces("cv.pt", system)
         variable = openmm.app.BiasVariable(forces[0], -6.0, 6.0, 0.25, gridWidth=121)
     """
+    if Path(path).suffix == TORSION_SUFFIX:
+        require_own_forces(backend)
+        return list(torsion_mode_forces(read_torsion_file(path).model, system))
     scripted, core = exported_files(Path(path))
     if scripted is None and backend == "torchforce":
         raise ModelError(f"{path}: `backend=torchforce` needs the cv.pt that was beside it")
@@ -230,6 +238,8 @@ def exported_modes(path: str | Path) -> list[int]:
     Raises:
         ModelError: the file cannot be read.
     """
+    if Path(path).suffix == TORSION_SUFFIX:
+        return read_torsion_file(path).modes
     scripted, core = exported_files(Path(path))
     if core is not None:
         return list(read_metadata(core.read_bytes(), str(core))["modes"])
@@ -275,34 +285,6 @@ def exported_files(path: Path) -> tuple[Optional[Path], Optional[Path]]:
             f"{core}: not of the same export as {scripted.name}: remove both and export again"
         )
     return scripted, core
-
-
-def check_atoms(molecule: dict[str, Any], system: openmm.System) -> None:
-    """Raises SelectionError where the system does not hold the modelled atoms.
-
-    Heavy atoms may be lighter by repartitioned hydrogen mass; anything else is taken for
-    another molecule.
-    """
-    n = system.getNumParticles()
-    for atom in molecule["atoms"]:
-        index, name = (
-            atom["system_index"],
-            f"{atom['residue']}{atom['residue_number']}-{atom['name']}",
-        )
-        if index >= n:
-            raise SelectionError(
-                f"the model's atom {name} is atom {index + 1}, but the system has only {n} atoms: "
-                "is this the system that the model was trained on?"
-            )
-        mass = system.getParticleMass(index).value_in_unit(unit.dalton)
-        light = atom["element"] == "H"
-        fits = 0.9 < mass < 4.5 if light else -10.0 < mass - atom["mass_da"] < 0.5
-        if not fits:
-            raise SelectionError(
-                f"the model's atom {name} (atom {index + 1}) has {atom['mass_da']:.3f} Da, the "
-                f"system's atom {index + 1} has {mass:.3f} Da: the system is not the one that the "
-                "model was trained on, or its atoms are in another order"
-            )
 
 
 def evaluate(forces: list[openmm.Force], n_atoms: int, positions: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import openmm
 
-from openmm_plugin.forces import check_atoms
+from openmm_plugin.modelled_atoms import check_atoms
 from symplectic_cv.models.torsion_model import TorsionModel
 
 

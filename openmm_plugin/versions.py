@@ -104,6 +104,27 @@ def native_problem() -> str | None:
     return None
 
 
+OWN_FORCES = "openmm"
+"""The backend of modes that are plain OpenMM forces, such as those of torsions."""
+
+
+def require_own_forces(wanted: str) -> str:
+    """The backend of torsion modes, which need no other.
+
+    Args:
+        wanted: The backend that a user names.
+
+    Raises:
+        BackendError: It is another one.
+    """
+    if wanted not in ("auto", OWN_FORCES):
+        raise BackendError(
+            f"`backend={wanted}` is for models with a flow: modes of torsions are OpenMM's own "
+            "forces on every platform; leave `backend` at auto"
+        )
+    return OWN_FORCES
+
+
 def choose_backend(wanted: str, has_core: bool = True) -> str:
     """`native`, `python` or `torchforce` for `auto`, or the wanted one if it works here.
 

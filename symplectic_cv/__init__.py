@@ -37,6 +37,8 @@ _NAMES = {
     "hamiltonians.base": "Descriptor Hamiltonian",
     "models.model_folder": "load_model load_phase_space_model save_model",
     "models.molecular_model": "NeuralCanonicalTransformation",
+    "models.torsion_folder": "load_modes load_torsion_model save_torsion_model",
+    "models.torsion_model": "TorsionModel",
     "molecule": "Molecule select_atoms",
     "paths.interpolation": "cartesian_path spherical_path",
     "paths.latent_path": "LatentPath",
@@ -45,6 +47,7 @@ _NAMES = {
     "training.fit": "fit prepare train",
     "training.options": "TrainingOptions",
     "training.result": "TrainingResult",
+    "training.torsion": "TorsionResult fit_torsion_modes",
     "training.variational": "VariationalOptions prepare_variational train_variational",
     "training.variational_fit": "variational",
 }

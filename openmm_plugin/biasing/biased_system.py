@@ -7,10 +7,10 @@ from pathlib import Path
 
 import openmm
 
-from openmm_plugin.biasing.run_folder import CV
 from openmm_plugin.forces import mode_forces
 from openmm_plugin.molecules import SYSTEM
 from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
+from symplectic_cv.exporting.export import exported_in
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class BiasedSystem:
 
     @classmethod
     def load(cls, folder: Path, backend: str, platform: str) -> BiasedSystem:
-        """Reads system.xml, topology.pdb and cv.pt of a run's folder.
+        """Reads system.xml, topology.pdb and the exported modes of a run's folder.
 
         Args:
             folder: The folder of the run.
@@ -37,5 +37,5 @@ class BiasedSystem:
             platform: The name of OpenMM's platform.
         """
         molecule = load_system(folder / SYSTEM)
-        forces = mode_forces(folder / CV, molecule.system, backend)
+        forces = mode_forces(exported_in(folder), molecule.system, backend)
         return cls(molecule, forces, choose_platform(platform, molecule.topology.getNumAtoms()))

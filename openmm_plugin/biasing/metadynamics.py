@@ -19,17 +19,17 @@ from openmm_plugin.biasing.settling import settle
 from openmm_plugin.biasing.walkers import WalkerTask, check_scheduler, run_walkers
 from openmm_plugin.molecules import SYSTEM, as_molecule
 from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
-from openmm_plugin.versions import choose_backend
 from symplectic_cv.bias.run import BiasedRun, BiasRecord
 from symplectic_cv.files.lock import sole_writer
 from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.torsion_model import TorsionModel
 
 OnProgress = Callable[[BiasProgress], None]
 
 
 def metadynamics(
-    model: NeuralCanonicalTransformation | str | Path,
+    model: NeuralCanonicalTransformation | TorsionModel | str | Path,
     system: MolecularSystem | openmm.System | str | Path,
     topology: app.Topology | str | Path | None = None,
     positions: unit.Quantity | np.ndarray | None = None,
@@ -88,8 +88,8 @@ def metadynamics(
         require_opes()
     if options.scheduler is not None:
         check_scheduler(options.scheduler)
-    backend = choose_backend(options.backend)
     biased = BiasedModel.of(model)
+    backend = biased.backend(options.backend)
     modes = biased.network.check_modes(options.modes)
     bias = options.bias_options(len(modes), biased.network.temperature, backend)
     checkpoint_ps = options.checkpoint_time()

@@ -14,14 +14,14 @@ import openmm
 from openmm_plugin.forces import mode_forces
 from openmm_plugin.molecules import keep_structure
 from openmm_plugin.systems import MolecularSystem
-from symplectic_cv.exporting.export import export
-from symplectic_cv.exporting.native_format import SUFFIX
+from openmm_plugin.versions import choose_backend, require_own_forces
+from symplectic_cv.exporting.export import export, exported_in
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.run_folder import start_run
-from symplectic_cv.models.model_folder import load_model, read_config, weights_of
+from symplectic_cv.models.model_folder import config_digest, read_config, weights_of
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
-
-CV = "cv.pt"
+from symplectic_cv.models.torsion_folder import open_modes
+from symplectic_cv.models.torsion_model import TorsionModel
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class BiasedModel:
         weights_sha256: The SHA-256 of its weights, by which a resumed run recognises it.
     """
 
-    network: NeuralCanonicalTransformation
+    network: NeuralCanonicalTransformation | TorsionModel
     weights_sha256: str
 
     @classmethod
-    def of(cls, model: NeuralCanonicalTransformation | str | Path) -> BiasedModel:
+    def of(cls, model: NeuralCanonicalTransformation | TorsionModel | str | Path) -> BiasedModel:
         """The model itself, or the one in a model folder.
 
         Raises:
@@ -45,7 +45,23 @@ class BiasedModel:
         """
         if isinstance(model, NeuralCanonicalTransformation):
             return cls(model, hashlib.sha256(weights_of(model)).hexdigest())
-        return cls(load_model(model), read_config(Path(model))["weights_sha256"])
+        network = open_modes(model)
+        if isinstance(network, TorsionModel):
+            return cls(network, config_digest(network.to_json()))
+        return cls(network, read_config(Path(str(model)))["weights_sha256"])
+
+    def backend(self, wanted: str) -> str:
+        """The backend that evaluates the modes.
+
+        Args:
+            wanted: The backend that a user names, or "auto".
+
+        Raises:
+            BackendError: The backend cannot be used here, or not for these modes.
+        """
+        if isinstance(self.network, TorsionModel):
+            return require_own_forces(wanted)
+        return choose_backend(wanted)
 
 
 def begin_biased_run(
@@ -58,7 +74,7 @@ def begin_biased_run(
     resume: bool,
     check: Callable[[list[openmm.Force]], None] | None = None,
 ) -> list[openmm.Force]:
-    """Claims the folder of a run; writes its settings, cv.pt, cv.safetensors and the system.
+    """Claims the folder of a run; writes its settings, exported modes and system.
 
     Everything that the model, the system or the start can break comes before the folder is made.
 
@@ -79,14 +95,14 @@ def begin_biased_run(
         UserError: what `mode_forces`, `check` and `start_run` raise.
     """
     with tempfile.TemporaryDirectory() as aside:
-        trial = Path(aside) / CV
-        export(model.network, modes, trial)
-        forces = mode_forces(trial, molecule.system, backend)
+        export(model.network, modes, aside)
+        forces = mode_forces(exported_in(aside), molecule.system, backend)
         if check is not None and not resume:
             check(forces)
         settings = {**settings, "model_sha256": model.weights_sha256, "modes": modes}
         start_run(folder, settings, resume)
-        for kept in (trial.with_suffix(SUFFIX), trial):
+        # cv.pt comes last: a folder with one has both files
+        for kept in sorted(Path(aside).iterdir(), reverse=True):
             if not (folder / kept.name).is_file():
                 write_atomically(folder / kept.name, kept.read_bytes())
     keep_structure(molecule, folder)

@@ -14,7 +14,6 @@ from openmm_plugin.biasing.run_folder import BiasedModel, begin_biased_run
 from openmm_plugin.biasing.windows import UmbrellaTask, run_umbrella, window_folder
 from openmm_plugin.molecules import as_molecule
 from openmm_plugin.systems import MolecularSystem, choose_platform
-from openmm_plugin.versions import choose_backend
 from symplectic_cv.bias.run import COLVAR
 from symplectic_cv.bias.umbrella import (
     LEAST_OVERLAP,
@@ -30,6 +29,7 @@ from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest
 from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.torsion_model import TorsionModel
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ class UmbrellaProgress:
 
 
 def umbrella(
-    model: NeuralCanonicalTransformation | str | Path,
+    model: NeuralCanonicalTransformation | TorsionModel | str | Path,
     system: MolecularSystem | openmm.System | str | Path,
     topology: app.Topology | str | Path | None = None,
     positions: unit.Quantity | np.ndarray | None = None,
@@ -175,8 +175,8 @@ def umbrella(
     folder = Path(folder)
     if not resume:
         require_free(folder)
-    backend = choose_backend(options.backend)
     biased = BiasedModel.of(model)
+    backend = biased.backend(options.backend)
     modes = biased.network.check_modes(options.modes)
     kelvin = biased.network.temperature if options.temperature is None else options.temperature
     windows = options.place([f"mode_{mode}" for mode in modes], kelvin)

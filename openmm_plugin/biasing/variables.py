@@ -13,13 +13,13 @@ from openmm import app, unit
 from openmm_plugin.biasing.equilibration import equilibrate
 from openmm_plugin.biasing.metadynamics_options import AUTO, Width, read_width
 from openmm_plugin.biasing.options import BiasOptions, check_count, variables
-from openmm_plugin.biasing.run_folder import CV
 from openmm_plugin.forces import exported_modes, mode_forces
 from openmm_plugin.molecules import as_molecule
 from openmm_plugin.systems import MolecularSystem, choose_platform, read_system
 from symplectic_cv.errors import OptionError
-from symplectic_cv.exporting.export import export
+from symplectic_cv.exporting.export import export, exported_in
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.torsion_model import TorsionModel
 
 DEFAULT_WIDTH = 0.25
 """The width of a hill where it cannot be measured, in units of the standard deviation of a mode
@@ -27,7 +27,7 @@ over the training data."""
 
 
 def bias_variables(
-    cv: NeuralCanonicalTransformation | str | Path,
+    cv: NeuralCanonicalTransformation | TorsionModel | str | Path,
     system: openmm.System | MolecularSystem | str | Path,
     modes: Sequence[int] = (0, 1),
     width: Width = AUTO,
@@ -46,7 +46,8 @@ def bias_variables(
     own choice of a grid can be too coarse for its spline.
 
     Args:
-        cv: The path of cv.pt or cv.safetensors (`symplectic_cv.export` writes both), or a model.
+        cv: The path of cv.pt, cv.safetensors or cv.json (`symplectic_cv.export` writes them), or a
+            model.
         system: The system that is simulated, or the path of its system.xml.
         modes: The modes, one to three; 0 is the slowest. A file must hold them.
         width: The width of a hill: one number for every mode, a number for each mode, or "auto".
@@ -113,16 +114,16 @@ def _system_alone(system: openmm.System | MolecularSystem | str | Path) -> openm
 
 
 def _forces(
-    cv: NeuralCanonicalTransformation | str | Path,
+    cv: NeuralCanonicalTransformation | TorsionModel | str | Path,
     system: openmm.System,
     modes: list[int],
     backend: str,
 ) -> list[openmm.Force]:
     """One force for each mode."""
-    if isinstance(cv, NeuralCanonicalTransformation):
+    if not isinstance(cv, (str, Path)):
         with tempfile.TemporaryDirectory() as aside:
-            export(cv, modes, Path(aside) / CV)
-            return mode_forces(Path(aside) / CV, system, backend)
+            export(cv, modes, aside)
+            return mode_forces(exported_in(aside), system, backend)
     held = exported_modes(cv)
     missing = [mode for mode in modes if mode not in held]
     if missing:

@@ -99,7 +99,7 @@ def find_rotatable_bonds(molecule: Molecule, reference: np.ndarray) -> list[Rota
     if not found:
         raise SelectionError(
             f"the {molecule.n_atoms} modelled atoms have no rotatable bond between heavy atoms: "
-            "use `chart` cartesian, or select more atoms"
+            "select more with `atoms`, or use `chart='cartesian'`"
         )
     return found
 

@@ -11,6 +11,12 @@ from symplectic_cv.errors import OptionError
 MOST_ORDERS = 3
 
 
+def check_order(order: int) -> None:
+    """Raises OptionError for an order that is not 1, 2 or 3."""
+    if order not in range(1, MOST_ORDERS + 1):
+        raise OptionError(f"`order` must be 1, 2 or {MOST_ORDERS}; got {order!r}")
+
+
 def torsion_features(
     angles: np.ndarray, folds: Sequence[int], order: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -33,8 +39,7 @@ def torsion_features(
         >>> psi.round(6).tolist(), slope.round(6).tolist()
         ([[1.0, 0.0, -1.0, 0.0]], [[-0.0, 1.0, -0.0, -2.0]])
     """
-    if order not in range(1, MOST_ORDERS + 1):
-        raise OptionError(f"`order` must be 1, 2 or {MOST_ORDERS}; got {order!r}")
+    check_order(order)
     harmonics = np.arange(1, order + 1) * np.asarray(folds)[:, None]
     phase = angles[:, :, None] * harmonics
     cosine, sine = np.cos(phase), np.sin(phase)

@@ -9,9 +9,7 @@ from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note
 from symplectic_cv.cli.options import option
 from symplectic_cv.exporting.export import export as write_export
-from symplectic_cv.exporting.export import exported_path
-from symplectic_cv.exporting.native_format import SUFFIX
-from symplectic_cv.exporting.plumed import plumed_files
+from symplectic_cv.exporting.export import exported_files
 
 
 def export(
@@ -36,14 +34,13 @@ def export(
     The function takes positions of all atoms, shape (n_atoms, 3), in nm. Its values ω_k Q_k are
     dimensionless and have unit variance in the training data. cv.pt is TorchScript and needs
     nothing of this package: torch.jit.load("cv.pt")(positions, box or None). The native force and
-    symplectic_cv.load_core read cv.safetensors beside it.
+    symplectic_cv.load_core read cv.safetensors beside it. Modes of torsions are written as cv.json,
+    and for PLUMED as TORSION and CUSTOM lines that need no plugin.
 
     Example: symplectic-cv export model --modes 0 1
     """
-    path = exported_path(model, output)
-    metadata = write_export(model, modes, path, plumed)
+    metadata = write_export(model, modes, output, plumed)
     for mode, omega in zip(metadata["modes"], metadata["omega_rad_per_ps"], strict=True):
         note(f"mode {mode}: ω = {omega:.3f} rad/ps")
-    note(f"collective variables: {path}, {path.with_suffix(SUFFIX).name} beside it")
-    if plumed:
-        note("for PLUMED: " + ", ".join(map(str, plumed_files(path))))
+    files = exported_files(model, output, plumed)
+    note("collective variables: " + ", ".join(map(str, files)))

@@ -8,7 +8,7 @@ from typing import Annotated
 from openmm_plugin.molecules import read_molecule
 from openmm_plugin.systems import MolecularSystem, Solvent
 from symplectic_cv.cli.options import option
-from symplectic_cv.models.model_folder import load_model
+from symplectic_cv.models.torsion_folder import load_modes
 
 SystemOption = Annotated[Path | None, option("--system", help="The system.xml of the molecule.")]
 StartOption = Annotated[
@@ -50,5 +50,5 @@ def molecule_of_options(
     """The molecule that --system or --pdb names, at --temperature or else that of the model."""
     kelvin = 300.0 if temperature is None else temperature
     if pdb is not None and temperature is None:
-        kelvin = load_model(model).temperature
+        kelvin = load_modes(model).temperature
     return read_molecule(system, top, pdb, forcefield, solvent, kelvin, kept)

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 
 from symplectic_cv.charts.eckart import EckartFrame
+from symplectic_cv.charts.torsion_basis import check_order
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
+from symplectic_cv.cli.errors import translated
 from symplectic_cv.cli.options import option
 from symplectic_cv.cli.threads import with_threads
-from symplectic_cv.data.trajectories import read_trajectories
+from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest
 from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
-from symplectic_cv.training.fit import is_trained, prepare, train_in_folder
+from symplectic_cv.training.fit import fit, is_trained, prepare, train_in_folder
 from symplectic_cv.training.momenta import Momenta
 from symplectic_cv.training.options import ENERGY_WEIGHT, TrainingOptions
 from symplectic_cv.training.preparation import check_weights
 from symplectic_cv.training.result import HistoryRow, InternalRow
+from symplectic_cv.training.torsion import TorsionResult
 from symplectic_cv.units import thermal_energy
 
 DEFAULT = TrainingOptions()
 INTERNAL = TrainingOptions(chart=Chart.INTERNAL)
+CARRIED = 0.1
+"""The smallest share of a mode for which a torsion is printed."""
 
 
 @with_threads
@@ -54,8 +59,9 @@ def train(
     chart: Annotated[
         Chart,
         option(
-            help="Coordinates that the flow transforms: Cartesian ones for collective variables,"
-            " or internal ones (bonds, angles and torsions) for sampling."
+            help="Coordinates that the modes are functions of: Cartesian ones for collective "
+            "variables, internal ones (bonds, angles, torsions) for sampling, or torsions alone, "
+            "for collective variables of flexible molecules in seconds."
         ),
     ] = DEFAULT.chart,
     coupling: Annotated[
@@ -95,6 +101,10 @@ def train(
             "Only with --chart internal.",
         ),
     ] = None,
+    order: Annotated[
+        int,
+        option(help="Highest harmonic of a torsion, 1 to 3; only with --chart torsion."),
+    ] = 2,
     weights: Annotated[
         Path | None, option(help="File (.npy) with one weight per frame, for biased data.")
     ] = None,
@@ -115,6 +125,10 @@ def train(
     for the command sample. It needs all atoms (--atoms all) of a simulation without constraints
     (simulate --flexible).
 
+    With --chart torsion no flow is trained. The modes are the functions of the torsions with the
+    least frequency. They are found in seconds from frames in any order, and biased by plain OpenMM
+    and PLUMED forces.
+
     Example: symplectic-cv train md/trajectory.xtc -o model
     """
     thermal_energy(temperature)
@@ -123,9 +137,41 @@ def train(
     elif is_trained(output):
         note(f"{output}: this training is complete")
         return
+    if chart is Chart.TORSION:
+        flow_options = {
+            "steps": (steps, None),
+            "batch": (batch, None),
+            "coupling": (coupling, None),
+            "layers": (layers, DEFAULT.layers),
+            "hidden": (hidden, DEFAULT.hidden),
+            "momentum_weight": (momentum_weight, None),
+            "energy_weight": (energy_weight, None),
+            "system": (system, None),
+        }
+        unused = next((name for name, (value, off) in flow_options.items() if value != off), None)
+        if unused is not None:
+            raise OptionError(f"`{unused}` has no meaning with `chart='torsion'`: leave it out")
+        check_order(order)
+    elif order != 2:
+        raise OptionError(f"`order` {order} needs `chart='torsion'`")
     internal = chart is Chart.INTERNAL
     if energy_weight is None:
         energy_weight = DEFAULT.energy_weight if system is None else ENERGY_WEIGHT
+    if chart is Chart.TORSION:
+        data = _read(trajectories, top, atoms, mdshare_folder, mdshare_catalogue)
+        frame_weights = None if weights is None else _read_weights(weights, data.n_frames)
+        found = fit(
+            data,
+            temperature,
+            chart,
+            weights=frame_weights,
+            folder=output,
+            resume=resume,
+            order=order,
+        )
+        assert isinstance(found, TorsionResult)
+        _tell_torsions(found, data.n_frames, output)
+        return
     training_options = TrainingOptions(
         steps=steps,  # type: ignore[arg-type]  # None: the default of the chart
         batch=batch,  # type: ignore[arg-type]
@@ -142,15 +188,7 @@ def train(
     )
     if system is not None and not energy_weight > 0.0:
         raise OptionError("`system` is for energies, but `energy_weight` is 0")
-    with progress_bar("reading", None, "frames") as bar:
-        data = read_trajectories(
-            list(trajectories),
-            top,
-            atoms,
-            mdshare_folder=mdshare_folder,
-            mdshare_catalogue=mdshare_catalogue,
-            progress=bar.advance,
-        )
+    data = _read(trajectories, top, atoms, mdshare_folder, mdshare_catalogue)
     frame_weights = None if weights is None else _read_weights(weights, data.n_frames)
     note(
         f"{data.n_frames} frames of {data.molecule.n_atoms} atoms from {len(data.names)} run(s): "
@@ -193,6 +231,47 @@ def train(
         return
     slowest = ", ".join(f"{float(omega):.2f}" for omega in result.model.omega[:6])
     note(f"slowest frequencies: {slowest} rad/ps")
+    note(f"model: {output}")
+
+
+def _read(
+    trajectories: Sequence[str],
+    top: Path | None,
+    atoms: str | None,
+    mdshare_folder: Path,
+    mdshare_catalogue: Path | None,
+) -> TrajectoryData:
+    with progress_bar("reading", None, "frames") as bar:
+        return read_trajectories(
+            list(trajectories),
+            top,
+            atoms,
+            mdshare_folder=mdshare_folder,
+            mdshare_catalogue=mdshare_catalogue,
+            progress=bar.advance,
+        )
+
+
+def _tell_torsions(found: TorsionResult, n_frames: int, output: Path) -> None:
+    """Prints the slowest modes of torsions and what limits them."""
+    model = found.model
+    note(
+        f"{n_frames} frames ({found.effective_frames:.0f} effective), {len(model.bonds)} rotatable "
+        f"bonds, harmonics up to {model.order}"
+    )
+    for message in found.warnings:
+        warn(translated(message))
+    for mode, omega in enumerate(model.omega[:6]):
+        share = model.shares()[mode]
+        carried = ", ".join(
+            f"{model.bonds[k].name} {100 * share[k]:.0f} %"
+            for k in np.argsort(-share)[:3]
+            if share[k] > CARRIED
+        )
+        note(
+            f"mode {mode}: ω = {omega:.2f} ± {model.omega_error[mode]:.2f} rad/ps (held out "
+            f"{model.omega_held_out[mode]:.2f}), steepness {model.steepness[mode]:.1f}: {carried}"
+        )
     note(f"model: {output}")
 
 

@@ -15,29 +15,36 @@ from symplectic_cv.exporting.native_file import core_bytes
 from symplectic_cv.exporting.native_format import SUFFIX, read_metadata
 from symplectic_cv.exporting.plumed import export_for_plumed, plumed_files
 from symplectic_cv.exporting.torchscript import FORMAT, METADATA, script
+from symplectic_cv.exporting.torsion_file import SUFFIX as TORSION_SUFFIX
+from symplectic_cv.exporting.torsion_file import torsion_file
+from symplectic_cv.exporting.torsion_plumed import torsion_plumed_input
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.run_folder import require_free_file
-from symplectic_cv.models.model_folder import open_molecular_model
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.torsion_folder import is_torsion_folder, open_modes
+from symplectic_cv.models.torsion_model import TorsionModel
 
 EXPORTED = "cv.pt"
 """The name of an exported file in a folder."""
 
 
 def export(
-    model: NeuralCanonicalTransformation | str | Path,
+    model: NeuralCanonicalTransformation | TorsionModel | str | Path,
     modes: Sequence[int] = (0, 1),
     path: str | Path | None = None,
     plumed: bool = False,
 ) -> dict[str, Any]:
     """Writes `cv.pt` and, beside it, `cv.safetensors` for the native core.
 
+    Modes of torsions are written as `cv.json`, from which OpenMM's own forces are made.
+
     Args:
         model: A trained model, or its folder.
         modes: The modes to write; 0 is the slowest.
         path: The TorchScript file to write, `*.pt`, or a folder, in which it is called `cv.pt`.
             The other files get its name. The model's own folder where None.
-        plumed: Whether to write `cv-plumed.pt` and `cv-plumed.dat` too.
+        plumed: Whether to write `cv-plumed.pt` and `cv-plumed.dat` too; of torsion modes the latter
+            alone, which needs no plugin of PLUMED.
 
     Returns:
         The metadata that the file carries: modes, ω in rad/ps, temperature in K, the molecule,
@@ -48,12 +55,14 @@ def export(
         OutputError: One of the files exists.
         ModelError: A model whose modes jump, as those of internal coordinates do.
     """
-    path = exported_path(model, path)
-    network = open_molecular_model(model)
+    network = open_modes(model)
+    files = exported_files(model, path, plumed)
+    if isinstance(network, TorsionModel):
+        return _export_torsions(network, modes, files)
     network.require_smooth()
-    beside = path.with_suffix(SUFFIX)
-    for file in (path, beside, *(plumed_files(path) if plumed else ())):
+    for file in files:
         require_free_file(file)
+    path, beside = files[:2]
     core = core_bytes(network, modes)
     metadata = {
         "format": FORMAT,
@@ -75,17 +84,62 @@ def export(
     return metadata
 
 
-def exported_path(
-    model: NeuralCanonicalTransformation | str | Path, path: str | Path | None
-) -> Path:
-    """The TorchScript file that `export` writes for these arguments.
+def _export_torsions(
+    model: TorsionModel, modes: Sequence[int], files: Sequence[Path]
+) -> dict[str, Any]:
+    content = torsion_file(model, modes)
+    for file in files:
+        require_free_file(file)
+    path, *plumed = files
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for file in plumed:
+        write_atomically(file, torsion_plumed_input(model, modes).encode())
+    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+    return {
+        "modes": content["modes"],
+        "omega_rad_per_ps": content["torsion_modes"]["omega_rad_per_ps"],
+        "temperature_k": model.temperature,
+        "molecule": model.molecule.to_json(),
+    }
+
+
+def exported_in(folder: str | Path) -> Path:
+    """The exported file in a folder: `cv.pt`, or `cv.json` of torsion modes.
+
+    Args:
+        folder: The folder of a model or of a run.
+    """
+    torsions = (Path(folder) / EXPORTED).with_suffix(TORSION_SUFFIX)
+    return torsions if torsions.is_file() else Path(folder) / EXPORTED
+
+
+def exported_files(
+    model: NeuralCanonicalTransformation | TorsionModel | str | Path,
+    path: str | Path | None = None,
+    plumed: bool = False,
+) -> list[Path]:
+    """The files that `export` writes for these arguments; the first one holds the modes.
+
+    Args:
+        model: A trained model, or its folder.
+        path: The file or folder to write, as for `export`.
+        plumed: Whether files for PLUMED are written too.
 
     Raises:
-        OptionError: No path, and a model that has no folder.
+        OptionError: There is no path, and the model has no folder.
+        ModelError: The folder holds no model of a molecule.
     """
     if path is None:
-        if isinstance(model, NeuralCanonicalTransformation):
+        if not isinstance(model, (str, Path)):
             raise OptionError("name the file to write with `path`: this model has no folder")
         path = model
     file = Path(path)
-    return file if file.suffix == ".pt" else file / EXPORTED
+    if file.suffix not in (".pt", TORSION_SUFFIX):
+        file = file / EXPORTED
+    module, script = plumed_files(file)
+    if isinstance(model, TorsionModel) or (
+        isinstance(model, (str, Path)) and is_torsion_folder(model)
+    ):
+        return [file.with_suffix(TORSION_SUFFIX), *([script] if plumed else [])]
+    file = file.with_suffix(".pt")
+    return [file, file.with_suffix(SUFFIX), *([module, script] if plumed else [])]

@@ -25,14 +25,17 @@ class Coupling(str, Enum):
 
 
 class Chart(str, Enum):
-    """Coordinates that a molecule's flow transforms.
+    """The coordinates of a molecule that its modes are functions of.
 
-    CARTESIAN: those of the Eckart frame; smooth, so right for collective variables.
-    INTERNAL: bonds, angles and torsions; torsions on the circle, so right for sampling.
+    CARTESIAN: The coordinates of the Eckart frame; smooth, so right for collective variables.
+    INTERNAL: Bonds, angles and torsions, with torsions on the circle; right for sampling.
+    TORSION: Torsions of rotatable bonds; no flow, but modes of least frequency, found in seconds;
+        right for collective variables of flexible molecules.
     """
 
     CARTESIAN = "cartesian"
     INTERNAL = "internal"
+    TORSION = "torsion"
 
 
 class Flow(str, Enum):
@@ -118,6 +121,11 @@ class FlowOptions:
         check_number(self.duration, "duration")
         if self.order not in (2, 4):
             raise OptionError(f"`order` must be 2 or 4; got {self.order}")
+        if self.chart is Chart.TORSION:
+            raise OptionError(
+                "`chart='torsion'` has no flow and no training options: "
+                "`symplectic_cv.fit(data, chart='torsion')` finds its modes"
+            )
         if self.coupling is Coupling.AUTOREGRESSIVE and self.chart is not Chart.INTERNAL:
             raise OptionError("`coupling='autoregressive'` is for `chart='internal'`; use spline")
 

@@ -74,7 +74,7 @@ def save_model(
         config["omega"] = omega
     if hamiltonian is not None:
         config["hamiltonian"] = hamiltonian
-    config["config_sha256"] = _digest(config)
+    config["config_sha256"] = config_digest(config)
     write_atomically(folder / WEIGHTS, weights)
     if history:
         write_table(folder / HISTORY, pd.DataFrame(map(asdict, history), dtype=float), "%.8g")
@@ -135,7 +135,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{path}: truncated or altered ({error})") from error
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ModelError(f"{path}: not of format {FORMAT}, which this version reads")
-    if config.get("config_sha256") != _digest(config):
+    if config.get("config_sha256") != config_digest(config):
         raise ModelError(
             f"{path}: altered since it was saved (its own SHA-256 differs): copy the folder again "
             "or train anew"
@@ -143,7 +143,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _digest(config: dict[str, Any]) -> str:
+def config_digest(config: dict[str, Any]) -> str:
     """SHA-256 of all of a config but the line that holds it."""
     rest = {key: value for key, value in config.items() if key != "config_sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
@@ -174,6 +174,11 @@ def load_phase_space_model(folder: str | Path) -> PhaseSpaceModel:
     """
     folder = Path(folder)
     config = read_config(folder)
+    if "torsion_modes" in config:
+        raise ModelError(
+            f"{folder}: holds modes of torsions, which have no flow and no likelihood yet: use a "
+            "model of the cartesian or the internal chart here"
+        )
     path = folder / WEIGHTS
     if not path.is_file():
         raise ModelError(f"{folder}: has no {WEIGHTS}")

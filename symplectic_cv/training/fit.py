@@ -12,6 +12,7 @@ from typing import Any
 import mdtraj as md
 import numpy as np
 
+from symplectic_cv.checks import choose
 from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import RUN, require_free, start_run
@@ -25,6 +26,7 @@ from symplectic_cv.training.loop import read_rows
 from symplectic_cv.training.options import ENERGY_WEIGHT, TrainingOptions
 from symplectic_cv.training.preparation import PreparedTraining, split_frames
 from symplectic_cv.training.result import FrameSource, HistoryRow, InternalRow, TrainingResult
+from symplectic_cv.training.torsion import TorsionResult, fit_torsions_in_folder
 from symplectic_cv.units import thermal_energy
 
 CHECKPOINTS = "checkpoint"
@@ -46,7 +48,7 @@ def fit(
     resume: bool = False,
     progress: Progress | None = None,
     **options: Any,
-) -> TrainingResult:
+) -> TrainingResult | TorsionResult:
     """Trains a model on the frames of a trajectory.
 
     Args:
@@ -54,7 +56,10 @@ def fit(
             trajectory the heavy atoms of the solute are modelled.
         temperature: The temperature of the data, in K.
         chart: The coordinates that the flow transforms: `cartesian` for collective variables,
-            `internal` for models that are sampled.
+            `internal` for models that are sampled. `torsion` finds modes of least frequency in
+            the torsions instead, in seconds and without a flow (`fit_torsion_modes`); of the
+            other arguments only `weights`, `folder`, `order`, `n_modes`, `metric` and `amides`
+            then have a meaning.
         steps: The largest number of optimizer steps; the default of the chart where None.
         seed: The seed of the initial weights, the batches and the momenta.
         weights: One non-negative weight per frame, shape (F,), for biased data.
@@ -87,6 +92,12 @@ def fit(
         >>> fit(data, steps=2, layers=1, hidden=4).model.dimension
         24
     """
+    if choose(Chart, chart, "chart") is Chart.TORSION:
+        given = {"steps": steps, "energies": energies, "progress": progress}
+        unused = next((name for name, value in given.items() if value is not None), None)
+        if unused is not None:
+            raise OptionError(f"`{unused}` has no meaning with `chart='torsion'`: leave it out")
+        return fit_torsions_in_folder(data, temperature, weights, folder, resume, options)
     known = {field.name for field in fields(TrainingOptions)}
     unknown = sorted(set(options) - known)
     if unknown:

@@ -107,7 +107,7 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         chart = choose(Chart, self.chart, "chart")
-        for name, default in CHART_DEFAULTS[chart].items():
+        for name, default in CHART_DEFAULTS.get(chart, CHART_DEFAULTS[Chart.CARTESIAN]).items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, default)
         set_choices(self, chart=Chart, coupling=Coupling, momenta=Momenta)

@@ -7,11 +7,14 @@ count by their weights and in no particular order.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
+import mdtraj as md
 import numpy as np
 
 from symplectic_cv.charts.rotatable_bonds import RotatableBond, find_rotatable_bonds
-from symplectic_cv.charts.torsion_basis import torsion_features
+from symplectic_cv.charts.torsion_basis import check_order, torsion_features
 from symplectic_cv.charts.torsion_metric import (
     TorsionHealth,
     momentum_metric,
@@ -19,9 +22,11 @@ from symplectic_cv.charts.torsion_metric import (
     torsion_health,
     velocity_metric,
 )
-from symplectic_cv.checks import choose
+from symplectic_cv.checks import check_whole, choose
 from symplectic_cv.data.trajectories import TrajectoryData
-from symplectic_cv.errors import TrajectoryError
+from symplectic_cv.errors import OptionError, TrajectoryError
+from symplectic_cv.files.run_folder import require_free
+from symplectic_cv.models.torsion_folder import save_torsion_model
 from symplectic_cv.models.torsion_model import TorsionModel
 from symplectic_cv.statistics import effective_size
 from symplectic_cv.training.least_frequency import (
@@ -56,9 +61,26 @@ class TorsionResult:
     effective_frames: float
     warnings: list[str] = field(default_factory=list)
 
+    def record(self) -> dict[str, Any]:
+        """What the model folder tells about the fit (JSON)."""
+        return {
+            "chart": "torsion",
+            "effective_frames": self.effective_frames,
+            "smallest_sine": self.health.smallest_sine,
+            "warnings": self.warnings,
+        }
+
+    def save(self, folder: str | Path) -> None:
+        """Writes the model folder: config.json, which holds the modes.
+
+        Args:
+            folder: The folder, which is made where it is missing.
+        """
+        save_torsion_model(folder, self.model, self.record())
+
 
 def fit_torsion_modes(
-    data: TrajectoryData,
+    data: TrajectoryData | md.Trajectory,
     temperature: float = 300.0,
     order: int = 2,
     n_modes: int | None = None,
@@ -69,7 +91,8 @@ def fit_torsion_modes(
     """Finds the modes of least frequency in the torsions of a molecule.
 
     Args:
-        data: Whole frames of the modelled atoms.
+        data: The frames, from `read_trajectories` or `TrajectoryData.from_...`; of an MDTraj
+            trajectory the heavy atoms of the solute are modelled.
         temperature: The temperature of the data in K.
         order: The highest harmonic of a torsion, 1 to 3.
         n_modes: How many modes to keep; one per rotatable bond where None.
@@ -87,6 +110,11 @@ def fit_torsion_modes(
         TrajectoryError: There are fewer frames than functions of the torsions.
     """
     kind = choose(TorsionMetric, metric, "metric")
+    check_order(order)
+    if n_modes is not None:
+        check_whole(n_modes, "n_modes")
+    if isinstance(data, md.Trajectory):
+        data = TrajectoryData.from_mdtraj(data)
     positions = data.positions
     share = np.ones(len(positions)) if weights is None else check_weights(weights, len(positions))
     bonds = find_rotatable_bonds(data.molecule, positions[0])
@@ -123,6 +151,42 @@ def fit_torsion_modes(
     slopes = model.relative_slope(positions)[share > 0.0].max(0)
     model = replace(model, steepness=slopes)
     return TorsionResult(model, health, effective, _warnings(model, angles, share))
+
+
+def fit_torsions_in_folder(
+    data: TrajectoryData | md.Trajectory,
+    temperature: float,
+    weights: np.ndarray | None,
+    folder: str | Path | None,
+    resume: bool,
+    options: dict[str, Any],
+) -> TorsionResult:
+    """Finds torsion modes and writes their model folder, where one is given.
+
+    Args:
+        data: The frames.
+        temperature: The temperature of the data in K.
+        weights: One non-negative weight per frame, or None.
+        folder: The model folder to write; nothing is written where None.
+        resume: Whether a folder with the modes is accepted; they are then found and written anew.
+        options: Further arguments of `fit_torsion_modes` by name.
+
+    Raises:
+        OptionError: An option is unknown or makes no sense.
+        OutputError: The folder holds another run.
+    """
+    known = ("order", "n_modes", "metric", "amides")
+    unknown = next((name for name in options if name not in known), None)
+    if unknown is not None:
+        raise OptionError(
+            f"`{unknown}` has no meaning with `chart='torsion'`; options are {', '.join(known)}"
+        )
+    if folder is not None and not resume:
+        require_free(Path(folder))
+    result = fit_torsion_modes(data, temperature, weights=weights, **options)
+    if folder is not None:
+        result.save(folder)
+    return result
 
 
 def blocks_of_runs(lengths: list[int]) -> list[np.ndarray]:

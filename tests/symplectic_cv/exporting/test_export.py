@@ -31,9 +31,9 @@ def test_exporting_leaves_the_model_as_it_was(tmp_path, make_model):
 @pytest.mark.parametrize(
     ("modes", "message"),
     [
-        ([24], r"--modes 24: the model has 24 modes, numbered 0 \(slowest\) to 23"),
-        ([0, -1], "--modes -1"),
-        ([], "--modes is empty"),
+        ([24], r"`modes` 24: the model has 24 modes, numbered 0 \(slowest\) to 23"),
+        ([0, -1], "`modes` -1"),
+        ([], "`modes` is empty"),
         ([1, 1], "names a mode twice: 1 1"),
     ],
 )

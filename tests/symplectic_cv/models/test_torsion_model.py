@@ -6,9 +6,8 @@ import json
 
 import numpy as np
 import pytest
-from ligands import molecule_of
+from ligands import torsion_model
 
-from symplectic_cv.charts.rotatable_bonds import find_rotatable_bonds
 from symplectic_cv.errors import ModelError, OptionError
 from symplectic_cv.models.torsion_model import TorsionModel
 
@@ -17,21 +16,7 @@ STEP = 1e-6
 
 @pytest.fixture(scope="module")
 def model() -> TorsionModel:
-    molecule = molecule_of("CCOCNC", [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)])
-    rng = np.random.default_rng(0)
-    bonds = tuple(find_rotatable_bonds(molecule, rng.normal(size=(6, 3))))
-    return TorsionModel(
-        molecule=molecule,
-        temperature=300.0,
-        bonds=bonds,
-        order=3,
-        coefficients=rng.normal(size=(2, len(bonds), 3, 2)),
-        constant=rng.normal(size=2),
-        omega=np.array([1.0, 2.0]),
-        omega_error=np.array([0.1, np.nan]),
-        omega_held_out=np.array([1.1, 2.2]),
-        steepness=np.array([2.0, 3.0]),
-    )
+    return torsion_model(order=3)
 
 
 def test_a_mode_is_its_sum_of_harmonics(model: TorsionModel) -> None:
