@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import multiprocessing
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -58,3 +60,33 @@ def kill(process: BaseProcess) -> bool:
 def content(folder: Path) -> dict[Path, bytes]:
     """All files in a folder and below."""
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+SMALL = ["--steps", "12", "--layers", "2", "--hidden", "8", "--batch", "64"]
+"""A training that takes a second."""
+N_ATOMS, N_HEAVY, N_MODES, N_FRAMES = 22, 10, 24, 400
+"""What the `simulated` folder holds, and a model of its heavy atoms."""
+
+
+def table_rows(path: Path) -> list[list[str]]:
+    """A CSV file as lists of cells, its header first."""
+    with open(path, newline="") as handle:
+        return list(csv.reader(handle))
+
+
+def numbers(rows: list[list[str]]) -> np.ndarray:
+    """Cells as finite numbers, (rows, columns)."""
+    table = np.array([[float(cell) for cell in row] for row in rows])
+    assert np.isfinite(table).all()
+    return table
+
+
+def users_of(model: Path, simulated: Path) -> dict[str, list[object]]:
+    """The commands that read a model folder, each with the arguments it needs."""
+    trajectory = simulated / "trajectory.xtc"
+    return {
+        "analyze": ["analyze", model, trajectory],
+        "export": ["export", model],
+        "metadynamics": ["metadynamics", model, "--system", simulated / "system.xml"],
+        "path": ["path", model, "--start", f"{trajectory}:0", "--end", f"{trajectory}:9"],
+    }

@@ -31,6 +31,7 @@ def test_each_tutorial_has_its_words():
     assert {path.stem for path in TUTORIALS} == set(PRINTED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
 def test_a_tutorial_runs_as_a_notebook(tutorial, tmp_path, monkeypatch):
     monkeypatch.setenv("SYMPLECTIC_CV_TUTORIAL_SCALE", "0.01")

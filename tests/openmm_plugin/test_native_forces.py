@@ -31,6 +31,8 @@ from symplectic_cv.errors import BackendError, ModelError
 from symplectic_cv.exporting.export import export
 from symplectic_cv.exporting.torchscript import script
 
+pytestmark = pytest.mark.second_openmm
+
 BACKENDS = ["native", "python"]
 COUPLINGS = ["affine", "spline"]
 

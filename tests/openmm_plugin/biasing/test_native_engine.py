@@ -20,6 +20,8 @@ from symplectic_cv.bias.well_tempered import bias_offset
 from symplectic_cv.errors import OptionError
 from symplectic_cv.exporting.export import export
 
+pytestmark = pytest.mark.second_openmm
+
 REFERENCE = openmm.Platform.getPlatformByName("Reference")
 KJ = unit.kilojoules_per_mole
 KT = 8.314462618e-3 * 300.0

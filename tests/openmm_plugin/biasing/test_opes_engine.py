@@ -66,6 +66,7 @@ def test_deposits_are_noted_with_the_bias_that_was_felt(particle):
     assert engine.bias.min() >= -20.0 - 1e-9
 
 
+@pytest.mark.statistical
 def test_the_weights_undo_the_bias(particle):
     """The barrier of 12 kJ/mol of the double well, from weighted frames in blocks of time."""
     engine, simulation = particle()

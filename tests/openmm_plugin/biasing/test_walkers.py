@@ -161,6 +161,7 @@ def test_opes_walkers_share_their_kernels(parent):
         assert archive["bias"].max() > -35.0
 
 
+@pytest.mark.cluster
 def test_four_walkers_on_a_dask_cluster_one_worker_of_which_is_killed(parent, tmp_path):
     """Four worker processes; one is killed with SIGKILL in the middle of its walker."""
     import dask

@@ -321,6 +321,7 @@ def grid(triatomic):
     return (torch.cartesian_prod(*axes) / start.omega) @ start.rotation.T, cell
 
 
+@pytest.mark.statistical
 def test_the_volume_element_makes_means_and_free_energies_exact(triatomic, grid):
     """Against an integral over bonds and angle, without any frame or superposition."""
     q, cell = grid
@@ -356,6 +357,7 @@ def test_half_turns_of_a_structure_do_not_count_again(triatomic):
     assert torch.isfinite(torch.autograd.grad(capped.sum(), x)[0]).all()
 
 
+@pytest.mark.slow
 def test_a_training_lowers_the_bound_towards_the_free_energy(triatomic):
     """−ln Z is known: the integral over bonds and angle, without the rigid motion."""
     options = VariationalOptions(

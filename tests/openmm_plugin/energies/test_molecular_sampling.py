@@ -156,17 +156,20 @@ def scores(model, hamiltonian, method, with_volume=True, floppy=FLOPPY):
     return np.array(z)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("method", list(Method))
 def test_every_sampler_is_exact(harmonic, triatomic, method):
     assert np.abs(scores(harmonic, triatomic, method)).max() < 3.0
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("method", [method for method in Method if method is not Method.HYBRID])
 def test_without_the_volume_element_it_is_wrong(harmonic, triatomic, method):
     """The hybrid is left out: its dynamics is Cartesian and needs no volume element."""
     assert np.abs(scores(harmonic, triatomic, method, with_volume=False)).max() > 3.0
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("method", [Method.INDEPENDENCE, Method.IMPORTANCE, Method.HYBRID])
 def test_samples_in_internal_coordinates_are_exact(bent, floppier, method):
     assert np.abs(scores(bent, floppier, method, floppy=0.25 * FLOPPY)).max() < 3.0

@@ -128,6 +128,7 @@ def test_draws_are_stratified_in_each_replicate_and_in_all():
         assert torch.equal(each, torch.arange(m).double()[:, None].expand(n, m, 3))
 
 
+@pytest.mark.statistical
 def test_stated_errors_hold_for_many_seeds(chain):
     # independent replicates would be told by their few largest actions: 6 errors off at times
     row, frequency = CHAIN.normal_modes()[:, 0], float(CHAIN.exact_omega()[0])

@@ -92,6 +92,7 @@ def projections(frames, runs):
     return [points @ np.array(DIRECTIONS[run.folder.name])[:, None] for run in runs]
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("weighting", list(Weighting))
 def test_one_run_gives_the_exact_free_energy_within_its_error(toys, weighting):
     (run, *_), (frames, *_) = toys

@@ -89,6 +89,7 @@ def test_both_estimates_find_the_landscape(run):
     assert 0.02 < np.median(error[low]) < 0.5
 
 
+@pytest.mark.statistical
 def test_the_error_covers_the_truth(run):
     """The gap to the exact populations of the bins, in units of its own error, is near one."""
     reweighted, error = weighted_surface(run.frames, RECORD)

@@ -46,6 +46,7 @@ def test_weights_take_a_bias_out():
     assert np.abs((found.free_energy - exact - shift) / np.hypot(found.error, 0.03)).max() < 4.5
 
 
+@pytest.mark.statistical
 def test_stated_errors_cover_the_truth():
     """Of 60 runs the true difference lies within the stated 95 % in all but a few.
 

@@ -39,6 +39,7 @@ def result():
     return windows, combine_windows(windows, _sample(windows, landscape, 600, 0))
 
 
+@pytest.mark.statistical
 def test_the_landscape_comes_back_within_its_errors(result):
     _, found = result
     exact = landscape(found.axis)

@@ -13,6 +13,7 @@ from symplectic_cv.units import thermal_energy
 KT = thermal_energy(300.0)
 
 
+@pytest.mark.statistical
 def test_mbar_of_umbrellas_is_exact():
     """Two harmonic umbrellas on a harmonic well: the unbiased mean and variance are known."""
     rng = np.random.default_rng(0)

@@ -231,6 +231,7 @@ def require_exact(flow, n, q=None, scale=1.0, tolerance=1e-9):
     assert symplectic_defect(flow, torch.cat([p, q], -1)[:1]) < 1e2 * tolerance
 
 
+@pytest.mark.statistical
 def test_angles_become_standard_normal():
     uniform = (torch.rand(20_000, 1, generator=torch.Generator().manual_seed(0)) - 0.5).double()
     z = AngleToLine()(2.0 * math.pi * uniform)[0]
@@ -297,6 +298,7 @@ def test_every_two_coordinates_are_told_apart():
         assert (apart | apart.T | torch.eye(n, dtype=torch.bool)).all()
 
 
+@pytest.mark.statistical
 def test_the_scale_makes_momenta_of_unit_size(flow, chart, spinning):
     """At the start (here: the layers without weights) P has unit variance, averaged over frames."""
     start = PointTransformation([*list(flow.layers)[:2], flow.layers[-2]])

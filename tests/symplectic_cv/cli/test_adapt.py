@@ -119,6 +119,7 @@ def test_a_finished_loop_resumes_to_the_same_result(adapted, system):
     assert before == (adapted / "round-2" / "model" / "model.safetensors").stat().st_mtime_ns
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_resumes(adapted, system, tmp_path):
     """kill -9 in a training, in a biased run, and between rounds; no frame or hill is lost."""
     folder = tmp_path / "adapt"

@@ -1,7 +1,6 @@
 """`metadynamics` as a user runs it: killed at random moments, resumed, and with bad input."""
 
 import json
-import os
 import random
 import re
 import shutil
@@ -71,15 +70,15 @@ def kill_at_random(words, table, size, kills, rng):
     return alive
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "kills"), [((), 4), (("--opes",), 3)], ids=["metadynamics", "opes"]
+    ("method", "kills", "seed"), [((), 4, 1), (("--opes",), 3, 2)], ids=["metadynamics", "opes"]
 )
 def test_killed_at_random_moments_a_run_is_the_undisturbed_one(
-    arguments, whole, tmp_path, method, kills
+    arguments, whole, tmp_path, method, kills, seed
 ):
     folder = whole(*method)
     words = arguments(tmp_path / "run", *method)
-    seed = int.from_bytes(os.urandom(4))
     print("seed of the kills:", seed)
     size = (folder / "colvar.csv").stat().st_size
     table = tmp_path / "run" / "colvar.csv"
@@ -256,14 +255,14 @@ def test_a_scheduler_that_does_not_answer_is_refused(arguments, refused, tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_walkers_whose_command_is_killed_go_on(arguments, tmp_path):
     """The walkers' own processes end with it, so that a resumed run finds their folders free."""
     words = arguments(tmp_path / "run", "--walkers", "2", "--width", "0.3")
     process = begin(*words)
     first = tmp_path / "run" / "walker-1" / "published.json"
-    wait_for(first.is_file, process)
-    kill(process)
-    assert first.is_file()
+    assert wait_for(first.is_file, process)
+    assert kill(process)
     started = time.monotonic()
     run(*words, "--resume")
     assert time.monotonic() - started < 60.0

@@ -2,11 +2,12 @@
 
 import random
 import re
+import time
 
 import mdtraj as md
 import numpy as np
 import pytest
-from commands import begin, content, kill, run
+from commands import begin, content, kill, run, wait_for
 
 WINDOWS, FRAMES = 3, 20
 
@@ -69,13 +70,23 @@ def test_the_free_energy_has_its_errors_and_a_figure(whole):
     assert (whole / "umbrella.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def size_of(folder):
+    """Bytes of all tables there are at the moment."""
+    return sum(path.stat().st_size for path in folder.rglob("*.csv"))
+
+
+@pytest.mark.slow
 def test_killed_at_random_moments_the_windows_are_the_undisturbed_ones(arguments, whole, tmp_path):
     words = [*arguments(tmp_path / "run"), "--resume"]
     rng = random.Random(5)
-    for _ in range(3):
+    folder, alive = tmp_path / "run", 0
+    whole_size = size_of(whole)
+    for share in sorted(rng.uniform(0.0, 0.8) for _ in range(3)):
         process = begin(*words)
-        process.join(rng.uniform(0.3, 4.0))
-        kill(process)
+        wait_for(lambda size=share * whole_size: size_of(folder) >= size, process)
+        time.sleep(rng.uniform(0.0, 0.1))
+        alive += kill(process)
+    assert alive >= 1
     run(*words)
     names = [path.relative_to(whole) for path in whole.rglob("*.csv")]
     names += [path.relative_to(whole) for path in whole.rglob("*.xtc")]

@@ -70,6 +70,7 @@ def test_a_run_writes_what_it_promises(ring):
         assert int(list(csv.DictReader(table))[-1]["step"]) == 40
 
 
+@pytest.mark.slow
 def test_the_seed_makes_a_run_repeatable(ring, tmp_path):
     run("variational", "ringworld", "-o", tmp_path / "again", *SMALL)
     run("variational", "ringworld", "-o", tmp_path / "other", *SMALL, "--seed", "1")
@@ -105,6 +106,7 @@ def test_thermodynamics_of_a_chain(chain, tmp_path):
     assert {"spectrum.png", "report.html"} <= {p.name for p in (tmp_path / "out").iterdir()}
 
 
+@pytest.mark.slow
 def test_thermodynamics_of_a_molecule(molecular, flexible, tmp_path):
     """Of a model that was hardly trained: the numbers are there, and said not to be trusted."""
     np.save(tmp_path / "dipole.npy", np.random.default_rng(0).normal(size=(3, 22, 3)))

@@ -21,6 +21,8 @@ from symplectic_cv.flows.options import Coupling, FlowOptions
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.flows.spline import SplineCoupling
 
+pytestmark = pytest.mark.second_openmm
+
 INDICES = np.array([4, 5, 6, 9, 11, 12, 13, 17, 18, 2])
 OTHERS = np.setdiff1d(np.arange(20), INDICES)
 MODES = [3, 0]

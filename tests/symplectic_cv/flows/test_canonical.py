@@ -24,7 +24,7 @@ from symplectic_cv.flows.continuous import (
 from symplectic_cv.flows.coupling import AffineCoupling
 from symplectic_cv.flows.layers import ModeOrder, NormalModes, PointLayer, Rotation
 from symplectic_cv.flows.linear import LinearSymplectic
-from symplectic_cv.flows.options import FlowOptions
+from symplectic_cv.flows.options import Coupling, Flow, FlowOptions
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.flows.spline import SplineCoupling
 
@@ -102,9 +102,12 @@ TRANSFORMATIONS = {
     "built flow, 3 atoms": (3, lambda: _built(3, layers=3)),
     "built flow, odd": (9, lambda: _built(9, layers=4)),
     "built flow, even": (6, lambda: _built(6, layers=5)),
-    "built flow, splines": (4, lambda: _built(4, layers=2, coupling="spline", rotation=True)),
-    "built flow, linear": (4, lambda: _built(4, flow="linear")),
-    "built flow, continuous": (3, lambda: _built(3, flow="continuous")),
+    "built flow, splines": (
+        4,
+        lambda: _built(4, layers=2, coupling=Coupling.SPLINE, rotation=True),
+    ),
+    "built flow, linear": (4, lambda: _built(4, flow=Flow.LINEAR)),
+    "built flow, continuous": (3, lambda: _built(3, flow=Flow.CONTINUOUS)),
     "splines between rotations": (
         4,
         lambda: _point(Rotation(4), _spline(4), Rotation(4), _spline(4, 1), _affine(4)),
@@ -184,6 +187,21 @@ POINT = [name for name in TRANSFORMATIONS if isinstance(_unperturbed(name), Poin
 SINGLE_LAYERS = [name for name in POINT if len(_unperturbed(name).layers) == 1]
 LEARNED = [name for name in TRANSFORMATIONS if _learned(name)]
 IDENTICAL_AT_START = [name for name in TRANSFORMATIONS if _starts_as_identity(name)]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("built flow, odd", AffineCoupling),
+        ("built flow, splines", SplineCoupling),
+        ("built flow, linear", LinearSymplectic),
+        ("built flow, continuous", ContinuousSymplectic),
+    ],
+)
+def test_a_built_flow_is_of_the_kind_its_name_says(name, kind):
+    kinds = {AffineCoupling, SplineCoupling, LinearSymplectic, ContinuousSymplectic}
+    found = {type(module) for module in _unperturbed(name).modules()} & kinds
+    assert found == ({kind, LinearSymplectic} if kind is ContinuousSymplectic else {kind})
 
 
 @pytest.fixture(scope="module")

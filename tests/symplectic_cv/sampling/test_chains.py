@@ -83,6 +83,7 @@ def double_well_moments(beta):
     return mean(lambda q: q * q), energy, square - energy**2
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize(
     ("method", "beta"),
     [*((method, 1.0) for method in Method), (Method.INDEPENDENCE, 2.0), (Method.HYBRID, 2.0)],
@@ -101,6 +102,7 @@ def test_the_double_well(method, beta):
     require_mean(found, (v - energy) ** 2, variance, method)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("method", list(Method))
 def test_the_ring(method):
     """Radius and angle of Ringworld, by quadrature over the radius."""
@@ -119,6 +121,7 @@ def test_the_ring(method):
         require_mean(found, q[..., k] ** 2, 0.5 * square, method)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("method", [m for m in Method if m is not Method.HYBRID])
 def test_flows_that_mix_momenta_sample_phase_space(method):
     """A linear symplectic flow: momenta are N(0, 1) and independent of q."""
@@ -186,6 +189,7 @@ class Wall(Hamiltonian):
         return torch.where(inside, 0.5 * (q * q).sum(-1), math.inf)
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("method", [Method.INDEPENDENCE, Method.PCN, Method.HMC, Method.HYBRID])
 def test_infinite_energies_are_never_reached(method):
     found, q = sampled(gaussian_model(1, 1.0), Wall(), method, samples=3200)
@@ -264,6 +268,7 @@ def test_options_that_make_no_sense(change, message):
         SamplingOptions(**change)
 
 
+@pytest.mark.statistical
 def test_autocorrelation_of_a_known_process():
     """AR(1) with coefficient a has g = (1 + a)/(1 − a); its estimate scatters by √(2W/N) g."""
     rng = np.random.default_rng(0)

@@ -46,6 +46,7 @@ def test_an_exact_model_has_an_exact_bound_without_noise(chain, beta, flow):
     assert found.standard_error < 1e-9
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("flow", [Flow.POINT, Flow.LINEAR])
 def test_importance_estimates_are_exact_within_their_errors(chain, flow):
     beta = 1.7
@@ -64,6 +65,7 @@ def test_importance_estimates_are_exact_within_their_errors(chain, flow):
     assert abs(found.free_energy_bound - exact - kl) < 4.0 * found.standard_error
 
 
+@pytest.mark.statistical
 def test_stated_errors_are_the_scatter_over_seeds(chain):
     model, reduced = harmonic_model(chain, stretch=0.8), ReducedHamiltonian(chain)
     runs = [estimate(model, reduced, 2000, seed=seed) for seed in range(30)]
@@ -75,6 +77,7 @@ def test_stated_errors_are_the_scatter_over_seeds(chain):
     assert 0.3 < (scores**2).mean() < 2.1
 
 
+@pytest.mark.statistical
 def test_other_temperatures_and_hamiltonians_from_the_same_samples(chain):
     class Stiffer(HarmonicChain):
         def potential(self, q):
@@ -93,6 +96,7 @@ def test_other_temperatures_and_hamiltonians_from_the_same_samples(chain):
     assert abs(found.difference - 2.0 * math.log(1.3)) < 4.0 * found.standard_error
 
 
+@pytest.mark.statistical
 @pytest.mark.parametrize("counted", [True, False])
 def test_the_volume_element_counts(counted):
     """A radius in five dimensions: Z = ∫ r⁴ exp(−r²/2) dr; without r⁴ the test must fail."""
