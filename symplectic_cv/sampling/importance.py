@@ -20,7 +20,7 @@ def normalised_weights(log_weights: np.ndarray) -> tuple[float, np.ndarray]:
 
     Example:
         >>> log_mean, weights = normalised_weights(np.log([1.0, 3.0]))
-        >>> round(np.exp(log_mean), 12), weights
+        >>> round(float(np.exp(log_mean)), 12), weights
         (2.0, array([0.5, 1.5]))
     """
     top = log_weights.max()

@@ -329,7 +329,7 @@ def test_either_file_of_an_export_may_be_named(cv, make_system, tmp_path):
     assert exported_files(cv) == exported_files(core) == (cv, core)
     (tmp_path / "cv.safetensors").write_bytes(core.read_bytes())
     assert len(mode_forces(tmp_path / "cv.safetensors", make_system(), "native")) == 2
-    with pytest.raises(ModelError, match=r"torchforce needs the cv\.pt"):
+    with pytest.raises(ModelError, match=r"torchforce. needs the cv\.pt"):
         mode_forces(tmp_path / "cv.safetensors", make_system(), "torchforce")
     with pytest.raises(ModelError, match="not a file of"):
         mode_forces(_written(tmp_path / "cv.txt", b"x"), make_system())

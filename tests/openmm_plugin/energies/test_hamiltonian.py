@@ -468,5 +468,5 @@ def test_systems_that_cannot_be_learned_from(make, message):
 
 
 def test_a_temperature_must_be_positive():
-    with pytest.raises(OptionError, match="--temperature"):
+    with pytest.raises(OptionError, match="`temperature`"):
         MolecularHamiltonian(bent_triatomic(), 0.0)

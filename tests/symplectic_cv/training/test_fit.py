@@ -125,7 +125,7 @@ def test_energies_are_an_array_in_kj_per_mol_and_wrong_ones_are_refused(data):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"chart": "polar"}, "`chart` must be cartesian or internal; got 'polar'"),
+        ({"chart": "polar"}, "`chart` must be cartesian, internal or torsion; got 'polar'"),
         ({"coupling": "cubic"}, "`coupling` must be affine, spline or autoregressive"),
         ({"momenta": "none"}, "`momenta` must be maxwell or rademacher"),
         ({"stepps": 5}, "`stepps` is unknown; options are batch"),
