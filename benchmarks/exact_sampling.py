@@ -51,7 +51,7 @@ from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.model_folder import load_model
 from symplectic_cv.reports.style import in_house_style, new_panels, save_figure, torsion_axes
-from symplectic_cv.sampling.chains import Samples, SamplingOptions, sample_target
+from symplectic_cv.sampling.chains import SampledChains, SamplingOptions, sample_target
 from symplectic_cv.sampling.importance import pareto_k
 from symplectic_cv.sampling.moves import Method
 from symplectic_cv.sampling.results import descriptors
@@ -152,14 +152,14 @@ def target_of(model: Path, folder: Path) -> LatentTarget:
     return LatentTarget(network, ReducedHamiltonian(hamiltonian))
 
 
-def draw(target: LatentTarget, method: Method, seed: int) -> tuple[Samples, float]:
+def draw(target: LatentTarget, method: Method, seed: int) -> tuple[SampledChains, float]:
     """Samples of a target and the seconds of one core that they took."""
     begin = time.process_time()
     found = sample_target(target, SamplingOptions(PROPOSALS, method, seed=seed))
     return found, time.process_time() - begin
 
 
-def torsions_of(target: LatentTarget, samples: Samples) -> np.ndarray:
+def torsions_of(target: LatentTarget, samples: SampledChains) -> np.ndarray:
     """φ, ψ of samples, (S, 2) in rad."""
     found = descriptors(target, samples)
     return np.stack([found[name].values.numpy() for name in ("phi", "psi")], -1)

@@ -22,9 +22,12 @@ _NAMES = {
     "biasing.options": "BiasProgress",
     "biasing.umbrella": "UmbrellaOptions UmbrellaProgress umbrella",
     "biasing.variables": "bias_variables",
+    "energies.hamiltonian": "MolecularHamiltonian",
     "forces": "mode_forces",
+    "hydrogens": "add_hydrogens",
     "molecules": "build_molecule read_molecule",
     "running.dynamics": "SimulatedRun SimulationOptions SimulationProgress simulate",
+    "sampling": "molecular_hamiltonian sample",
     "systems": "MolecularSystem load_system",
     "torsion_forces": "torsion_mode_forces",
 }

@@ -44,6 +44,8 @@ _NAMES = {
     "paths.latent_path": "LatentPath",
     "paths.path": "latent_path",
     "paths.strings": "refine_path scan_mode",
+    "sampling.conditional": "conditional_structures",
+    "sampling.sample": "Samples sample_hamiltonian",
     "training.fit": "fit prepare train",
     "training.options": "TrainingOptions",
     "training.result": "TrainingResult",

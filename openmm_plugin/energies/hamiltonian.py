@@ -158,8 +158,8 @@ class MolecularHamiltonian(Hamiltonian):
         """
         if not isinstance(flow, PointTransformation):
             raise OptionError(
-                f"--flow {options.flow.value}: the modes of a molecule must be functions of its "
-                "coordinates alone; use --flow point"
+                f"`flow` {options.flow.value}: the modes of a molecule must be functions of its "
+                "coordinates alone; use `flow` point"
             )
         # of its own: a model moves between devices
         frame = copy.deepcopy(self.frame)
@@ -216,7 +216,7 @@ class MolecularHamiltonian(Hamiltonian):
             raise HamiltonianError(
                 f"{self.name}: has {n_atoms} atoms, the model {frame.n_atoms}: not the model's "
                 "molecule, or a model of part of it, and an energy needs all atoms: give the "
-                "model's own system.xml, or a model of `train --atoms all`"
+                "model's own system.xml, or a model of all atoms"
             )
         other = np.flatnonzero(np.abs(frame.masses.cpu().numpy() - self.molecule.masses) > 0.01)
         if len(other):
@@ -272,12 +272,12 @@ def _require_flexible(molecule: MolecularSystem, name: str) -> np.ndarray:
     if molecule.periodic:
         raise HamiltonianError(
             f"{name}: has a periodic box; a Hamiltonian to learn from is one molecule in vacuum "
-            "or implicit solvent: simulate with --solvent vacuum or implicit, and --flexible"
+            "or implicit solvent: simulate with `solvent` vacuum or implicit, and `flexible`"
         )
     if system.getNumConstraints() > 0:
         raise HamiltonianError(
             f"{name}: has {system.getNumConstraints()} constraints, and a Hamiltonian to learn "
-            "from none: simulate with --flexible, which writes such a system.xml"
+            "from none: simulate with `flexible`, which writes such a system.xml"
         )
     masses = np.array(
         [system.getParticleMass(i).value_in_unit(unit.dalton) for i in range(n_atoms)]
@@ -286,7 +286,7 @@ def _require_flexible(molecule: MolecularSystem, name: str) -> np.ndarray:
         if system.isVirtualSite(index) or not masses[index] > 0.0:
             raise HamiltonianError(
                 f"{name}: particle {index + 1} is a virtual site or has no mass: choose a force "
-                "field without such particles (--forcefield)"
+                "field (`forcefield`) without such particles"
             )
     if n_atoms < 3:
         raise HamiltonianError(

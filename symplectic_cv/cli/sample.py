@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import shutil
-import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.options import argument, option
-from symplectic_cv.cli.thermodynamics import Given, own_hamiltonian
 from symplectic_cv.cli.threads import with_threads
-from symplectic_cv.errors import OptionError, OutputError, UserError
-from symplectic_cv.files.atomic import file_digest
-from symplectic_cv.files.run_folder import RUN, make_folder, require_free, start_run
-from symplectic_cv.models.model_folder import load_model, load_phase_space_model, read_config
+from symplectic_cv.errors import OptionError
+from symplectic_cv.files.run_folder import require_free
+from symplectic_cv.models.model_folder import load_model
 from symplectic_cv.reports.sampling_figures import plot_samples
 from symplectic_cv.reports.style import save_figure
-from symplectic_cv.sampling.chains import SamplingOptions, sample_target
-from symplectic_cv.sampling.conditional import conditional_latent, parse_fixed
+from symplectic_cv.sampling.chains import SamplingOptions
+from symplectic_cv.sampling.conditional import conditional_structures, parse_fixed
 from symplectic_cv.sampling.moves import MOVES, Method
-from symplectic_cv.sampling.results import (
-    SUMMARY,
-    cautions,
-    summarise,
-    write_conditional,
-    write_samples,
-    write_summary,
-)
-from symplectic_cv.sampling.target import LatentTarget
-from symplectic_cv.statistics import effective_share
+from symplectic_cv.sampling.results import cautions
+from symplectic_cv.sampling.sample import Samples, SamplingComplete, sample_hamiltonian
 
 DEFAULT = SamplingOptions()
 
@@ -108,60 +96,49 @@ def sample(
     """
     if fix and resume:
         raise OptionError(
-            "--fix draws its structures at once and keeps no checkpoint: leave --resume out"
+            "`fix` draws its structures at once and keeps no checkpoint: leave `resume` out"
         )
     if not resume:
         require_free(output)
     if fix:
         _sample_fixed(model, output, fix, system, top, samples, seed)
         return
-    options = SamplingOptions(samples, method, chains, thin, warmup, seed)
-    network = load_phase_space_model(model)
-    given = Given(system, top, platform=platform, workers=workers)
-    reduced = own_hamiltonian(network, model, given)
-    target = LatentTarget(network, reduced)
-    settings = {
-        "command": "sample",
-        "model_sha256": read_config(model)["weights_sha256"],
-        "system_sha256": file_digest(system),
-        "samples": samples,
-        "method": method.value,
+    more: dict[str, Any] = {
         "chains": chains,
         "thin": thin,
         "warmup": warmup,
         "seed": seed,
+        "folder": output,
+        "resume": resume,
     }
-    many = f"{chains} chains" if method in MOVES else "independent samples"
-    note(f"{reduced.hamiltonian.name}: {reduced.dimension} coordinates, {method.value}, {many}")
-    start_run(output, settings, resume)
-    if (output / SUMMARY).is_file():
-        note(f"{output}: this sampling is complete")
-        return
-    checkpoint = output / "checkpoint"
-    begin = time.perf_counter()
     try:
         with progress_bar("sampling", samples, "samples") as bar:
-            found = sample_target(target, options, checkpoint, bar.advance)
-    except OutputError:
-        raise  # a damaged checkpoint is the user's to look at
-    except UserError:
-        # nothing half-written stays behind a run that cannot work
-        shutil.rmtree(checkpoint, ignore_errors=True)
-        (output / RUN).unlink(missing_ok=True)
-        output.rmdir()
-        raise
-    seconds = time.perf_counter() - begin
-    summary = summarise(target, found, options) | {"seconds": seconds}
-    write_samples(output, target, found, method)
-    save_figure(plot_samples(target, found, options), output / "samples.png")
-    write_summary(output, summary)
-    shutil.rmtree(checkpoint)
+            more["progress"] = bar.advance
+            if system is None:
+                found = sample_hamiltonian(model, samples, None, method, **more)
+            else:
+                from openmm_plugin.sampling import sample as sample_molecule
 
+                more |= {"topology": top, "platform": platform, "workers": workers}
+                found = sample_molecule(model, system, samples, method, **more)
+    except SamplingComplete:
+        note(f"{output}: this sampling is complete")
+        return
+    save_figure(plot_samples(found.target, found.chains, found.options), output / "samples.png")
+    found.save(output)
+    _report(found, method)
+    note(f"samples: {output}")
+
+
+def _report(found: Samples, method: Method) -> None:
+    summary, reduced = found.summary, found.target.reduced
+    many = f"{found.options.chains} chains" if method in MOVES else "independent samples"
+    note(f"{reduced.hamiltonian.name}: {reduced.dimension} coordinates, {method.value}, {many}")
     if method in MOVES:
         note(
             f"acceptance {100 * summary['acceptance']:.1f} %, autocorrelation "
             f"{summary['autocorrelation']:.1f} samples, R̂ {summary['rhat']:.3f}, "
-            f"{summary['ess_chain']:.0f} effective samples in {seconds:.0f} s"
+            f"{summary['ess_chain']:.0f} effective samples in {summary['seconds']:.0f} s"
         )
     note(f"effective share of the flow's own samples: {100 * summary['ess_importance']:.1f} %")
     unit = summary["units"]["energy"]
@@ -170,7 +147,6 @@ def sample(
     note(f"mean energy {summary['mean_energy']:.3f} {known} {unit}")
     for message in cautions(summary):
         warn(message)
-    note(f"samples: {output}")
 
 
 def _sample_fixed(
@@ -183,31 +159,14 @@ def _sample_fixed(
     seed: int,
 ) -> None:
     """Structures with some modes held."""
-    if samples < 1:
-        raise OptionError(f"--samples must be at least 1; got {samples}")
     network = load_model(folder)
     fixed = parse_fixed(fix, network)
-    target = None
+    reduced = None
     if system is not None:
-        target = LatentTarget(network, own_hamiltonian(network, folder, Given(system, top)))
-    u = conditional_latent(network, fixed, samples, seed)
-    make_folder(output)
-    log_weight = write_conditional(output, network, u, target)
-    share = None if log_weight is None else effective_share(log_weight)
-    write_summary(
-        output,
-        {
-            "method": "conditional",
-            "fixed": {f"mode_{mode}": value for mode, value in fixed.items()},
-            "samples": samples,
-            "proposals": samples,
-            "acceptance": 1.0,
-            "ess_importance": share,
-            "ess_chain": None,
-            "autocorrelation": 1.0,
-            "rhat": None,
-        },
-    )
+        from openmm_plugin.sampling import molecular_hamiltonian
+
+        reduced = molecular_hamiltonian(folder, system, top)
+    share = conditional_structures(network, fixed, samples, seed, reduced).save(output)
     held = ", ".join(f"mode {mode} = {value:g}" for mode, value in fixed.items())
     note(f"{samples} structures with {held}: {output / 'samples.xtc'}")
     if share is not None:

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import torch
 
 from symplectic_cv.analysis.spectrum import power_spectrum
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.options import argument, option
 from symplectic_cv.cli.threads import with_threads
-from symplectic_cv.errors import ModelError, OptionError
+from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import make_folder, require_free
 from symplectic_cv.flows.options import Chart, Flow
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.library import find_hamiltonian
+from symplectic_cv.hamiltonians.of_model import analytic_hamiltonian, require_molecule
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.model_folder import load_phase_space_model, read_config
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
@@ -156,14 +156,11 @@ class Given:
     to_system: Path | None = None
     to_beta: float | None = None
     to_temperature: float | None = None
-    platform: str | None = None
-    workers: int = 1
 
     def to_json(self) -> dict[str, Any]:
         return {
             name: value if value is None or isinstance(value, float) else str(value)
             for name, value in vars(self).items()
-            if name not in ("platform", "workers")  # of where it is computed, not of what
         }
 
 
@@ -174,43 +171,20 @@ def own_hamiltonian(network: PhaseSpaceModel, folder: Path, given: Given) -> Red
         OptionError: options of molecules for an analytic Hamiltonian, or the other way round.
         HamiltonianError: a system that is not the model's.
     """
-    known = read_config(folder).get("hamiltonian", {})
-    floor = float(known.get("energy_floor_nats", -math.inf))
     if not isinstance(network, NeuralCanonicalTransformation):
         of_molecules = (given.system, given.to_system, given.to_temperature)
         if any(value is not None for value in of_molecules):
-            raise OptionError(
-                f"{folder}: is a model of {known.get('system')}, not of a molecule: --system, "
-                "--to-system and --to-temperature are for molecules; here --to and --to-beta"
-            )
-        if "system" not in known:
-            raise ModelError(f"{folder}: does not say which Hamiltonian it was learned from")
-        hamiltonian = find_hamiltonian(known["system"], known.get("size"))
-        return ReducedHamiltonian(hamiltonian, float(known["beta"]), floor=floor)
+            require_molecule(folder)
+        return analytic_hamiltonian(folder)
     if given.to is not None or given.to_beta is not None:
         raise OptionError(
-            "--to and --to-beta are for analytic Hamiltonians; here --to-system, --to-temperature"
+            "`to` and `to_beta` are for analytic Hamiltonians; here `to_system`, `to_temperature`"
         )
     if given.system is None:
-        raise OptionError(f"{folder}: is a model of a molecule: name its --system system.xml")
-    from openmm_plugin.energies.hamiltonian import load_hamiltonian
+        return analytic_hamiltonian(folder)  # says what is missing
+    from openmm_plugin.sampling import molecular_hamiltonian
 
-    molecule = load_hamiltonian(
-        given.system,
-        given.top,
-        network.temperature,
-        network.frame,
-        given.platform,
-        given.workers,
-    )
-    reduced = ReducedHamiltonian(molecule, floor=floor)
-    if floor > -math.inf:
-        return reduced
-    # learned from a trajectory: the cap counts from the most likely structure of the model
-    latent = torch.zeros(1, network.dimension, dtype=network.dtype)
-    with torch.no_grad():
-        centre = reduced.configuration(network.flow.inverse(latent)[0].double())
-    return replace(reduced, floor=float(centre))
+    return molecular_hamiltonian(folder, given.system, given.top)
 
 
 def other_hamiltonians(
@@ -239,7 +213,7 @@ def other_hamiltonians(
             add(str(given.to_system), molecule, 1.0)
         if given.to_temperature is not None:
             if not 0.0 < given.to_temperature < math.inf:
-                raise OptionError(f"--to-temperature must be positive; got {given.to_temperature}")
+                raise OptionError(f"`to_temperature` must be positive; got {given.to_temperature}")
             beta = network.temperature / given.to_temperature
             add(f"{given.to_temperature:g} K", reduced.hamiltonian, beta)
     return others

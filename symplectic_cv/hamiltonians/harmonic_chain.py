@@ -27,7 +27,7 @@ class HarmonicChain(Hamiltonian):
 
     def __init__(self, size: int = 32) -> None:
         if size < 1:
-            raise OptionError(f"a harmonic chain needs at least one particle: --size {size}")
+            raise OptionError(f"a harmonic chain needs at least one particle: `size` {size}")
         self.dimension = size
 
     def potential(self, q: Tensor) -> Tensor:

@@ -41,11 +41,11 @@ def find_hamiltonian(system: str, size: int | None = None) -> Hamiltonian:
     else:
         raise OptionError(
             f"SYSTEM {system!r} is not built in; there is {', '.join(BUILT_IN)}; your own is "
-            "FILE.py:CLASS, a molecule --system system.xml"
+            "FILE.py:CLASS; a molecule has a system.xml"
         )
     takes_size = "size" in inspect.signature(kind).parameters
     if size is not None and not takes_size:
-        raise OptionError(f"--size: {system} has a fixed size")
+        raise OptionError(f"`size`: {system} has a fixed size")
     try:
         hamiltonian = kind(size=size) if size is not None else kind()
     except (OptionError, HamiltonianError):

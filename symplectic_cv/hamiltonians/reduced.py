@@ -41,7 +41,7 @@ class ReducedHamiltonian:
     def __post_init__(self) -> None:
         for value in (self.beta, self.scale):
             if not 0.0 < value < math.inf:
-                raise OptionError(f"--beta must be positive; got {value}")
+                raise OptionError(f"`beta` must be positive; got {value}")
 
     @property
     def dimension(self) -> int:

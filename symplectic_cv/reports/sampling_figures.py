@@ -17,7 +17,7 @@ from symplectic_cv.reports.style import (
     torsion_axes,
     torsion_label,
 )
-from symplectic_cv.sampling.chains import Samples, SamplingOptions
+from symplectic_cv.sampling.chains import SampledChains, SamplingOptions
 from symplectic_cv.sampling.moves import Method
 from symplectic_cv.sampling.results import coordinates, descriptors, energy_scale, weights
 from symplectic_cv.sampling.target import LatentTarget
@@ -34,7 +34,7 @@ MANY = 1000
 @in_house_style
 def plot_samples(
     target: LatentTarget,
-    samples: Samples,
+    samples: SampledChains,
     options: SamplingOptions,
     axes: Sequence[Axes] | np.ndarray | None = None,
 ) -> np.ndarray:
@@ -77,7 +77,7 @@ def plot_samples(
 def _draw_plane(
     ax: Axes,
     target: LatentTarget,
-    samples: Samples,
+    samples: SampledChains,
     found: Mapping[str, Descriptor],
     w: np.ndarray,
 ) -> None:

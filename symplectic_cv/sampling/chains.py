@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from symplectic_cv.checks import check_whole, set_choices
 from symplectic_cv.errors import OptionError, OutputError, SamplingError
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.sampling.moves import MOVES, Method
@@ -60,15 +61,14 @@ class SamplingOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        set_choices(self, method=Method)
         for name in ("samples", "chains", "thin"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"--{name} must be at least 1; got {getattr(self, name)}")
-        if self.warmup < 0:
-            raise OptionError(f"--warmup must not be negative; got {self.warmup}")
+            check_whole(getattr(self, name), name)
+        check_whole(self.warmup, "warmup", least=0)
         if self.samples < 4 * self.chains and self.method in MOVES:
             raise OptionError(
-                f"--samples {self.samples} is less than four for each of {self.chains} chains: "
-                "ask for more samples or fewer --chains"
+                f"`samples` {self.samples} is less than four for each of {self.chains} chains: "
+                "ask for more samples or fewer `chains`"
             )
 
     @property
@@ -78,7 +78,7 @@ class SamplingOptions:
 
 
 @dataclass(frozen=True)
-class Samples:
+class SampledChains:
     """S kept steps of C chains (C = 1 for weighted and for rejected ones).
 
     Attributes:
@@ -106,7 +106,7 @@ def sample_target(
     options: SamplingOptions,
     folder: Path | None = None,
     progress: Progress | None = None,
-) -> Samples:
+) -> SampledChains:
     """Samples of a target by one of the methods.
 
     Args:
@@ -127,7 +127,7 @@ def sample_target(
 @torch.no_grad()
 def _run_chains(
     target: LatentTarget, options: SamplingOptions, folder: Path | None, progress: Progress | None
-) -> Samples:
+) -> SampledChains:
     move = MOVES[options.method](target)
     keeper = _Keeper(folder)
     state = keeper.state()
@@ -184,7 +184,7 @@ def _run_chains(
     acceptance = sum(int(block["accepted"]) for block in blocks) / proposals
     if acceptance == 0.0:
         raise SamplingError(f"none of {proposals} proposals was accepted: {advice(options.method)}")
-    return Samples(
+    return SampledChains(
         **_join(blocks),
         acceptance=acceptance,
         proposals=proposals,
@@ -201,7 +201,7 @@ def _run_chains(
 @torch.no_grad()
 def _weighted(
     target: LatentTarget, options: SamplingOptions, folder: Path | None, progress: Progress | None
-) -> Samples:
+) -> SampledChains:
     """Samples of the flow: all of them, or for rejection those that survive."""
     keeper = _Keeper(folder)
     done = 0
@@ -228,22 +228,22 @@ def _weighted(
         survive = np.log(chances) < log_weight - log_weight.max()
         joined = {name: value[survive] for name, value in joined.items()}
         acceptance = float(survive.mean())
-    return Samples(
+    return SampledChains(
         **joined, acceptance=acceptance, proposals=options.samples, proposed_log_weights=log_weight
     )
 
 
 FIT = (
-    "the model does not fit this Hamiltonian; train it longer (--steps), on more data of the same "
-    "system and temperature, or (a Cartesian one) with --chart internal"
+    "the model does not fit this Hamiltonian; train it longer (`steps`), on more data of the same "
+    "system and temperature, or (a Cartesian one) with `chart` internal"
 )
 
 
 def advice(method: Method) -> str:
     """What to do where nothing is accepted."""
     if method in (Method.INDEPENDENCE, Method.HYBRID):
-        return f"try --method pcn or hmc, which make small steps; {FIT}"
-    return f"give a longer --warmup, in which the step adapts; {FIT}"
+        return f"try `method` pcn or hmc, which make small steps; {FIT}"
+    return f"give a longer `warmup`, in which the step adapts; {FIT}"
 
 
 def _start(
@@ -323,6 +323,6 @@ class _Keeper:
         return [self.read(name, *parts) for name in self.names() if name.startswith("block-")]
 
 
-def importance_ess(samples: Samples) -> float:
+def importance_ess(samples: SampledChains) -> float:
     """Effective share of the flow's own samples under their importance weights."""
     return effective_share(samples.proposed_log_weights)

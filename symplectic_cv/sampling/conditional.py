@@ -8,13 +8,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor
 
+from symplectic_cv.checks import check_whole
 from symplectic_cv.errors import OptionError
+from symplectic_cv.files.run_folder import make_folder
+from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.latent_draws import draw_latent_structures
+from symplectic_cv.models.model_folder import open_molecular_model
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.phase_space import in_float64
+from symplectic_cv.paths.latent_path import LatentPath, latent_structures
+from symplectic_cv.sampling.results import write_conditional, write_summary
+from symplectic_cv.sampling.target import LatentTarget
+from symplectic_cv.statistics import effective_share
 
 FARTHEST = 8.0
 """No mode is held further out than this, in standard deviations."""
@@ -37,19 +50,30 @@ def parse_fixed(given: Sequence[str], model: NeuralCanonicalTransformation) -> d
             mode, value = int(match[1]), float(match[2])
         except (AssertionError, ValueError):
             raise OptionError(
-                f"--fix {text!r} is not of the form 'mode 0 = 1.2' (a mode and its value, in "
+                f"`fix` {text!r} is not of the form 'mode 0 = 1.2' (a mode and its value, in "
                 "standard deviations)"
             ) from None
-        model.check_modes([mode], "fix")
         if mode in fixed:
-            raise OptionError(f"--fix names mode {mode} twice")
+            raise OptionError(f"`fix` names mode {mode} twice")
+        fixed[mode] = value
+    check_fixed(model, fixed)
+    return fixed
+
+
+def check_fixed(model: NeuralCanonicalTransformation, fixed: Mapping[int, float]) -> None:
+    """Raises OptionError for a mode that does not exist, or a value where the model knows nothing.
+
+    Args:
+        model: The model.
+        fixed: The modes that are held, and their values in standard deviations.
+    """
+    for mode, value in fixed.items():
+        model.check_modes([mode], "fix")
         if not abs(value) <= FARTHEST:
             raise OptionError(
-                f"--fix {text!r}: modes have unit variance, so that a model knows nothing beyond "
-                f"±{FARTHEST:g}"
+                f"`fix` mode {mode} = {value:g}: modes have unit variance, so that a model knows "
+                f"nothing beyond ±{FARTHEST:g}"
             )
-        fixed[mode] = value
-    return fixed
 
 
 def conditional_latent(
@@ -63,3 +87,98 @@ def conditional_latent(
         SamplingError: next to no point with these values is a structure.
     """
     return draw_latent_structures(in_float64(model), n_samples, seed, fixed)
+
+
+@dataclass(frozen=True)
+class ConditionalStructures:
+    """Structures at given values of some modes.
+
+    Attributes:
+        model: The model.
+        fixed: The modes that are held, and their values in standard deviations.
+        latent: Scaled latent coordinates u_k = ω_k Q_k, dimensionless, shape (n, n_modes).
+        target: The Hamiltonian that weighs the structures, or None.
+    """
+
+    model: NeuralCanonicalTransformation
+    fixed: dict[int, float]
+    latent: np.ndarray
+    target: LatentTarget | None = None
+
+    @cached_property
+    def structures(self) -> LatentPath:
+        """The structures with their likelihoods."""
+        return latent_structures(self.model, torch.from_numpy(self.latent))
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Structures in the frame of the model, shape (n, n_atoms, 3), in nm."""
+        return self.structures.positions
+
+    @property
+    def log_likelihood(self) -> np.ndarray:
+        """ln ρ of the model, shape (n,), in nats."""
+        return self.structures.log_likelihood
+
+    def save(self, folder: str | Path) -> float | None:
+        """Writes samples.xtc, topology.pdb, samples.csv and summary.json.
+
+        Args:
+            folder: The folder to write into; it is made where missing.
+
+        Returns:
+            The effective share of the structures under the Hamiltonian, or None without one.
+        """
+        folder = Path(folder)
+        make_folder(folder)
+        u = torch.from_numpy(self.latent)
+        log_weight = write_conditional(folder, self.model, u, self.target)
+        share = None if log_weight is None else effective_share(log_weight)
+        write_summary(
+            folder,
+            {
+                "method": "conditional",
+                "fixed": {f"mode_{mode}": value for mode, value in self.fixed.items()},
+                "samples": len(u),
+                "proposals": len(u),
+                "acceptance": 1.0,
+                "ess_importance": share,
+                "ess_chain": None,
+                "autocorrelation": 1.0,
+                "rhat": None,
+            },
+        )
+        return share
+
+
+def conditional_structures(
+    model: NeuralCanonicalTransformation | str | Path,
+    fixed: Mapping[int, float],
+    n: int = 100,
+    seed: int = 0,
+    hamiltonian: ReducedHamiltonian | None = None,
+) -> ConditionalStructures:
+    """Structures with some modes held, the other modes from the latent Gaussian.
+
+    Args:
+        model: A model, or its folder.
+        fixed: The modes that are held, and their values in standard deviations, such as {0: 1.2}.
+        n: The number of structures.
+        seed: The seed that makes them repeatable.
+        hamiltonian: The Hamiltonian in the variables of the model, which gives the structures
+            energies and weights; none where None.
+
+    Raises:
+        OptionError: A mode that does not exist, or a value where the model knows nothing.
+        SamplingError: Next to no point with these values is a structure.
+
+    Example::
+
+        sc.conditional_structures("model", {0: 1.2}, 20).save("starts")
+    """
+    check_whole(n, "samples")
+    network = open_molecular_model(model)
+    check_fixed(network, fixed)
+    target = None if hamiltonian is None else LatentTarget(network, hamiltonian)
+    u = conditional_latent(network, fixed, n, seed)
+    return ConditionalStructures(network, dict(fixed), u.numpy(), target)

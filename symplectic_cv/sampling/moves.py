@@ -187,8 +187,8 @@ class ShortDynamics(Move):
         super().__init__(target)
         if not target.only_coordinates:
             raise OptionError(
-                "--method hybrid: its dynamics needs H = ½|p|² + V(q) and a model that transforms "
-                "coordinates among themselves; use --method pcn or hmc"
+                "`method` hybrid: its dynamics needs H = ½|p|² + V(q) and a model that transforms "
+                "coordinates among themselves; use `method` pcn or hmc"
             )
         self.mover = target.reduced.hamiltonian.mover()
         self.size = 0.05 if self.mover is None else self.mover.timestep

@@ -18,7 +18,7 @@ from symplectic_cv.files.tables import write_table
 from symplectic_cv.hamiltonians.base import Descriptor
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.paths.latent_path import latent_structures
-from symplectic_cv.sampling.chains import Samples, SamplingOptions
+from symplectic_cv.sampling.chains import SampledChains, SamplingOptions
 from symplectic_cv.sampling.importance import RELIABLE_TAIL, pareto_k
 from symplectic_cv.sampling.moves import MOVES, Method
 from symplectic_cv.sampling.statistics import (
@@ -81,13 +81,13 @@ def write_conditional(
     return log_weight
 
 
-def coordinates(target: LatentTarget, samples: Samples) -> np.ndarray:
+def coordinates(target: LatentTarget, samples: SampledChains) -> np.ndarray:
     """q of all samples in the Hamiltonian's own units, (S·C, n)."""
     x = samples.x.reshape(-1, samples.x.shape[-1])
     return x[:, x.shape[1] - target.model.dimension :] / math.sqrt(target.reduced.scale)
 
 
-def descriptors(target: LatentTarget, samples: Samples) -> Mapping[str, Descriptor]:
+def descriptors(target: LatentTarget, samples: SampledChains) -> Mapping[str, Descriptor]:
     """The Hamiltonian's descriptors of all samples (torsions of a molecule)."""
     q = torch.from_numpy(coordinates(target, samples))
     return target.reduced.hamiltonian.descriptors(q)
@@ -100,7 +100,7 @@ def energy_scale(target: LatentTarget) -> tuple[float, str]:
     return 1.0 / target.reduced.beta, "reduced units"
 
 
-def weights(samples: Samples, method: Method) -> np.ndarray:
+def weights(samples: SampledChains, method: Method) -> np.ndarray:
     """Of each sample in averages, (S·C,), 1 on average: equal ones but for `importance`."""
     log_weight = samples.log_weight.reshape(-1)
     if method is not Method.IMPORTANCE:
@@ -109,7 +109,9 @@ def weights(samples: Samples, method: Method) -> np.ndarray:
     return w / w.mean()
 
 
-def summarise(target: LatentTarget, samples: Samples, options: SamplingOptions) -> dict[str, Any]:
+def summarise(
+    target: LatentTarget, samples: SampledChains, options: SamplingOptions
+) -> dict[str, Any]:
     """The numbers by which a sampling is judged, for summary.json."""
     found = descriptors(target, samples)
     shape = samples.energy.shape
@@ -182,22 +184,24 @@ def cautions(summary: Mapping[str, Any]) -> list[str]:
     if rhat is not None and not rhat < AGREE:
         messages.append(
             f"the chains do not agree yet (R̂ {rhat:.3f}, should be below {AGREE}): ask for more "
-            "--samples, a longer --warmup, or use another --method"
+            "`samples`, a longer `warmup`, or use another `method`"
         )
     if summary["ess_chain"] < FEW:
         messages.append(
-            f"only {summary['ess_chain']:.0f} effective samples: ask for more --samples"
+            f"only {summary['ess_chain']:.0f} effective samples: ask for more `samples`"
         )
     weighted = summary["method"] in (Method.IMPORTANCE.value, Method.REJECTION.value)
     if weighted and summary["pareto_k"] > RELIABLE_TAIL:
         messages.append(
             f"the weights have a heavy tail (exponent {summary['pareto_k']:.2f}): averages depend "
-            "on a few samples; --method pcn, hmc or hybrid does better"
+            "on a few samples; `method` pcn, hmc or hybrid does better"
         )
     return messages
 
 
-def write_samples(folder: Path, target: LatentTarget, samples: Samples, method: Method) -> None:
+def write_samples(
+    folder: Path, target: LatentTarget, samples: SampledChains, method: Method
+) -> None:
     """samples.xtc with topology.pdb (or samples.npz) and samples.csv."""
     model = target.model
     q = coordinates(target, samples)

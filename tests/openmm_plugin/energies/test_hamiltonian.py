@@ -388,7 +388,7 @@ def test_the_model_is_one_of_a_molecule(alanine):
 
 def test_flows_that_mix_momenta_are_refused(alanine):
     options = VariationalOptions(FlowOptions(flow=Flow.LINEAR), steps=1)
-    with pytest.raises(OptionError, match="use --flow point"):
+    with pytest.raises(OptionError, match="use `flow` point"):
         prepare_variational(alanine, options)
 
 
@@ -448,9 +448,9 @@ def _restrained():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (_constrained, "12 constraints.*--flexible"),
-        (_periodic, "periodic box.*--solvent vacuum or implicit"),
-        (_virtual, "particle 4 is a virtual site.*--forcefield"),
+        (_constrained, "12 constraints.*`flexible`"),
+        (_periodic, "periodic box.*`solvent` vacuum or implicit"),
+        (_virtual, "particle 4 is a virtual site.*`forcefield`"),
         (lambda: made_up((14.0, 0.0, 12.0), BENT), "particle 2 is a virtual site or has no mass"),
         (lambda: made_up((14.0, 12.0), BENT[:2], bonds((0, 1))), "2 atoms.*at least 3"),
         (lambda: bent_triatomic(angle=math.pi, k=100.0), "linear at its minimum"),

@@ -109,7 +109,7 @@ def test_what_cannot_be_sampled(well, molecule, tmp_path, refused):
     (tmp_path / "rigid").mkdir()
     write_structure(build_system(pdb, Solvent.VACUUM), tmp_path / "rigid")
     rigid = refused("sample", molecule / "model", *out, "--system", tmp_path / "rigid/system.xml")
-    assert "--flexible" in rigid
+    assert "`flexible`" in rigid
     assert not (tmp_path / "out").exists()
 
 
@@ -194,7 +194,7 @@ def test_an_energy_that_fails_on_the_way_leaves_nothing_behind(
     def fail(*_):
         raise HamiltonianError("double-well: the energy of 1 of 8 phase-space points is NaN")
 
-    monkeypatch.setattr("symplectic_cv.cli.sample.sample_target", fail)
+    monkeypatch.setattr("symplectic_cv.sampling.sample.sample_target", fail)
     assert "points is NaN" in refused("sample", well, "-o", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -191,7 +191,7 @@ def test_bad_questions_to_a_model_end_in_one_line(refused, ring, molecular, flex
     for arguments, message in [
         ([ring, "--system", xml], "not of a molecule"),
         ([ring, "--to", "double-well"], "has 1 coordinates, the model 2"),
-        ([ring, "--to-beta", "-2"], "--beta must be positive"),
+        ([ring, "--to-beta", "-2"], "beta` must be positive"),
         ([ring, "--observable", tmp_path / "long.npy"], "shape (5,)"),
         ([ring, "--observable", ring / "history.csv"], "not a readable .npy"),
         ([ring, "--samples", "10"], "at least 100"),

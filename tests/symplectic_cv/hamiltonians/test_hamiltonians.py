@@ -157,7 +157,7 @@ def test_a_chain_needs_a_particle(size):
 
 @pytest.mark.parametrize("beta", [0.0, -1.0, math.inf, math.nan])
 def test_a_temperature_is_positive(beta):
-    with pytest.raises(OptionError, match="--beta"):
+    with pytest.raises(OptionError, match="`beta`"):
         ReducedHamiltonian(DoubleWell(), beta)
 
 

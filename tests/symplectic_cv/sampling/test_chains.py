@@ -142,7 +142,7 @@ def test_flows_that_mix_momenta_sample_phase_space(method):
 def test_the_hybrid_needs_coordinates_alone():
     flow = Composition([LinearSymplectic(2)])
     model = PhaseSpaceModel(flow, HarmonicPrior(torch.ones(1)), FlowOptions(flow=Flow.LINEAR))
-    with pytest.raises(OptionError, match="--method pcn or hmc"):
+    with pytest.raises(OptionError, match="`method` pcn or hmc"):
         sampled(model, DoubleWell(), Method.HYBRID)
 
 
@@ -220,7 +220,7 @@ def test_nothing_accepted_is_told():
         def potential(self, q):
             return 0.5e6 * (q * q).sum(-1)
 
-    with pytest.raises(SamplingError, match="none of 128 proposals was accepted: try --method"):
+    with pytest.raises(SamplingError, match="none of 128 proposals was accepted: try `method`"):
         target = LatentTarget(gaussian_model(3, 1.0), ReducedHamiltonian(Narrow()))
         sample_target(target, SamplingOptions(128, Method.INDEPENDENCE, 2, 1, 0, 0))
 
@@ -256,10 +256,10 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, method):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"samples": 0}, "--samples must be at least 1"),
-        ({"chains": 0}, "--chains must be at least 1"),
-        ({"thin": 0}, "--thin must be at least 1"),
-        ({"warmup": -1}, "--warmup must not be negative"),
+        ({"samples": 0}, "`samples` must be at least 1"),
+        ({"chains": 0}, "`chains` must be at least 1"),
+        ({"thin": 0}, "`thin` must be at least 1"),
+        ({"warmup": -1}, "`warmup` must be at least 0"),
         ({"samples": 100}, "less than four for each of 32 chains"),
     ],
 )

@@ -1,0 +1,98 @@
+"""The Hamiltonian that a model was learned from, in the variables of the model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from symplectic_cv.errors import ModelError, OptionError
+from symplectic_cv.hamiltonians.base import Hamiltonian
+from symplectic_cv.hamiltonians.library import find_hamiltonian
+from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
+from symplectic_cv.models.model_folder import open_model, read_config
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.phase_space import PhaseSpaceModel
+
+
+def analytic_hamiltonian(
+    model: PhaseSpaceModel | str | Path,
+    hamiltonian: Hamiltonian | ReducedHamiltonian | None = None,
+    beta: float = 1.0,
+) -> ReducedHamiltonian:
+    """The analytic Hamiltonian of a model, at its temperature.
+
+    Args:
+        model: A model, or its folder.
+        hamiltonian: The Hamiltonian; the one that the model's folder names where None.
+        beta: The inverse temperature, for a `Hamiltonian`.
+
+    Raises:
+        OptionError: A model of a molecule, or a model object without its `hamiltonian`.
+        ModelError: A folder that does not name its Hamiltonian.
+    """
+    if isinstance(hamiltonian, ReducedHamiltonian):
+        return hamiltonian
+    if hamiltonian is not None:
+        return ReducedHamiltonian(hamiltonian, beta)
+    if isinstance(open_model(model), NeuralCanonicalTransformation):
+        raise OptionError(f"{_name(model)}: is a model of a molecule: name its `system` system.xml")
+    known = hamiltonian_record(model)
+    if "system" not in known:
+        raise ModelError(f"{_name(model)}: does not say which Hamiltonian it was learned from")
+    found = find_hamiltonian(known["system"], known.get("size"))
+    return ReducedHamiltonian(found, float(known["beta"]), floor=_floor(known))
+
+
+def with_floor_of(
+    model: NeuralCanonicalTransformation, hamiltonian: Hamiltonian, record: dict[str, Any]
+) -> ReducedHamiltonian:
+    """The Hamiltonian of a molecule at the temperature of a model, with its energy cap.
+
+    Args:
+        model: The model.
+        hamiltonian: The molecule in the frame of the model, with energies in kT.
+        record: What the model's folder says of its Hamiltonian; see `hamiltonian_record`.
+    """
+    reduced = ReducedHamiltonian(hamiltonian, floor=_floor(record))
+    if reduced.floor > -math.inf:
+        return reduced
+    # learned from a trajectory: the cap counts from the most likely structure of the model
+    latent = torch.zeros(1, model.dimension, dtype=model.dtype)
+    with torch.no_grad():
+        centre = reduced.configuration(model.flow.inverse(latent)[0].double())
+    return replace(reduced, floor=float(centre))
+
+
+def require_molecule(model: PhaseSpaceModel | str | Path) -> NeuralCanonicalTransformation:
+    """The model of a molecule.
+
+    Raises:
+        OptionError: A model of an analytic Hamiltonian.
+    """
+    network = open_model(model)
+    if not isinstance(network, NeuralCanonicalTransformation):
+        known = hamiltonian_record(model).get("system", "an analytic Hamiltonian")
+        raise OptionError(
+            f"{_name(model)}: is a model of {known}, not of a molecule: `system`, `to_system` and "
+            "`to_temperature` are for molecules; here `to` and `to_beta`"
+        )
+    return network
+
+
+def hamiltonian_record(model: PhaseSpaceModel | str | Path) -> dict[str, Any]:
+    """What a model folder says of the Hamiltonian; empty for a model object."""
+    if isinstance(model, PhaseSpaceModel):
+        return {}
+    return read_config(Path(model)).get("hamiltonian", {})
+
+
+def _floor(record: dict[str, Any]) -> float:
+    return float(record.get("energy_floor_nats", -math.inf))
+
+
+def _name(model: PhaseSpaceModel | str | Path) -> str:
+    return "this model" if isinstance(model, PhaseSpaceModel) else str(model)
