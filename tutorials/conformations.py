@@ -117,8 +117,12 @@ with plt.rc_context(STYLE):
 # through what is unlikely. `refine_path` then moves the path to the most likely one nearby.
 
 # %%
-from symplectic_cv.paths.interpolation import cartesian_path, spherical_path
-from symplectic_cv.paths.strings import refine_path, straight_latent_path
+from symplectic_cv.paths.interpolation import (
+    cartesian_path,
+    spherical_path,
+    straight_latent_path,
+)
+from symplectic_cv.paths.strings import refine_path
 
 
 def nearest(phi, psi):
