@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from commands import run
 
 from symplectic_cv.hamiltonians.library import find_hamiltonian
 
@@ -30,3 +31,21 @@ def test_the_recipe_for_ones_own_hamiltonian_is_one(tmp_path):
 def test_links_of_a_page_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_page_on_torsion_modes_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(
+        *("simulate", "alanine-dipeptide", "--solvent", "vacuum"),
+        *("--time-ns", 0.01, "--stride-ps", 0.1),
+    )
+    page = (DOCS / "torsion_modes.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    names = {}
+    exec(example, names)
+    assert names["values"].shape == (100, 2)
+    assert len(names["run"].colvar) == 10
+    commands = re.findall(r"^    symplectic-cv (.*)$", page, re.M)
+    assert len(commands) == 3
+    run(*commands[1].split())
+    run(*f"{commands[2]} -o again".replace("--time-ns 5", "--time-ns 0.002 --pace 0.2").split())
