@@ -83,7 +83,7 @@ print("slowest modes:", np.round(model.omega[:3].numpy(), 2), "rad/ps")
 import matplotlib.pyplot as plt
 
 from symplectic_cv.data.torsions import compute_torsions, find_torsions
-from symplectic_cv.paths.strings import latent_structures
+from symplectic_cv.paths.latent_path import latent_structures
 from symplectic_cv.reports.style import STYLE
 
 torsions = find_torsions(data.molecule)
