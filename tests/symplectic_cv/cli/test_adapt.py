@@ -131,7 +131,7 @@ def test_killed_at_any_moment_it_resumes(adapted, system, tmp_path):
     ]
     for moment in moments:
         process = begin(*arguments)
-        wait_for(moment.exists, process)
+        assert wait_for(moment.exists, process), moment
         assert kill(process)
         assert not (folder / "report.html").exists()
     run(*arguments)

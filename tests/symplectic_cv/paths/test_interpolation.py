@@ -122,9 +122,17 @@ def test_the_cartesian_path_is_straight(make_model, ends):
     np.testing.assert_allclose(path, np.linspace(path[0], path[-1], 5), rtol=0, atol=1e-14)
 
 
-@pytest.mark.parametrize(("points", "modes"), [(1, None), (5, [24]), (5, [0, 0]), (5, [])])
-def test_impossible_options_are_refused(make_model, ends, points, modes):
-    with pytest.raises(OptionError):
+@pytest.mark.parametrize(
+    ("points", "modes", "message"),
+    [
+        (1, None, "`points` must be at least 2"),
+        (5, [24], r"numbered 0 .* to 23"),
+        (5, [0, 0], "names a mode twice"),
+        (5, [], "`modes` is empty"),
+    ],
+)
+def test_impossible_options_are_refused(make_model, ends, points, modes, message):
+    with pytest.raises(OptionError, match=message):
         spherical_path(make_model(), *ends, points, modes)
 
 
