@@ -1,4 +1,4 @@
-"""What works with OpenMM: collective variables as forces, simulations, biased runs.
+"""The OpenMM side: collective variables as forces, simulations, biased runs.
 
     import openmm_plugin as plugin
     options = plugin.MetadynamicsOptions(time_ns=5.0)

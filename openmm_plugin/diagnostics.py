@@ -1,4 +1,4 @@
-"""What this installation can run, part by part."""
+"""The parts of this installation that can run, one by one."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _instructions() -> str:
 
 
 def _platforms() -> Finding:
-    """OpenMM's platforms. A plugin for hardware that is not here is no problem."""
+    """OpenMM's platforms. A plugin for absent hardware is not reported as a problem."""
     import openmm
 
     names = [

@@ -43,7 +43,7 @@ Evaluate = Callable[[np.ndarray, Optional[np.ndarray]], tuple[np.ndarray, np.nda
 
 
 class _EnergyAndForces(nn.Module):
-    """What a TorchForce with setOutputsForces(True) calls: one mode and its forces."""
+    """The module that a TorchForce with setOutputsForces(True) calls: one mode and its forces."""
 
     combination: Tensor
 

@@ -38,7 +38,7 @@ def add_hydrogens(
     names = list(forcefield or FORCE_FIELDS[Solvent.VACUUM])
     try:
         field = app.ForceField(*names)
-    except Exception as error:  # OpenMM raises whatever its parsers met
+    except Exception as error:  # OpenMM raises errors of many types
         raise OptionError(f"`forcefield` {' '.join(names)}: {error}") from error
     topology = molecule.topology.to_openmm()
     platform = openmm.Platform.getPlatformByName("Reference")
@@ -67,7 +67,7 @@ def add_hydrogens(
 def _context(
     field: app.ForceField, topology: app.Topology, platform: openmm.Platform
 ) -> openmm.Context:
-    """Of the whole molecule, its heavy atoms held in place by having no mass."""
+    """A context of the whole molecule, with massless heavy atoms that stay in place."""
     system = field.createSystem(topology, constraints=None, rigidWater=False)
     for place, atom in enumerate(topology.atoms()):
         if atom.element is not None and atom.element.symbol != "H":

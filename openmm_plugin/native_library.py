@@ -95,7 +95,7 @@ def make_force(
 
 
 def evaluations(force: openmm.Force) -> int:
-    """How often the networks ran for the modes of this force's file, all its forces together."""
+    """The number of network evaluations for the modes of this force's file, over all its forces."""
     count = ctypes.c_longlong()
     call("scv_evaluations", force, ctypes.byref(count))
     return count.value

@@ -22,7 +22,7 @@ PADDING = 1.4
 """Water between the images of the solute, nm. Boxes are at least twice as wide, which leaves the
 barostat room above the two cutoffs (2 nm) that a box must hold."""
 SMALL_SYSTEM = 100
-"""Up to so many atoms the Reference platform beats the parallel CPU platform."""
+"""The largest number of atoms for which Reference is faster than the parallel CPU platform."""
 
 
 class Solvent(str, Enum):
@@ -66,7 +66,7 @@ def read_pdb(path: Path) -> app.PDBFile:
         raise TrajectoryError(f"{path}: no such PDB file")
     try:
         return app.PDBFile(str(path))
-    except Exception as error:  # OpenMM's parser raises whatever it met
+    except Exception as error:  # OpenMM's parser raises errors of many types
         raise TrajectoryError(f"{path}: not a readable PDB file ({error})") from error
 
 

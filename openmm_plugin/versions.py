@@ -137,7 +137,7 @@ def choose_backend(wanted: str, has_core: bool = True) -> str:
 
     Raises:
         BackendError: the wanted backend, or every one, cannot be used.
-        OptionError: there is no such backend.
+        OptionError: The backend does not exist.
     """
 
     def native() -> str | None:

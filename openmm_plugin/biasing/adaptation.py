@@ -96,7 +96,7 @@ class Adaptation:
                 several, or `TrajectoryData`. A short unbiased run is made where None.
             options: How the loop trains, biases and ends.
             folder: The folder of the loop, made with the first round.
-            resume: Whether to go on with the loop that the folder holds. Where it holds none, a
+            resume: Whether to continue the loop that the folder holds. Where it holds none, a
                 new loop begins.
             progress: Called many times in each stage of a round.
             warn: Called with a line where the data are few or a simulation blew up and goes on.
@@ -218,7 +218,7 @@ class Adaptation:
                 return
 
     def _reason(self, number: int) -> str | None:
-        """Why the loop ends with a round; None where it goes on."""
+        """The reason to end the loop with a round; None where it continues."""
         if not still_growing(self.rows, self.options.growth):
             return (
                 f"The loop ended after round {number}: twice in a row crossings per ns did not "
@@ -309,7 +309,7 @@ class Adaptation:
         given: list[str],
         data: TrajectoryData | str | Path | Sequence[str | Path] | None,
     ) -> dict[str, Any]:
-        """What must not change between the loop and its resumption."""
+        """The settings that a resumed loop must share."""
         record: dict[str, Any] = {
             "command": "adapt",
             "trajectories": given,

@@ -34,7 +34,7 @@ data, and each training chooses their signs anew."""
 
 @dataclass(frozen=True)
 class AdaptationOptions:
-    """How an adaptive loop trains, biases and ends.
+    """Options of an adaptive loop: training, biasing and the end.
 
     Attributes:
         rounds: The most rounds of training and biasing.
@@ -174,7 +174,7 @@ class AdaptationOptions:
         )
 
     def settings(self) -> dict[str, object]:
-        """What must not change between a loop and its resumption, as run.json keeps it.
+        """The settings that a resumed loop must share, as run.json keeps them.
 
         Rounds may be added, and the last run may be made longer.
         """

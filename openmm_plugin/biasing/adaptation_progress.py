@@ -1,4 +1,4 @@
-"""What an adaptive loop tells about itself: after each round, and during its stages."""
+"""Progress of an adaptive loop: after each round, and during its stages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from symplectic_cv.bias.states import States
 
 @dataclass(frozen=True)
 class AdaptationProgress:
-    """What is known after a round.
+    """The results of a round.
 
     Attributes:
         round: The number of the round, from 1.
@@ -24,7 +24,7 @@ class AdaptationProgress:
         model: The numbers of the round's model: validation NLL, frequencies and biased modes.
         states: The states of the newest model; None for a round that was complete before the loop
             was resumed.
-        reason: Why the loop ends with this round; None while it goes on.
+        reason: The reason to end the loop with this round; None while it continues.
     """
 
     round: int
@@ -42,7 +42,7 @@ class AdaptationProgress:
 
 @dataclass(frozen=True)
 class StageProgress:
-    """How far a stage of a round has come.
+    """Progress of a stage of a round.
 
     Attributes:
         round: The number of the round; 0 before the first.

@@ -1,4 +1,4 @@
-"""What an adaptive loop begins with: the molecule, its topology, and frames to learn from."""
+"""The start of an adaptive loop: the molecule, its topology, and frames to learn from."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _first_frame(file: str, topology: md.Topology) -> np.ndarray:
     """The first frame of a trajectory of all atoms, (n_atoms, 3) in nm."""
     try:
         frame = next(md.iterload(file, chunk=1, top=topology))
-    except Exception as error:  # MDTraj raises whatever its readers met
+    except Exception as error:  # MDTraj raises errors of many types
         raise TrajectoryError(
             f"{file}: its first frame is not readable, and `topology` holds no positions: give "
             "`positions`, or a PDB as `topology`"

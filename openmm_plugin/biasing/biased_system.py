@@ -15,7 +15,7 @@ from symplectic_cv.exporting.export import exported_in
 
 @dataclass(frozen=True)
 class BiasedSystem:
-    """What is simulated, the forces that evaluate its modes, and where it runs.
+    """The simulated system, the forces that evaluate its modes, and the platform it runs on.
 
     Attributes:
         molecule: The molecule and the structure to start from.

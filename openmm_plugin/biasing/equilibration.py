@@ -53,7 +53,7 @@ class ModeProbe:
 
 
 def check_start(forces: list[openmm.Force], start: MolecularSystem, options: BiasOptions) -> None:
-    """Raises OptionError where the starting structure lies outside of the grid."""
+    """Raises OptionError where the starting structure is outside the grid."""
     for k, value in enumerate(ModeProbe(forces, start)(start.positions)):
         if not options.low <= value <= options.high:
             raise OptionError(

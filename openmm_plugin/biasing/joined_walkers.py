@@ -1,4 +1,4 @@
-"""What the walkers of a run add up to: all frames and weights, all hills, one free energy."""
+"""The joint result of a run's walkers: all frames and weights, all hills, one free energy."""
 
 from __future__ import annotations
 

@@ -54,17 +54,17 @@ def metadynamics(
             PDB where None.
         options: How the modes are biased.
         folder: The folder of the run, made here.
-        resume: Whether to go on with the run that the folder holds, after a kill or to make it
+        resume: Whether to continue the run that the folder holds, after a kill or to make it
             longer. Where the folder holds none, a new run begins.
         progress: Called once before the first step, then at every hill; with walkers five times a
             second.
-        warn: Called with a line each time that the simulation blew up and goes on.
+        warn: A function that is called with a line after each restart of a failed simulation.
 
     Returns:
         The run, with its tables and its free energy.
 
     Raises:
-        OptionError: an option makes no sense, or the start lies outside of the grid.
+        OptionError: An option makes no sense, or the start is outside the grid.
         ModelError: the model is damaged, or cannot be biased.
         BackendError: the backend or the scheduler cannot be used here.
         TrajectoryError: the system or its structure is missing or damaged.
@@ -151,7 +151,7 @@ def metadynamics(
 def _settings(
     options: MetadynamicsOptions, bias: BiasOptions, molecule: MolecularSystem
 ) -> dict[str, object]:
-    """What must not change between a run and its resumption."""
+    """The settings that a resumed run must share."""
     return {
         "command": "metadynamics",
         "walkers": options.walkers,

@@ -18,7 +18,7 @@ Width = str | float | Sequence[str | float]
 
 @dataclass(frozen=True)
 class MetadynamicsOptions:
-    """How the modes of a model are biased. None stands for the default of the method.
+    """Options of a bias on the modes of a model. None means the default of the method.
 
     Attributes:
         modes: The modes to bias, one to three; 0 is the slowest.

@@ -21,7 +21,7 @@ Progress = Callable[[int, np.ndarray], None]
 
 @dataclass(frozen=True)
 class BiasProgress:
-    """How far a biased run has come.
+    """Progress of a biased run.
 
     Attributes:
         time_ps: The simulated time, summed over the walkers, in ps.
@@ -59,7 +59,7 @@ sooner, and weights undo the blur."""
 
 @dataclass(frozen=True)
 class BiasOptions:
-    """How a run is biased.
+    """Options of a biased run.
 
     Attributes:
         time_ns: The length of the whole run, in ns.
@@ -72,8 +72,8 @@ class BiasOptions:
             kernel. Where None, 0.7 of the fluctuation of each mode within the basin of the start,
             for OPES all of it.
         pace_ps: The time between hills, in ps.
-        low: The lower end of the grid, the same for every mode; a wall stands there.
-        high: The upper end of the grid, the same for every mode; a wall stands there.
+        low: The lower end of the grid, the same for every mode; a wall is placed there.
+        high: The upper end of the grid, the same for every mode; a wall is placed there.
         wall: The force constant of the walls, in kJ/mol per squared unit of a mode.
         timestep_fs: The time step, in fs.
         temperature: The temperature, in K.
@@ -262,7 +262,7 @@ class Deposit:
 
 
 class BiasEngine(Protocol):
-    """What drives a biased run: steps, deposits, and a state that can be put back."""
+    """The engine of a biased run: steps, deposits, and a state that can be restored."""
 
     last: Deposit | None
 

@@ -57,7 +57,7 @@ BIAS_TOLERANCE = 1e-5
 """The largest difference between the bias of a checkpoint and the one rebuilt from hills.csv, in
 kJ/mol per kJ/mol; the table has 12 digits."""
 RETRIES = 3
-"""How often in a row a run that blew up goes on from the same checkpoint with new velocities."""
+"""The largest number of restarts in a row from one checkpoint after a run blew up."""
 RETRY_SEED = 7919
 """The difference between the seeds of these velocities."""
 
@@ -74,7 +74,7 @@ def run_metadynamics(
     warn: Callable[[str], None] | None = None,
     begun: Callable[[BiasRecord], None] | None = None,
 ) -> BiasedRun:
-    """Runs a bias on forces of one's own, or goes on with the run that the folder holds.
+    """Runs a bias on forces of one's own, or continues the run that the folder holds.
 
     Writes bias.json, trajectory.xtc, colvar.csv (a row per frame: time_ps, the modes, bias, c and
     weight), hills.csv (metadynamics) and checkpoint/; at the end free_energy.npz and
@@ -89,7 +89,7 @@ def run_metadynamics(
         platform: OpenMM's platform.
         progress: Called at every hill with the step and the values of the modes.
         checkpoint_ps: The time between checkpoints, in ps.
-        warn: Called with a line each time that the simulation blew up and goes on.
+        warn: A function that is called with a line after each restart of a failed simulation.
         begun: Called with the settled bias before the first step.
 
     Raises:
@@ -135,7 +135,7 @@ class BiasedSimulation:
         checkpoint_ps: The time between checkpoints, and between exchanges of hills, in ps.
         shared: The hills that are shared with other walkers.
         progress: Called at every hill with the step and the values of the modes.
-        warn: Called with a line each time that the simulation blew up and goes on.
+        warn: A function that is called with a line after each restart of a failed simulation.
     """
 
     def __init__(

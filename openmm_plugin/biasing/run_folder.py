@@ -85,7 +85,7 @@ def begin_biased_run(
         modes: The modes to export, in this order.
         molecule: The system on which they are evaluated.
         backend: A backend that is installed.
-        resume: Whether to go on with the run that the folder holds.
+        resume: Whether to continue the run that the folder holds.
         check: Called with the forces of a new run before the folder is made.
 
     Returns:

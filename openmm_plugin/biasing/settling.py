@@ -1,4 +1,4 @@
-"""What a biased run decides before its first step: widths of the hills, and where it starts."""
+"""Decisions before the first step of a biased run: the widths of the hills and the start."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def published(folder: Path) -> dict[str, int]:
 
 
 class SharedHills:
-    """What one walker takes from the others and shows to them.
+    """The exchange of hills between one walker and the others.
 
     Args:
         parent: folder of the walkers' folders.
@@ -54,7 +54,7 @@ class SharedHills:
 
     @property
     def folder(self) -> Path:
-        """Where OPES walkers keep their kernels, each in files of its own."""
+        """The folder in which OPES walkers keep their kernels, each in its own files."""
         return self.parent / OPES_FOLDER
 
     def collect(self) -> Hills | None:

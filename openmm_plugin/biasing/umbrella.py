@@ -34,7 +34,7 @@ from symplectic_cv.models.torsion_model import TorsionModel
 
 @dataclass(frozen=True)
 class UmbrellaOptions:
-    """Where umbrella windows stand and how long they run.
+    """Options of umbrella sampling: the placement of the windows and their lengths.
 
     Attributes:
         modes: The mode to walk along; with `path` the modes that the path is given in.
@@ -106,7 +106,7 @@ class UmbrellaOptions:
 
 @dataclass(frozen=True)
 class UmbrellaProgress:
-    """How far umbrella sampling has come.
+    """Progress of umbrella sampling.
 
     Attributes:
         done: The part of all work that is done, 0 to 1.
@@ -147,7 +147,7 @@ def umbrella(
             PDB where None.
         options: Where the windows stand and how long they run.
         folder: The folder of the run, made here.
-        resume: Whether to go on with the run that the folder holds, after a kill or to make its
+        resume: Whether to continue the run that the folder holds, after a kill or to make its
             windows longer. Where the folder holds none, a new run begins.
         progress: Called once before the first step, then as the windows advance.
         warn: Called with a line where windows hardly overlap.
@@ -219,7 +219,7 @@ def umbrella(
 def _settings(
     options: UmbrellaOptions, windows: Windows, molecule: MolecularSystem
 ) -> dict[str, object]:
-    """What must not change between a run and its resumption."""
+    """The settings that a resumed run must share."""
     return {
         "command": "umbrella",
         "path_sha256": None if options.path is None else file_digest(Path(options.path)),

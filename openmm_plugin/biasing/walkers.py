@@ -31,7 +31,7 @@ from symplectic_cv.errors import BackendError, OutputError, UserError
 from symplectic_cv.files.lock import sole_writer
 
 RESTARTS = 5
-"""How often in a row a walker may die without having come any further."""
+"""The largest number of failures in a row of a walker that makes no progress."""
 CONNECT = "10s"
 POLL = 0.2
 """Seconds between two looks at the walkers."""
@@ -93,7 +93,7 @@ def _client(address: str) -> Any:
 
 
 def run_walker(task: WalkerTask, walker: int) -> int:
-    """Runs one walker, or goes on with it; returns its number."""
+    """Runs or continues one walker; returns its number."""
     parent = Path(task.parent)
     folder = walker_folder(parent, walker)
     folder.mkdir(exist_ok=True)
@@ -223,7 +223,7 @@ def _run_on_cluster(task: WalkerTask, scheduler: str, progress: Fraction | None)
         futures = []
 
         def submit(walker: int) -> Any:
-            # a worker of its own as far as there are enough; another one where that has died
+            # each walker has its own worker while there are enough, and another one after a failure
             future = client.submit(
                 run_walker,
                 task,

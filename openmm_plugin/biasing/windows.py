@@ -97,7 +97,7 @@ def held_simulation(
 
 
 def run_umbrella(task: UmbrellaTask, jobs: int = 1, progress: Done | None = None) -> None:
-    """Steers to all windows, then runs them, or goes on where the folder has come to.
+    """Steers to all windows, then runs them, or continues from the state of the folder.
 
     Writes `window-01/`, … with `start.xml`, `trajectory.xtc`, `colvar.csv` (time_ps, modes,
     bias_kj_per_mol) and `checkpoint/`.
@@ -222,7 +222,7 @@ def read_state(path: Path) -> openmm.State:
         state = openmm.XmlSerializer.deserialize(path.read_text())
         if not isinstance(state, openmm.State):
             raise ValueError(f"holds a {type(state).__name__}")
-    except Exception as error:  # OpenMM raises whatever it met
+    except Exception as error:  # OpenMM raises errors of many types
         raise OutputError(
             f"{path}: not a readable state ({error}): remove this file and run with `resume`"
         ) from error
@@ -230,7 +230,7 @@ def read_state(path: Path) -> openmm.State:
 
 
 def run_window(task: UmbrellaTask, window: int, progress: Done | None = None) -> None:
-    """Runs one window, or goes on with it."""
+    """Runs or continues one window."""
     system = task.load()
     folder = window_folder(Path(task.parent), window)
     windows = task.windows

@@ -35,9 +35,9 @@ SOFTEST = 5.0
 """Least frequency of the start, rad/ps (27 cm⁻¹): a carbon atom then swings by 0.1 nm. Directions
 that are softer, or that bend down, start narrower than they are, never so broad that atoms meet."""
 FORCE_TOLERANCE = 1e-3
-"""At which OpenMM's own minimisation ends, kJ/mol/nm; a search in q goes on from there."""
+"""The force in kJ/mol/nm at which OpenMM's minimisation ends; a search in q follows."""
 HESSIAN_STEP = 1e-5
-"""Of the finite differences, ps: some 1e-5 nm."""
+"""The step of the finite differences in ps, about 1e-5 nm."""
 
 
 class MolecularHamiltonian(Hamiltonian):
@@ -120,7 +120,7 @@ class MolecularHamiltonian(Hamiltonian):
         with torch.no_grad():
             a = eckart_matrix(frame.positions(here), frame.reference, frame.masses)
             unique = torch.linalg.cholesky_ex(a)[1] == 0
-        # at the minimum in the place of a point beyond: a singular A has no gradient
+        # a point beyond the limit is evaluated at the minimum, because a singular A has no gradient
         inside = torch.where(unique.unsqueeze(-1), here, torch.zeros_like(here))
         log_volume = frame.log_volume(inside)
         beyond = torch.full_like(log_volume, -math.inf)
@@ -161,7 +161,7 @@ class MolecularHamiltonian(Hamiltonian):
                 f"`flow` {options.flow.value}: the modes of a molecule must be functions of its "
                 "coordinates alone; use `flow` point"
             )
-        # of its own: a model moves between devices
+        # a copy, because a model moves between devices
         frame = copy.deepcopy(self.frame)
         return NeuralCanonicalTransformation(
             self.molecule, self.temperature, frame, flow, prior, options
@@ -172,7 +172,7 @@ class MolecularHamiltonian(Hamiltonian):
         return MolecularDynamics(self.energy_of.context, self.frame, self.kt)
 
     def descriptors(self, q: Tensor) -> Mapping[str, Descriptor]:
-        """The backbone torsions, as far as there are any."""
+        """The backbone torsions; empty where the molecule has none."""
         with torch.no_grad():
             positions = self.frame.positions(q.cpu()).numpy()
         values = torch.from_numpy(compute_torsions(positions, self._torsions, self.molecule))

@@ -22,7 +22,7 @@ TIMESTEP_FS, FLEXIBLE_TIMESTEP_FS = 2.0, 0.5
 
 @dataclass(frozen=True)
 class SimulationOptions:
-    """How long unbiased dynamics run, and what they keep.
+    """Options of unbiased dynamics: their length and their output.
 
     Attributes:
         time_ns: The length of the run, in ns.
@@ -45,7 +45,7 @@ class SimulationOptions:
 
 @dataclass(frozen=True)
 class SimulationProgress:
-    """How far a simulation has come.
+    """Progress of a simulation.
 
     Attributes:
         time_ps: The time reached, in ps.
@@ -108,7 +108,7 @@ def simulate(
             PDB where None.
         options: How long the dynamics run, and what they keep.
         folder: The folder of the run, made here.
-        resume: Whether to go on with the run that the folder holds, after a kill or to make it
+        resume: Whether to continue the run that the folder holds, after a kill or to make it
             longer. Where the folder holds none, a new run begins.
         progress: Called once before the first step, then every few thousand steps.
 

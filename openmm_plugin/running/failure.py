@@ -1,4 +1,4 @@
-"""A simulation that cannot go on: the frame it failed at, and an error that says what to do."""
+"""Failed simulations: the frame of the failure, and an error with the remedy."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ class WorkerDied(Exception):
 def die_with_parent() -> None:
     """Ends this process when the one that started it is gone, and leaves Ctrl-C to that one.
 
-    An orphan would go on for hours and keep the folder from a resumed run. It is ended as by a
+    An orphan would run for hours and keep the folder from a resumed run. It is ended as by a
     kill: checkpoints are made for that.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -101,7 +101,7 @@ class WorkerProcesses:
 
 
 def _work(pipe: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
-    """What a process runs: the result or the error of the call travels through the pipe."""
+    """The body of a process, which sends the result or the error of the call through the pipe."""
     die_with_parent()
     result, problem = None, None
     try:

@@ -21,7 +21,7 @@ from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.files.atomic import write_atomically
 
 FRICTION = 1.0
-"""Of the Langevin thermostat, 1/ps."""
+"""The friction of the Langevin thermostat, in 1/ps."""
 CHUNK_STEPS = 2000
 EQUILIBRATION = 20.0
 """Time between the minimisation and the first frame, ps."""
@@ -134,7 +134,7 @@ def run_dynamics(
     progress: Progress | None = None,
     checkpoint_ps: float = 100.0,
 ) -> int:
-    """Runs Langevin dynamics, or goes on with the run that the folder holds.
+    """Runs Langevin dynamics, or continues the run that the folder holds.
 
     Writes `trajectory.xtc`, `state.csv` and `checkpoint/`, beside the `topology.pdb` and
     `system.xml` of `write_structure`.

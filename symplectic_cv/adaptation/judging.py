@@ -1,4 +1,4 @@
-"""How far the rounds of an adaptive loop have come: states, crossings, and when to stop."""
+"""Progress of the rounds of an adaptive loop: states, crossings, and the decision to stop."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LEAST_GROWTH = 0.2
 
 @dataclass(frozen=True)
 class RoundProgress:
-    """How one run of the loop moves between the states that the newest model sees.
+    """The moves of one run of the loop between the states that the newest model sees.
 
     Attributes:
         round: number of the round; 0 for the frames that the loop began with.

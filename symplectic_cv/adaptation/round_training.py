@@ -29,7 +29,7 @@ def train_round(
     progress: OnStep | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> None:
-    """Trains the model of a round, or goes on with its training; does nothing if it is complete.
+    """Trains the model of a round, or continues its training; does nothing if it is complete.
 
     The first round counts all frames the same. Later rounds weight them by their density along
     the slow modes of the model before.

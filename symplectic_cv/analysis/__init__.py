@@ -1,1 +1,1 @@
-"""What a trained model says of a trajectory: frequencies, torsions, figures, a report."""
+"""Measures of a trained model on a trajectory: frequencies, torsions, mutual information."""

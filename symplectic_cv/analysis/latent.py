@@ -48,7 +48,7 @@ class LatentFrames:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What a model tells about a trajectory.
+    """The analysis of a trajectory by a model.
 
     Attributes:
         frames: The modes and the log-likelihood of the frames.
@@ -118,7 +118,7 @@ class Analysis:
 
 
 def slow_modes(omega: np.ndarray) -> int:
-    """How many modes lie below the widest gap in ln ω among the slowest ten, at least two.
+    """The number of modes below the widest gap in ln ω among the slowest ten, at least two.
 
     The number guides the eye in figures; it is not a test. The gap above mode 0 does not count,
     because a single slow basin change would hide the other soft modes.
@@ -189,7 +189,7 @@ def analyze(
             "NAME=i,j,k,l" with atom numbers of the topology counted from 1. Phi and psi of the
             model's atoms where None; an empty list leaves the comparison out.
         seed: The seed by which frames are drawn for the mutual information.
-        progress: Called as the work goes on with the part that is done, from 0 to 1.
+        progress: A function that is called with the completed part of the work, from 0 to 1.
 
     Raises:
         OptionError: A torsion does not exist.

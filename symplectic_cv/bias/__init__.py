@@ -1,1 +1,1 @@
-"""What a biased run leaves behind, and what follows from it: hills, weights, free energies."""
+"""Analysis of biased runs: hills, weights, free energies."""

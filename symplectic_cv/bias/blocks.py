@@ -13,7 +13,7 @@ import numpy as np
 BLOCKS = 20
 RESAMPLES = 200
 LEAST_BLOCKS = 3
-"""What fewer blocks know has no error that could be told, unless there are no more blocks."""
+"""The smallest number of blocks that gives a standard error, unless the runs have fewer."""
 
 
 def block_of_frames(lengths: Sequence[int], blocks: int = BLOCKS) -> np.ndarray:
@@ -21,7 +21,7 @@ def block_of_frames(lengths: Sequence[int], blocks: int = BLOCKS) -> np.ndarray:
 
     Args:
         lengths: frames of each continuous run.
-        blocks: in all, at least; every run has one of its own.
+        blocks: The smallest number of blocks in all; every run has at least one.
 
     Example:
         >>> block_of_frames([4, 2], blocks=3)
@@ -82,6 +82,6 @@ def _spread(logarithms: np.ndarray) -> np.ndarray:
 
 
 def _resamples(n_blocks: int, seed: int) -> np.ndarray:
-    """How often each resample holds each block, (R, n_blocks)."""
+    """The count of each block in each resample, (R, n_blocks)."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(n_blocks, np.full(n_blocks, 1.0 / n_blocks), RESAMPLES).astype(float)

@@ -25,7 +25,7 @@ STRETCHES = 20
 
 
 class Weighting(str, Enum):
-    """How a bias is removed.
+    """The methods that remove a bias.
 
     MBAR: all runs together; each stretch of time is a state with the bias in its middle.
     RUNNING: each frame by exp((V − c)/kT) with the bias that it felt.

@@ -11,10 +11,10 @@ import numpy as np
 from symplectic_cv.errors import OptionError
 
 POINTS_PER_WIDTH = {1: 2.5, 2: 2.5, 3: 1.25}
-"""Grid points per hill width for so many modes. The largest error of the cubic spline between
+"""Grid points per hill width, by the number of modes. The largest error of the cubic spline between
 them is 2.4e-4 of a hill at 2.5, and 6.5e-3 at 1.25, which three modes have to make do with."""
 MOST_POINTS = 1_000_000
-"""Of all modes together: tables and surfaces of a run are kept on it."""
+"""The grid of all modes together, on which a run keeps its tables and surfaces."""
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def grid_places(grid: BiasGrid, modes: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def convergence(run: BiasedRun, surface: np.ndarray, seed: int = 0) -> Convergence | None:
-    """How the difference of the two deepest basins of the surface has settled.
+    """Convergence of the difference between the two deepest basins of the surface.
 
     Args:
         surface: free energy on the run's grid, kJ/mol.

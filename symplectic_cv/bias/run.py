@@ -268,7 +268,7 @@ class BiasedRun:
             raise OutputError(
                 f"{self.folder / COLVAR}: has weights of {len(self.frames)} frames, the trajectory "
                 f"has {n_frames} frames: they belong to different runs, or the run was killed; "
-                "the run goes on with `resume`"
+                "`resume` continues the run"
             )
 
     def bias_at(self, modes: np.ndarray) -> np.ndarray:

@@ -71,7 +71,7 @@ class States:
         )
 
     def basin_of(self, values: np.ndarray) -> np.ndarray:
-        """The state whose basin each frame lies in, −1 for none, (F,)."""
+        """The state of each frame by its basin, −1 outside all basins, (F,)."""
         return np.asarray(self.basins[self.places(values)])
 
     def visited(self, values: np.ndarray) -> np.ndarray:
@@ -197,7 +197,7 @@ def count_crossings(visited: np.ndarray, lengths: Sequence[int] | None = None) -
 
 
 def describe_states(states: States) -> str:
-    """How many metastable states there are, and what to do where crossings tell nothing.
+    """The number of metastable states, with a fallback where there are too few crossings.
 
     Args:
         states: The states.

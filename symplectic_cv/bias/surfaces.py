@@ -95,7 +95,7 @@ def binned_surface(
     cells = blocks[inside] * size + places[inside]
     per_block = np.bincount(cells, weights[inside], n_blocks * size).reshape(n_blocks, size)
     if not per_block.sum() > 0.0:
-        raise OptionError(f"no frame with a weight lies in the range of {', '.join(names)}")
+        raise OptionError(f"no frame with a weight is in the range of {', '.join(names)}")
     frames = np.bincount(places[inside], minlength=size)
     total = per_block.sum(0)
     with np.errstate(divide="ignore"):

@@ -40,7 +40,7 @@ LEAST_OVERLAP = 0.03
 
 @dataclass(frozen=True)
 class Windows:
-    """Where the windows stand.
+    """The placement of umbrella windows.
 
     Attributes:
         modes: names of the modes that are held, n of them.
@@ -287,7 +287,7 @@ def _independent_frames(series: Sequence[np.ndarray]) -> tuple[list[np.ndarray],
 
 
 def _combine(windows: Windows, kept: list[np.ndarray], inefficiency: np.ndarray) -> UmbrellaResult:
-    """What `combine_windows` returns, from the independent frames of each window."""
+    """The result of `combine_windows`, from the independent frames of each window."""
     from pymbar import FES
     from pymbar.utils import ParameterError
 

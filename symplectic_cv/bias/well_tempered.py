@@ -1,4 +1,4 @@
-"""What the bias of a well-tempered metadynamics run says about free energies."""
+"""Free energies from the bias of a well-tempered metadynamics run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 KNOWN = 0.01
-"""Where the bias is below this part of its maximum the free energy is not known."""
+"""The free energy is unknown where the bias is below this part of its maximum."""
 
 
 def free_energy(bias: np.ndarray, bias_factor: float) -> np.ndarray:

@@ -235,7 +235,7 @@ def _require_two_dimensions(structure: Tensor, masses: Tensor) -> None:
 
 @dataclass(frozen=True)
 class FrameHealth:
-    """How far a set of frames stays from the limit of the Eckart frame.
+    """The distance of a set of frames from the limit of the Eckart frame.
 
     Attributes:
         smallest: The smallest det A over the median; the superposition fails at 0.
@@ -336,7 +336,7 @@ class EckartFrame(nn.Module):
         return torch.linalg.slogdet(here)[1] - torch.linalg.slogdet(start)[1]
 
     def health(self, coordinates: Tensor) -> FrameHealth:
-        """How near a set of frames q (F, 3N−6) comes to the limit of this frame."""
+        """The distance of a set of frames q (F, 3N−6) from the limit of this frame."""
         log_volume = torch.cat([self.log_volume(part) for part in coordinates.split(8192)])
         smallest, index = log_volume.min(0)
         ratio = float((smallest - log_volume.median()).exp())

@@ -35,13 +35,13 @@ class InternalCoordinates(PointLayer):
     """q (ps, Eckart frame) → ξ: bonds in nm, angles in rad, torsions in rad from −π to π.
 
     ξ is ordered bonds (N−1), angles (N−2), torsions (N−3), each in the order of the
-    Z-matrix. Torsions have the IUPAC sign. All is computed in float64, whatever the type of
-    what comes in and goes out. The inverse of numbers that are no structure (bonds or angles
-    that are not positive, angles from π on) has the log-determinant +∞: no density.
+    Z-matrix. Torsions have the IUPAC sign. All is computed in float64 for
+    inputs of any type. The inverse of numbers that do not describe a structure (bonds or angles
+    that are not positive, angles of π or more) has the log-determinant +∞, a density of zero.
 
     Args:
-        frame: The Eckart frame of q; what is needed of it is copied.
-        table: The table that tells which atoms each coordinate joins.
+        frame: The Eckart frame of q; its reference, masses and basis are copied.
+        table: The Z-matrix, which names the atoms of each coordinate.
     """
 
     atoms: Tensor
@@ -109,12 +109,12 @@ class InternalCoordinates(PointLayer):
         return p.to(p_new.dtype)
 
     def place(self, xi: Tensor) -> Tensor:
-        """Positions (..., N, 3) in nm, somewhere in space, of internal coordinates ξ."""
+        """Positions (..., N, 3) in nm of internal coordinates ξ, in an arbitrary orientation."""
         n = self.n_atoms
         r, theta, phi = xi[..., : n - 1], xi[..., n - 1 : 2 * n - 3], xi[..., 2 * n - 3 :]
         zero = torch.zeros_like(r[..., 0])
         first = torch.stack([r[..., 0], zero, zero], -1)
-        # row 1 lies at the origin, row 0 on the x axis, row 2 in the xy plane
+        # row 1 is at the origin, row 0 on the x axis, row 2 in the xy plane
         cos, sin = theta[..., 0].cos(), theta[..., 0].sin()
         third = r[..., 1].unsqueeze(-1) * torch.stack([cos, sin, zero], -1)
         x: list[Tensor] = [first, torch.zeros_like(first), third]
@@ -136,7 +136,7 @@ class InternalCoordinates(PointLayer):
 
     @property
     def _order(self) -> Tensor:
-        """Place of each atom among the placed ones, which come level by level."""
+        """Index of each atom in the order of placement, which goes level by level."""
         rows = torch.cat([torch.arange(3), *(level[0] for level in self._levels)])
         return torch.argsort(self.atoms.cpu()[rows])
 
@@ -224,7 +224,7 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def _levels(table: ZMatrix) -> list[tuple[Tensor, list[Tensor]]]:
-    """Rows that can be placed at once, and where their references lie among those placed."""
+    """Rows that can be placed at once, and the indices of their references among placed rows."""
     row_of = {int(atom): row for row, atom in enumerate(table.atoms)}
     place = {0: 0, 1: 1, 2: 2}
     rest = list(range(3, table.n_atoms))

@@ -23,7 +23,7 @@ from symplectic_cv.molecule import Molecule
 ANGLE_LAYERS = 6
 """Couplings among the round torsions; there are few of them, with many bins each."""
 ANGLE_BINS = 2
-"""Times the bins of other coordinates."""
+"""Factor on the number of bins, relative to other coordinates."""
 FIXED = 2
 """Layers at the start that are not learned: the chart and its scaling."""
 
@@ -34,11 +34,11 @@ def internal_flow(
     standard: StandardInternal,
     scale: Tensor,
 ) -> PointTransformation:
-    """Chart, scaling, stiff coordinates given the angles, angles, one line for all.
+    """The layers of the flow: chart, scaling, stiff coordinates given the angles, then the angles.
 
     The density it describes is ρ(angles) ρ(stiff | angles): a conditional Gaussian whose
-    rest goes through couplings, and spline couplings on the circle. Starts as independent
-    normal (stiff) and uniform (round) coordinates.
+    residuals go through couplings, and spline couplings on the circle. The flow starts with
+    independent coordinates: normal ones (stiff) and uniform ones (round).
 
     Args:
         options: The options of the flow; `coupling`, `layers`, `hidden` and `bins` are used.
@@ -115,8 +115,8 @@ def _angle_coupling(options: FlowOptions, k: int, place: int) -> SplineCoupling:
 def halves_by_bits(n: int, place: int) -> tuple[Tensor, Tensor]:
     """Kept and moved coordinates of a coupling: by one binary digit of their number.
 
-    Two couplings, one for each half, share a digit; after all digits had their turn each two
-    coordinates have been told apart.
+    Two couplings, one for each half, share a digit; after all digits have been used, any two
+    coordinates have been in different halves.
 
     Example:
         >>> [half.tolist() for half in halves_by_bits(5, 0)]

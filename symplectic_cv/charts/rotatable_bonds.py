@@ -195,7 +195,7 @@ def _shortest(neighbours: Sequence[Sequence[int]], first: int, second: int) -> l
 def _fold(
     centre: int, around: Sequence[int], other: int, classes: Sequence[int], reference: np.ndarray
 ) -> int:
-    """By how many equal turns the atoms around one end of a bond are exchanged."""
+    """The number of equal turns that exchange the atoms around one end of a bond."""
     if len(around) < 2 or len({classes[k] for k in around}) > 1:
         return 1
     if len(around) == 3:

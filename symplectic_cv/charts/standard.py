@@ -24,7 +24,7 @@ BINS = 360
 
 
 def wrap(angle: Tensor) -> Tensor:
-    """Onto [−π, π)."""
+    """Angles wrapped onto [−π, π)."""
     return angle - 2.0 * math.pi * torch.floor(angle / (2.0 * math.pi) + 0.5)
 
 
@@ -55,7 +55,7 @@ def emptiest_angle(angles: np.ndarray) -> float:
 class StandardInternal(PointLayer):
     """ξ → z: the round torsions in rad about their centres, then the whitened rest.
 
-    The inverse of a number beyond a cut has the log-determinant +∞: no density, so that
+    The inverse of a number beyond a cut has the log-determinant +∞, a density of zero, so that
     each structure is counted once.
 
     Args:

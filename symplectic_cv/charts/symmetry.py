@@ -1,7 +1,7 @@
-"""Hydrogens that are alike: the three of a methyl or an ammonium group.
+"""Equivalent hydrogens: the three of a methyl or an ammonium group.
 
-To turn such a group by a third of a circle exchanges its hydrogens and nothing else. Energies
-do not notice, but the coordinates are others: each frame stands for 3 per group.
+A turn of such a group by a third of a circle only exchanges its hydrogens. The energy stays the
+same and the coordinates change, so each frame represents 3 equivalent frames per group.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 from symplectic_cv.molecule import Molecule
 
 AROUND = 4
-"""Bonds of the atom that carries them."""
+"""Number of bonds of the atom that carries the three hydrogens."""
 
 
 def like_hydrogens(molecule: Molecule) -> list[tuple[int, ...]]:
@@ -35,7 +35,7 @@ def exchange(
 ) -> Tensor:
     """Each frame (F, N, 3) with the hydrogens of each group in a random cyclic order.
 
-    A cyclic order keeps the hand of the group; the other one would be its mirror image.
+    A cyclic order keeps the chirality of the group; the other order would give its mirror image.
 
     Example:
         >>> x = torch.arange(4.0).view(1, 4, 1).expand(1, 4, 3)

@@ -31,7 +31,7 @@ LINE = 0.02
 
 @dataclass(frozen=True)
 class TorsionHealth:
-    """How far frames keep from places where the torsion chart ends.
+    """The distance of frames from the singularities of the torsion chart.
 
     Attributes:
         smallest_sine: The smallest sine of the bond angles beside any torsion.
@@ -231,7 +231,7 @@ def torsion_health(
     molecule: Molecule,
     temperature: float,
 ) -> TorsionHealth:
-    """Checks that every torsion has a value in every frame, and tells how near it comes to none.
+    """Checks that every torsion has a value in every frame, and measures the distance to failure.
 
     Args:
         positions: Whole frames of the modelled atoms, shape (n_frames, n_atoms, 3), in nm.

@@ -73,7 +73,7 @@ def z_matrix(
     middle = min(inner, key=lambda i: (round(float(distance[i] @ weight), 9), i))
 
     def size(i: int, origin: int) -> float:
-        """Weight of what hangs on i, seen from origin."""
+        """Size of the branch that starts at i, seen from origin."""
         beyond = distance[:, i] < distance[:, origin]
         return float(weight[beyond].sum())
 

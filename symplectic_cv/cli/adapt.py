@@ -236,7 +236,7 @@ class _Stages:
 
 
 def _status(stage: StageProgress) -> str:
-    """What stands behind a progress bar."""
+    """The text behind a progress bar."""
     if stage.validation_nll is not None and np.isfinite(stage.validation_nll):
         return f"best validation NLL {stage.validation_nll:.2f} nats"
     if stage.bias is not None and stage.bias.modes is not None:

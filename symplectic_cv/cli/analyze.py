@@ -49,7 +49,7 @@ def analyze(
     """
     require_free(output)
     trained = load_model(model)
-    read_history(model)  # a damaged one is told before the work, not after
+    read_history(model)  # reports a damaged file before the work, not after
     found = find_torsions(trained.molecule, torsions or None)  # a wrong one too
     with progress_bar("reading", None, "frames") as bar:
         data = read_trajectories(

@@ -1,4 +1,4 @@
-"""What the command line says about an error: in the terms of the running command's flags."""
+"""Error messages of the command line, in the flags of the running command."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _flags: ContextVar[Mapping[str, str] | None] = ContextVar("flags", default=None)
 
 
 def flags_of(command: str, arguments: ArgumentCollection) -> dict[str, str]:
-    """What a command's user calls its parameters.
+    """The names that a command's user knows its parameters by.
 
     Args:
         command: The name of the command.
@@ -62,7 +62,7 @@ def flags_of(command: str, arguments: ArgumentCollection) -> dict[str, str]:
 
 @contextmanager
 def translation(flags: Mapping[str, str]) -> Iterator[None]:
-    """Within this context `translated` puts these flags in the place of parameters."""
+    """Within this context `translated` replaces parameters by these flags."""
     token = _flags.set(flags)
     try:
         yield
@@ -71,7 +71,7 @@ def translation(flags: Mapping[str, str]) -> Iterator[None]:
 
 
 def translated(message: str) -> str:
-    """A message of the library, with the running command's flags in the place of parameters.
+    """A message of the library, with parameters replaced by the running command's flags.
 
     Example:
         >>> with translation({"bias_factor": "--bias-factor", "opes": "--opes"}):
@@ -92,7 +92,7 @@ def translated(message: str) -> str:
 
 
 def unknown_command(name: str, commands: Sequence[str]) -> str:
-    """What is wrong with a command that does not exist."""
+    """The error message for a command that does not exist."""
     if name.startswith("-"):
         return f"no option {name} before a command; see symplectic-cv --help"
     near = difflib.get_close_matches(name, commands, n=1)
@@ -101,7 +101,7 @@ def unknown_command(name: str, commands: Sequence[str]) -> str:
 
 
 def usage_message(error: CycloptsError) -> str:
-    """What is wrong with the words of a command line, in one line."""
+    """The error message for a wrong command line, in one line."""
     error.verbose = False
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         argument = error.argument

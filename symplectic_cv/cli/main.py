@@ -68,7 +68,7 @@ def _typed(default: str | None) -> str | None:
 
 
 def _value(hint: Any, tokens: Sequence[Token]) -> Any:
-    """Converts words as Cyclopts does, but refuses fractions in the place of whole numbers."""
+    """Converts words as Cyclopts does, but refuses fractions for whole numbers."""
     if int in (hint, *get_args(hint)):
         for token in tokens:
             if not _is_whole_number(token.value):

@@ -178,7 +178,7 @@ def metadynamics(
 
 
 def describe_bias(record: BiasRecord) -> str:
-    """What is deposited, where and how often."""
+    """A line on the hills: their height, widths and pace."""
     widths = ", ".join(f"{width:g}" for width in record.widths)
     what = "OPES kernels" if record.method == OPES else "hills"
     points = " x ".join(map(str, record.grid.points))

@@ -1,4 +1,4 @@
-"""How the commands declare arguments and options, and the options that several of them share."""
+"""Declarations of arguments and options, and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def option(
         names: the flag and its aliases; by default the parameter's name with dashes.
         help: what the option is, with its unit.
         metavar: what the help calls the option's value; by default its type.
-        negative: the flag that stands for False.
+        negative: The flag that means False.
         at_least: the smallest value that is accepted.
         at_most: the largest value that is accepted.
     """

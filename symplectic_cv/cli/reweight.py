@@ -16,7 +16,7 @@ from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.reports.reweighting_report import draw_reweighted
 
 FEW_EFFECTIVE = 200
-"""Below so many effective frames a free energy is a guess."""
+"""Below this number of effective frames a free energy is unreliable."""
 
 
 def reweight(

@@ -33,7 +33,7 @@ from symplectic_cv.sampling.thermodynamics import (
 )
 
 SAMPLES, FEWER_SAMPLES = 100_000, 20_000
-"""Of each estimate by default: the fewer of a molecule, and of a continuous flow."""
+"""Default samples of each estimate; a molecule and a continuous flow take the smaller number."""
 
 
 @with_threads
@@ -165,7 +165,7 @@ class Given:
 
 
 def own_hamiltonian(network: PhaseSpaceModel, folder: Path, given: Given) -> ReducedHamiltonian:
-    """What a model was learned from, at its temperature.
+    """The Hamiltonian that a model was learned from, at its temperature.
 
     Raises:
         OptionError: options of molecules for an analytic Hamiltonian, or the other way round.
@@ -190,7 +190,7 @@ def own_hamiltonian(network: PhaseSpaceModel, folder: Path, given: Given) -> Red
 def other_hamiltonians(
     network: PhaseSpaceModel, reduced: ReducedHamiltonian, given: Given
 ) -> list[tuple[str, ReducedHamiltonian]]:
-    """What to compare with, by name, in the variables of `reduced`."""
+    """The reference densities to compare with, by name, in the variables of `reduced`."""
     others: list[tuple[str, ReducedHamiltonian]] = []
 
     def add(name: str, hamiltonian: Hamiltonian, beta: float) -> None:

@@ -45,7 +45,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Distance:
-    """Two atoms, places among the modelled ones, and what their distance is called."""
+    """A named distance between two atoms, which are given as indices among the modelled ones."""
 
     name: str
     atoms: tuple[int, int]

@@ -48,14 +48,14 @@ def load_topology(path: Path) -> md.Topology:
         raise TrajectoryError(f"{path}: no such topology file (`top`)")
     try:
         return md.load_topology(str(path))
-    except Exception as error:  # MDTraj raises whatever its parsers met
+    except Exception as error:  # MDTraj raises errors of many types
         raise TrajectoryError(
             f"{path}: truncated, or not a readable topology ({_last_line(error)})"
         ) from error
 
 
 def find_topology(trajectory: Path) -> Path | None:
-    """The topology that belongs to a trajectory: itself, one of its own name, or
+    """The topology of a trajectory: the file itself, one of the same name, or
     the `topology.pdb` that `simulate` writes beside it."""
     if trajectory.suffix.lower() in SELF_DESCRIBING:
         return trajectory
@@ -129,7 +129,7 @@ def _mdtraj_chunks(file: Path, topology: md.Topology, indices: np.ndarray) -> It
             yield Chunk(part.xyz, known_box(part.unitcell_vectors), times)
     except TrajectoryError:
         raise
-    except Exception as error:  # MDTraj raises whatever its readers met
+    except Exception as error:  # MDTraj raises errors of many types
         raise TrajectoryError(
             f"{file}: truncated or damaged ({type(error).__name__}: {_last_line(error)}); "
             "copy it again, or cut it to its last good frame"
@@ -137,7 +137,7 @@ def _mdtraj_chunks(file: Path, topology: md.Topology, indices: np.ndarray) -> It
 
 
 def _require_complete_dcd(file: Path) -> None:
-    """MDTraj reads a truncated DCD without an error; its header tells how many frames it had."""
+    """MDTraj reads a truncated DCD without an error; its header holds the number of frames."""
     if file.suffix.lower() != ".dcd":
         return
     with open(file, "rb") as handle:
@@ -178,7 +178,7 @@ def _require_complete_netcdf(file: Path) -> None:
 
 
 def _last_line(error: Exception) -> str:
-    """What an error says in the end: HDF5 puts a page of its own call stack before."""
+    """The last line of an error, because HDF5 puts its call stack before it."""
     lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__
 

@@ -62,7 +62,7 @@ def topology_of(universe: Universe) -> md.Topology:
 def frames_of(universe: Universe, indices: np.ndarray) -> Iterator[Chunk]:
     """Chunks of all frames of a universe's trajectory, of the chosen atoms.
 
-    The universe stands at the same frame afterwards.
+    The universe is at the same frame afterwards.
 
     Raises:
         TrajectoryError: The trajectory cannot be read.
@@ -108,7 +108,7 @@ def _box(frame: Any) -> np.ndarray | None:
 
 
 def _element(atom: Any, name: str) -> Any:
-    """MDTraj's element of an atom; virtual where nothing tells it."""
+    """MDTraj's element of an atom; virtual where the element is unknown."""
     for attribute in ("element", "type"):
         symbol = str(getattr(atom, attribute, "") or "")
         try:

@@ -52,7 +52,7 @@ def heavy_atom_topology() -> md.Topology:
 
 
 def fetch(name: str, folder: Path, catalogue: Path | None = None) -> list[Path]:
-    """Downloads what `mdshare:NAME` stands for, unless `folder` has it already.
+    """Downloads the files that `mdshare:NAME` names, unless `folder` has it already.
 
     Args:
         name: The file name or pattern in the catalogue, without the prefix.

@@ -76,7 +76,7 @@ def read_structure(spec: str, molecule: Molecule, top: str | Path | None = None)
             loaded = md.load_frame(str(path), chosen, atom_indices=places, **options)
     except UserError:
         raise
-    except Exception as error:  # MDTraj raises whatever its readers met
+    except Exception as error:  # MDTraj raises errors of many types
         raise TrajectoryError(
             f"{spec}: truncated or damaged, or not of the topology {top} "
             f"({type(error).__name__}: {error})"

@@ -65,7 +65,7 @@ class Core:
 
     @property
     def n_couplings_used(self) -> int:
-        """How many of the flow's couplings the modes depend on."""
+        """The number of the flow's couplings that the modes depend on."""
         return self._flow.n_couplings_used
 
     @property
@@ -118,7 +118,7 @@ class Core:
         box: np.ndarray | None = None,
         selected: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """What `values` and `gradient` give, from one forward pass."""
+        """The results of `values` and `gradient`, from one forward pass."""
         if combinations is None:
             combinations = np.eye(self.n_modes)
         combinations = np.ascontiguousarray(combinations, dtype=np.float64)

@@ -54,7 +54,7 @@ def export_core(
 
 
 def core_bytes(model: NeuralCanonicalTransformation, modes: Sequence[int]) -> bytes:
-    """What `export_core` writes."""
+    """The files that `export_core` writes."""
     model.require_smooth()
     modes = model.check_modes(modes)
     metadata = {

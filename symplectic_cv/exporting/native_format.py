@@ -14,7 +14,7 @@ from symplectic_cv.errors import ModelError
 FORMAT = "1"
 SUFFIX = ".safetensors"
 NO_DIGEST = "0" * 64
-"""Stands in the place of the digest while the digest is computed."""
+"""Replaces the digest while the digest is computed."""
 
 
 def sign(content: bytes) -> bytes:

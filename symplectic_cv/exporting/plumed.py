@@ -27,7 +27,7 @@ from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 
 
 class PlumedVariables(nn.Module):
-    """What PYTORCH_MODEL calls: (1, 3N) coordinates in nm → (1, n_modes), both float32."""
+    """The module of PYTORCH_MODEL: (1, 3N) coordinates in nm → (1, n_modes), both float32."""
 
     def __init__(self, model: NeuralCanonicalTransformation, modes: Sequence[int]) -> None:
         super().__init__()
@@ -37,14 +37,14 @@ class PlumedVariables(nn.Module):
         self.cv.indices = torch.arange(self.n_atoms)  # PLUMED hands over these atoms alone
 
     def forward(self, arguments: Tensor) -> Tensor:
-        if bool((arguments == 0.0).all()):  # PLUMED asks at noughts how many values there are
+        if bool((arguments == 0.0).all()):  # PLUMED calls with zeros to learn the number of values
             return torch.zeros(1, self.n_modes)
         values = self.cv(arguments.reshape(self.n_atoms, 3), None)
         return values.to(torch.float32).unsqueeze(0)
 
 
 def plumed_files(path: Path) -> tuple[Path, Path]:
-    """Where `export_for_plumed` writes: module and input lines, named after cv.pt."""
+    """Paths that `export_for_plumed` writes: module and input lines, named after cv.pt."""
     return path.with_name(f"{path.stem}-plumed.pt"), path.with_name(f"{path.stem}-plumed.dat")
 
 

@@ -83,7 +83,7 @@ def start_run(folder: str | Path, settings: Mapping[str, Any], resume: bool) -> 
     Args:
         folder: The folder of the run. It is made where it is missing.
         settings: The settings that must be the same when the run is resumed, as JSON values.
-        resume: Whether to go on with the run that the folder holds.
+        resume: Whether to continue the run that the folder holds.
 
     Returns:
         Whether the folder held a run that is resumed.

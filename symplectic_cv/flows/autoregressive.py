@@ -1,8 +1,8 @@
 """Autoregressive spline flows of another library, as a layer: zuko's neural spline flows.
 
-Each coordinate goes through a monotone rational-quadratic spline that depends on all before
-it. Stronger per layer than a coupling, and as quick one way; the other way takes one pass
-of the network per coordinate.
+Each coordinate goes through a monotone rational-quadratic spline that depends on all earlier
+ones. The layer is stronger than a coupling and as quick in one direction; the other direction
+takes one pass of the network per coordinate.
 
 Source: C. Durkan et al., Neural Spline Flows, arXiv:1906.04032; the library: F. Rozet et al.,
 zuko, doi:10.5281/zenodo.7625672.
@@ -35,7 +35,7 @@ class AutoregressiveSpline(AutogradLayer):
         self, angles: Tensor, moved: Tensor, transforms: int, hidden: int, bins: int
     ) -> None:
         super().__init__()
-        from zuko.flows import NSF  # quick commands do not wait for it
+        from zuko.flows import NSF  # a slow import that quick commands do not need
 
         self.register_buffer("angles", angles)
         self.register_buffer("moved", moved)

@@ -1,4 +1,4 @@
-"""What every canonical transformation of phase space offers, their chains, and the test of them.
+"""Canonical transformations of phase space: their interface, their chains, and their test.
 
 T: x = (p, q) → z = (P, Q) is canonical where its Jacobian M = ∂z/∂x keeps the symplectic
 form, M J Mᵀ = J (the paper, equation (1)). Such maps form a group: any chain of them is one.

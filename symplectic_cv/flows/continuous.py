@@ -26,7 +26,7 @@ from symplectic_cv.errors import OptionError
 from symplectic_cv.flows.canonical import CanonicalTransformation, half_dimension
 
 MOST_ITERATIONS = 30
-"""Newton steps of the midpoint rule before it is told that it does not converge."""
+"""Newton steps of the midpoint rule before it is reported as not converging."""
 
 WEIGHT_BOUND = 4.0
 """Softly bounds the output weights of a generating function, so that training cannot leave the
@@ -34,7 +34,7 @@ step sizes at which the midpoint rule converges."""
 
 
 MOST_STEPS = 256
-"""Up to so many steps `refine` doubles them."""
+"""The largest number of steps that `refine` doubles."""
 
 
 class MidpointError(OptionError):
@@ -100,7 +100,7 @@ class GeneratingFunction(nn.Module):
         raise NotImplementedError
 
     def hessian(self, p: Tensor, q: Tensor) -> Tensor:
-        """∂²G/∂(p, q)², (..., 2n, 2n); by autograd unless a subclass knows better."""
+        """∂²G/∂(p, q)², (..., 2n, 2n); by autograd unless a subclass overrides it."""
         n = p.shape[-1]
         x = torch.cat([p, q], -1).detach().requires_grad_(True)
         with torch.enable_grad():
@@ -219,7 +219,7 @@ class ContinuousSymplectic(CanonicalTransformation):
         return int(self.n_steps)
 
     def refine(self) -> bool:
-        """Halves the time step; False where it is as short as it may become."""
+        """Halves the time step; returns False where the number of steps is at its limit."""
         if 2 * self.steps > MOST_STEPS:
             return False
         self.n_steps *= 2

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from symplectic_cv.flows.layers import PointLayer
 
 SCALE_BOUND = 2.0
-"""Largest |ln g'| of one affine coupling; it keeps extrapolation in a biased run tame."""
+"""Largest |ln g'| of one affine coupling; it limits the extrapolation in a biased run."""
 
 
 class Conditioner(nn.Module):
@@ -48,7 +48,7 @@ class Conditioner(nn.Module):
 
 
 class CouplingLayer(PointLayer):
-    """What all couplings share: the halves.
+    """The base of all couplings, which holds the two halves.
 
     Args:
         kept, moved: The indices of the two halves, together 0 … n−1.

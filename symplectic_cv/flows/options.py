@@ -13,10 +13,12 @@ from symplectic_cv.flows.continuous import Integrator
 
 
 class Coupling(str, Enum):
-    """What bends the coordinates.
+    """The kinds of couplings of a point flow.
 
-    AFFINE, SPLINE: one half of them at a time, given the other half.
-    AUTOREGRESSIVE: each given all before it, by splines; internal coordinates only.
+    AFFINE: One half of the coordinates is scaled and shifted, given the other half.
+    SPLINE: One half of the coordinates goes through splines, given the other half.
+    AUTOREGRESSIVE: Each coordinate goes through a spline, given all earlier ones; for internal
+        coordinates only.
     """
 
     AFFINE = "affine"
@@ -41,9 +43,10 @@ class Chart(str, Enum):
 class Flow(str, Enum):
     """Which canonical transformations a model may use.
 
-    POINT: coordinates change among themselves and momenta follow; the paper's own choice.
-    LINEAR: exp(Y) of phase space.
-    CONTINUOUS: the flow of a generating function, between two linear ones.
+    POINT: New coordinates are functions of the coordinates alone, and momenta follow; the choice
+        of the paper for molecules.
+    LINEAR: The linear symplectic map exp(Y) of phase space.
+    CONTINUOUS: The flow of a generating function, between two linear maps.
     """
 
     POINT = "point"
@@ -73,7 +76,7 @@ _CHOICES: dict[str, type[Enum]] = {
 
 @dataclass(frozen=True)
 class FlowOptions:
-    """What a user may choose about a flow.
+    """Options of a flow.
 
     Choices are given as strings or as members of their enumerations.
 

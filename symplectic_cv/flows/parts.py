@@ -1,7 +1,7 @@
 """Layers for coordinates of several kinds: a part of them, angles to a line, conditional Gaussians.
 
-What has no hand-written lift derives from `AutogradLayer`, whose momenta are vector-Jacobian
-products by autograd; so does any bijection of another library (`autoregressive`).
+Layers without a hand-written lift derive from `AutogradLayer`, whose momenta are vector-Jacobian
+products by autograd. Bijections of other libraries do the same (`autoregressive`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def harmonics(angles: Tensor) -> Tensor:
 
 
 class AutogradLayer(PointLayer):
-    """A layer that knows `forward` and `inverse`; momenta follow by vector-Jacobian products."""
+    """A layer with `forward` and `inverse`; momenta follow by vector-Jacobian products."""
 
     def push(self, p: Tensor, q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         again = torch.is_grad_enabled()

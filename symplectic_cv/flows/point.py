@@ -1,7 +1,7 @@
 """Point transformations: a chain of layers, lifted to phase space (the paper, III.A).
 
-Q = F(q), P = p · ∂q/∂Q. The lift is a canonical transformation, M J Mᵀ = J, whatever
-the layers are; it keeps the phase-space volume.
+Q = F(q), P = p · ∂q/∂Q. The lift is a canonical transformation, M J Mᵀ = J, for any
+layers; it keeps the phase-space volume.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from symplectic_cv.flows.coupling import Conditioner, CouplingLayer
 SMALLEST_BIN = 1e-3
 """Least width and height of a bin, as a fraction of the interval."""
 SMALLEST_SLOPE = 1e-3
-"""Least slope at a knot: a spline never folds."""
+"""Least slope at a knot, which keeps every spline monotone."""
 REACH = 5.0
 """Half-length of the interval in units of a coordinate's spread."""
 
@@ -67,9 +67,9 @@ def pick(
     return [corner[0], corner[1], corner[2], corner[3], d0, d1]
 
 
-def spline_value(x: Tensor, bin: list[Tensor]) -> tuple[Tensor, Tensor]:
+def spline_value(x: Tensor, at_bin: list[Tensor]) -> tuple[Tensor, Tensor]:
     """y and dy/dx of a rational-quadratic bin at x."""
-    x0, y0, w, h, d0, d1 = bin[0], bin[1], bin[2], bin[3], bin[4], bin[5]
+    x0, y0, w, h, d0, d1 = at_bin[0], at_bin[1], at_bin[2], at_bin[3], at_bin[4], at_bin[5]
     s = h / w
     t = (x - x0) / w
     tt = t * (1.0 - t)
@@ -79,9 +79,9 @@ def spline_value(x: Tensor, bin: list[Tensor]) -> tuple[Tensor, Tensor]:
     return y, slope
 
 
-def spline_argument(y: Tensor, bin: list[Tensor]) -> Tensor:
+def spline_argument(y: Tensor, at_bin: list[Tensor]) -> Tensor:
     """x where a rational-quadratic bin has the value y."""
-    x0, y0, w, h, d0, d1 = bin[0], bin[1], bin[2], bin[3], bin[4], bin[5]
+    x0, y0, w, h, d0, d1 = at_bin[0], at_bin[1], at_bin[2], at_bin[3], at_bin[4], at_bin[5]
     s = h / w
     rise = y - y0
     bend = rise * (d0 + d1 - 2.0 * s)
@@ -92,15 +92,15 @@ def spline_argument(y: Tensor, bin: list[Tensor]) -> Tensor:
     root = torch.sqrt(torch.clamp(b * b - 4.0 * a * c, min=1e-30))
     x = x0 + w * torch.clamp(2.0 * c / (-b - root), 0.0, 1.0)
     # the closed form cancels in steep bins: one Newton step brings rounding back
-    reached, slope = spline_value(x, bin)
+    reached, slope = spline_value(x, at_bin)
     x = x - (reached - y) / slope
     # into the bin by value alone: the gradient is Newton's, at the knots as well
     return x + (torch.clamp(x, x0, x0 + w) - x).detach()
 
 
-def spline_by_bin(x: Tensor, bin: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def spline_by_bin(x: Tensor, at_bin: list[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """∂y/∂(width, height, d0, d1) of a bin at x, its corner kept in place."""
-    x0, w, h, d0, d1 = bin[0], bin[2], bin[3], bin[4], bin[5]
+    x0, w, h, d0, d1 = at_bin[0], at_bin[2], at_bin[3], at_bin[4], at_bin[5]
     s = h / w
     t = (x - x0) / w
     tt = t * (1.0 - t)
@@ -116,7 +116,7 @@ def spline_by_bin(x: Tensor, bin: list[Tensor]) -> tuple[Tensor, Tensor, Tensor,
 
 
 class SplineCoupling(CouplingLayer):
-    """b' = spline(b; c(a)) on [−W, W], the identity outside; on a circle of length 2W where told.
+    """b' = spline(b; c(a)) on [−W, W], the identity outside; circular where an angle is moved.
 
     Args:
         kept, moved: The indices of the two halves, together 0 … n−1.
@@ -164,7 +164,7 @@ class SplineCoupling(CouplingLayer):
         self.conditioner = Conditioner(n_in, n_out, hidden)
 
     def _features(self, a: Tensor) -> tuple[Tensor, Tensor]:
-        """What the network sees, of order 1, and the slopes by which it was made."""
+        """The inputs of the network, of order 1, and their derivatives by the coordinates."""
         scaled = a / self.half_kept
         line = self.reach * scaled.index_select(-1, self.straight)
         angle = math.pi * scaled.index_select(-1, self.round)
@@ -173,7 +173,7 @@ class SplineCoupling(CouplingLayer):
         return torch.cat([line, cos, sin], -1), slopes
 
     def _spline(self, a: Tensor) -> list[Tensor]:
-        """Widths, heights, slopes at all knots, turns, and what the way back needs."""
+        """Widths, heights, slopes at all knots, turns, and the tensors that the pull-back needs."""
         features, steepness = self._features(a)
         c, h1, h2 = self.conditioner(features)
         n, k = self.n_moved, self.bins
@@ -194,7 +194,7 @@ class SplineCoupling(CouplingLayer):
         return [widths, heights, slopes, turn, raw, h1, h2, steepness]
 
     def _wrap(self, u: Tensor) -> Tensor:
-        """Onto [−1, 1) where on a circle."""
+        """u with circular coordinates wrapped onto [−1, 1)."""
         return torch.where(self.on_circle, u - 2.0 * torch.floor(0.5 * (u + 1.0)), u)
 
     def _value(self, b: Tensor, spline: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -227,8 +227,8 @@ class SplineCoupling(CouplingLayer):
         raw, h1, h2, steepness = spline[4], spline[5], spline[6], spline[7]
         slope, x, index, inside = at[0], at[1], at[2], at[3]
         left, lower = left_edges(widths), left_edges(heights)
-        bin = pick(index, widths, heights, left, lower, slopes)
-        by_width, by_height, by_d0, by_d1 = spline_by_bin(x, bin)
+        at_bin = pick(index, widths, heights, left, lower, slopes)
+        by_width, by_height, by_d0, by_d1 = spline_by_bin(x, at_bin)
         cotangent = (p_b * self.half_moved).unsqueeze(-1)
         within = cotangent * inside.unsqueeze(-1)
         # bins to the left move the corner: x₀ by their widths, y₀ by their heights

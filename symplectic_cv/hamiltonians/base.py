@@ -1,4 +1,4 @@
-"""What a Hamiltonian offers, and the check that tells early what is wrong with one.
+"""The interface of a Hamiltonian, and the check that reports a faulty one early.
 
 Your own is a subclass with a `dimension` and a `potential`; docs/own_hamiltonian.md is the
 recipe.
@@ -21,7 +21,7 @@ from symplectic_cv.models.phase_space import PhaseSpaceModel
 from symplectic_cv.models.prior import HarmonicPrior
 
 COLD = 10.0
-"""Factor on the potential at the start of a learning, which is so many times too cold."""
+"""Factor on the potential at the start of a training, which begins this many times too cold."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Mover(Protocol):
     def move(
         self, q: Tensor, timestep: float, n_steps: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Where it leads from q (B, n), and the change of βH on the way, (B,)."""
+        """The end point of the dynamics from q (B, n), and the change of βH on the way, (B,)."""
         ...
 
 

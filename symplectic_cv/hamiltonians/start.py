@@ -1,4 +1,4 @@
-"""Where learning from a Hamiltonian starts: cold, in a minimum of its potential.
+"""The start of learning from a Hamiltonian: cold, in a minimum of its potential.
 
 A flow that starts in one place and is heated grows along the soft directions and bends with
 them. One that starts broad instead tears: Ringworld's disk of samples then opens a slit,
@@ -23,7 +23,7 @@ WIDTHS = 2.5
 
 
 def find_start(reduced: ReducedHamiltonian, seed: int = 0) -> Start:
-    """Where to start: what the Hamiltonian knows of it, or else a cold start."""
+    """The start that the Hamiltonian provides, or else a cold start."""
     return reduced.hamiltonian.known_start(reduced.beta, reduced.scale) or cold_start(reduced, seed)
 
 

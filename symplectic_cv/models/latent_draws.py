@@ -12,7 +12,7 @@ from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.models.phase_space import PhaseSpaceModel
 
 ROUNDS = 20
-"""So many times as many points as are wanted are tried."""
+"""The number of latent points tried, as a multiple of the number of structures wanted."""
 
 
 @torch.no_grad()
@@ -22,8 +22,8 @@ def draw_latent_structures(
     """Scaled latent coordinates u = ωQ of independent structures, shape (n_samples, n).
 
     The latent density is a product, so that with some modes held the others stay independent
-    standard normal. Latent points that are no structure (an angle over π, a torsion beyond its
-    cut) are drawn again.
+    standard normal. Latent points that do not describe a structure (an angle over π, a torsion
+    beyond its cut) are drawn again.
 
     Args:
         model: The model of a molecule, in float64.

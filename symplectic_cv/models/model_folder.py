@@ -53,7 +53,7 @@ def save_model(
         history: Dataclasses of numbers, one for each row of history.csv.
         hamiltonian: The description of the Hamiltonian, of a model that was learned from one
             (JSON).
-        training: What is worth knowing about the training (JSON); it is stored as it is.
+        training: The record of the training (JSON), which is stored unchanged.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -144,7 +144,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def config_digest(config: dict[str, Any]) -> str:
-    """SHA-256 of all of a config but the line that holds it."""
+    """SHA-256 of a config without the line that holds the digest."""
     rest = {key: value for key, value in config.items() if key != "config_sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
@@ -212,7 +212,7 @@ def load_phase_space_model(folder: str | Path) -> PhaseSpaceModel:
             )
         model = model.to(getattr(torch, config["dtype"]))
         model.load_state_dict(state)
-    except Exception as error:  # whatever an edited config leads to
+    except Exception as error:  # an edited config can raise any error
         raise ModelError(
             f"{folder / CONFIG}: does not describe the weights beside it "
             f"({type(error).__name__}: {error})"

@@ -51,7 +51,7 @@ def listed(which: Sequence[int] | int | None) -> Sequence[int] | None:
 
 
 class MolecularModes(ABC):
-    """What all models of a molecule share: modes of frames, by number, as arrays and as tables.
+    """The base of all models of a molecule: values of its modes as arrays and as tables.
 
     Attributes:
         molecule: The modelled atoms.

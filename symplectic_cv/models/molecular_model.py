@@ -38,7 +38,7 @@ def require_mapped(
     """Raises FrameError, naming the frame, unless all that a model gave is finite.
 
     Args:
-        values: What a model gave for the frames, shape (n_frames, …).
+        values: The results of the model for the frames, shape (n_frames, …).
         data: The frames.
     """
     lost = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(-1))

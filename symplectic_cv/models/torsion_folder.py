@@ -21,7 +21,7 @@ from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.torsion_model import TorsionModel
 
 KEY = "torsion_modes"
-"""Where the config of such a folder holds its modes."""
+"""The key of the config that holds the modes."""
 
 
 def save_torsion_model(
@@ -32,7 +32,7 @@ def save_torsion_model(
     Args:
         folder: The folder, which is made where it is missing.
         model: The modes.
-        training: What is worth knowing about the fit (JSON); it is stored as it is.
+        training: The record of the fit (JSON), which is stored unchanged.
     """
     folder = Path(folder)
     make_folder(folder)

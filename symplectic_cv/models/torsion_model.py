@@ -34,7 +34,7 @@ class TorsionModel(MolecularModes):
         order: The highest harmonic of a torsion, 1 to 3.
         coefficients: Shape (n_modes, n_bonds, order, 2): of the cosine and the sine of each
             harmonic; the slowest mode is the first.
-        constant: What is subtracted from each mode, shape (n_modes,), so that its mean is zero.
+        constant: The number subtracted from each mode so that its mean is zero, shape (n_modes,).
         omega: Frequencies in rad/ps, shape (n_modes,).
         omega_error: Standard errors of the frequencies in rad/ps; NaN where unknown.
         omega_held_out: Frequencies on held-out frames in rad/ps; NaN where unknown.
@@ -139,7 +139,7 @@ class TorsionModel(MolecularModes):
         return np.concatenate(parts)
 
     def shares(self) -> np.ndarray:
-        """How much of each mode each torsion carries, shape (n_modes, n_bonds), rows of sum 1.
+        """The share of each torsion in each mode, shape (n_modes, n_bonds), rows of sum 1.
 
         The share is that of the squared coefficients, as for independent uniform torsions.
         """

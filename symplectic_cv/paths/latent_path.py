@@ -106,7 +106,7 @@ class LatentPath:
 
 
 def write_structures(path: Path, structures: md.Trajectory) -> None:
-    """Writes structures whole or not at all; the ending of the name tells the format.
+    """Writes structures whole or not at all; the ending of the name sets the format.
 
     Args:
         path: The file to write, such as path.pdb.

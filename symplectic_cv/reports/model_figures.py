@@ -73,7 +73,7 @@ def plot_frequencies(omega: np.ndarray, n_slow: int = 0, ax: Axes | None = None)
 def plot_mutual_information(
     information: np.ndarray, names: Sequence[str], ax: Axes | None = None
 ) -> Axes:
-    """How much each mode tells of each torsion, as a map with the numbers in it.
+    """Mutual information of each mode and each torsion, as a map with the numbers in it.
 
     Args:
         information: The mutual information, shape (n_modes, n_torsions), in nats.

@@ -64,7 +64,7 @@ def plot_samples(
     middle.set_ylabel("probability density")
     log_w = samples.proposed_log_weights
     log_w = log_w[np.isfinite(log_w)] - log_w.max()
-    # all but the few that have next to no weight
+    # samples of negligible weight would stretch the axes
     least = max(LEAST_LOG_WEIGHT, float(np.percentile(log_w, 0.5)))
     right.hist(log_w[log_w >= least], 50, color=GREY, alpha=0.8)
     share = effective_share(samples.proposed_log_weights)

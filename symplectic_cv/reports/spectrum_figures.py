@@ -29,7 +29,7 @@ def plot_spectrum(
     unit: str,
     axes: Sequence[Axes] | np.ndarray | None = None,
 ) -> np.ndarray:
-    """How many modes have which frequency, and the power spectrum S(ω) below.
+    """Histogram of the modes' frequencies, and the power spectrum S(ω) below.
 
     Args:
         omega: The learned frequencies, shape (n,).

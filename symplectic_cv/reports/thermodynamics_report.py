@@ -1,4 +1,4 @@
-"""What `thermodynamics` leaves behind: result.json, spectrum.csv, a figure and a page."""
+"""Files that `thermodynamics` writes: result.json, spectrum.csv, a figure and a page."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def frequency_unit(time_unit: str) -> str:
 
 
 def cautions(found: Thermodynamics) -> list[str]:
-    """What to tell where the weights have a heavy tail or energies went over the cap."""
+    """Warnings about weights with a heavy tail and energies above the cap."""
     messages = []
     if not found.reliable:
         messages.append(

@@ -1,4 +1,4 @@
-"""What `variational` leaves behind: result.json, figures and a page."""
+"""Files that `variational` writes: result.json, figures and a page."""
 
 from __future__ import annotations
 

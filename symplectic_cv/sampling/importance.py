@@ -1,4 +1,4 @@
-"""Importance weights: their scale, and the tail that tells whether they can be trusted."""
+"""Importance weights: their scale, and the tail that shows whether they can be trusted."""
 
 from __future__ import annotations
 

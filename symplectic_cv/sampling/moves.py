@@ -25,7 +25,7 @@ from symplectic_cv.errors import OptionError
 from symplectic_cv.sampling.target import LatentTarget, Points
 
 PROPOSALS_AT_ONCE = 4096
-"""Of the independence sampler, whose proposals do not depend on where the chains are."""
+"""The move of the independence sampler, whose proposals do not depend on the current points."""
 TURNS = 6
 """Leapfrog steps of one Hamiltonian move."""
 DYNAMICS_STEPS = 25
@@ -33,7 +33,7 @@ DYNAMICS_STEPS = 25
 
 
 class Method(str, Enum):
-    """How to sample.
+    """The methods of sampling.
 
     INDEPENDENCE: Metropolis with proposals from the flow.
     PCN: preconditioned Crank–Nicolson, a local move in the latent space.
@@ -85,7 +85,7 @@ class Move:
         self.target = target
 
     def steps(self, points: Points, n_steps: int, generator: torch.Generator) -> Iterator[Step]:
-        """Takes so many steps from the given points."""
+        """Takes this number of steps from the given points."""
         for _ in range(n_steps):
             step = self.step(points, generator)
             points = step.points
@@ -203,7 +203,7 @@ class ShortDynamics(Move):
         return decide(points, there, -change, generator)
 
     def _verlet(self, x: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Where velocity Verlet leads, (C, n), and the change of ½|p|² − ln π, (C,)."""
+        """The end point of velocity Verlet, (C, n), and the change of ½|p|² − ln π, (C,)."""
         assert self.size is not None
         p = torch.randn(x.shape, generator=generator, dtype=torch.float64)
         density, slope = self._slope(x)

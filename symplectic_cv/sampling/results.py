@@ -94,7 +94,7 @@ def descriptors(target: LatentTarget, samples: SampledChains) -> Mapping[str, De
 
 
 def energy_scale(target: LatentTarget) -> tuple[float, str]:
-    """What one nat is in units of energy, and the unit."""
+    """The energy of one nat, and its unit."""
     if isinstance(target.model, NeuralCanonicalTransformation):
         return thermal_energy(target.model.temperature), "kJ/mol"
     return 1.0 / target.reduced.beta, "reduced units"
@@ -178,7 +178,7 @@ def summarise(
 
 
 def cautions(summary: Mapping[str, Any]) -> list[str]:
-    """What to tell where a sampling is not good enough to trust."""
+    """Warnings about a sampling that is not good enough to trust."""
     messages = []
     rhat = summary["rhat"]
     if rhat is not None and not rhat < AGREE:

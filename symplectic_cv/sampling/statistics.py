@@ -1,4 +1,4 @@
-"""What a set of Markov chains is worth: autocorrelation, effective size, agreement.
+"""Statistics of Markov chains: autocorrelation, effective size, agreement.
 
 Sources: A. D. Sokal, Monte Carlo Methods in Statistical Mechanics (1996), for the window of
 the autocorrelation time; A. Gelman et al., Bayesian Data Analysis (3rd ed., 2013), section
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 WINDOW = 5.0
-"""The sum of autocorrelations ends after so many autocorrelation times (or steps at least)."""
+"""The sum of autocorrelations ends after this number of autocorrelation times, or of steps."""
 
 
 def autocorrelation_time(series: np.ndarray) -> float:

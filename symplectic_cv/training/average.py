@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 DECAY = 0.999
-"""Per step: the average is one over the last thousand steps."""
+"""The decay per step; the average covers about the last thousand steps."""
 
 
 class WeightAverage(Callback):

@@ -68,7 +68,7 @@ def fit(
             in the frame of the model. The default of `energy_weight` is then 1.
         folder: The model folder to write; it keeps checkpoints while the training runs. Nothing
             is written where None.
-        resume: Whether to go on with the training that the folder holds. A complete one is read.
+        resume: Whether to continue the training that the folder holds. A complete one is read.
         progress: A function that is called with the step and the last row of the history.
         options: Other fields of `TrainingOptions`: batch, coupling, layers, hidden, bins, momenta,
             momentum_weight, energy_weight, device.
@@ -209,7 +209,7 @@ def train_in_folder(
     Args:
         prepared: What `prepare` returned; its model is trained in place.
         folder: The model folder, which is made where it is missing.
-        resume: Whether to go on with the training that the folder holds. A complete one is read.
+        resume: Whether to continue the training that the folder holds. A complete one is read.
         progress: A function that is called with the step and the last row of the history.
 
     Raises:

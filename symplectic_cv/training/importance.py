@@ -1,4 +1,4 @@
-"""What the energies of frames tell about a flow: the spread of its importance weights.
+"""The loss that compares a flow with the energies of frames: the spread of importance weights.
 
 A flow of density ρ fits its target π where the weight w = π/ρ is the same everywhere. For
 structures x of any origin, half the variance of ln w(x) is least, zero, at ρ = π alone (on
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 LIMIT = 5.0
-"""Deviations of ln w (nats) beyond this count as their distance, not as its square: a single
-strained structure in a batch would rule it otherwise."""
+"""Deviations of ln w (nats) beyond this count as their distance, not as its square: otherwise
+a single strained structure would dominate a batch."""
 
 
 def log_variance(log_weights: Tensor, limit: float = LIMIT) -> Tensor:

@@ -6,10 +6,10 @@ Two losses, weighed by `energy_weight` λ,
 
 both over the frames. The first spreads ρ over every state that the frames know, as Boltzmann
 generators are trained (F. Noé et al., Science 365, eaaw1147 (2019)); the second
-(`symplectic_cv.training.importance`) brings in the exact energies. It does not mind how
-often which state was visited, cannot be overfitted as a likelihood can, and costs nothing:
-energies are computed once. `momentum_weight` adds the momentum part of the likelihood of
-phase space, which ties the modes to the dynamics; sampling does not need it.
+(`symplectic_cv.training.importance`) brings in the exact energies. It is
+independent of how often each state was visited, is harder to overfit than a likelihood, and is
+cheap, because energies are computed once. `momentum_weight` adds the momentum part of the
+likelihood of phase space, which ties the modes to the dynamics; sampling does not need it.
 
 Hydrogens of a methyl group are alike: each step exchanges them at random, so that a frame
 stands for 3 per group (`symplectic_cv.charts.symmetry`) and the model overfits less.

@@ -15,8 +15,9 @@ from torch import Tensor
 class Momenta(str, Enum):
     """How the momenta of a training step are drawn.
 
-    MAXWELL: from N(0, I), as in the paper.
-    RADEMACHER: ±1 with equal chance: the same expectation, the least variance.
+    MAXWELL: Momenta are drawn from N(0, I), as in the paper.
+    RADEMACHER: Momenta are ±1 with equal chance, which gives the same expectation with the least
+        variance.
     """
 
     MAXWELL = "maxwell"

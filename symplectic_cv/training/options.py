@@ -48,7 +48,7 @@ def check_device(device: str) -> None:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What a user may choose about a training on frames.
+    """Options of a training on frames.
 
     Choices are given as strings or as members of their enumerations. A field that is None takes
     the default of the chart.

@@ -23,7 +23,7 @@ _VALIDATION_SEED = 20200428
 def linear_parameters(
     model: PhaseSpaceModel,
 ) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
-    """Weights of rotations and linear layers: those of the first, and those of the later ones."""
+    """Weights of the first rotation or linear layer, and weights of the later ones."""
     kinds = (Rotation, LinearSymplectic)
     layers = [module for module in model.flow.modules() if isinstance(module, kinds)]
     early = [p for layer in layers[:1] for p in layer.parameters()]
@@ -62,7 +62,7 @@ def polish(model: PhaseSpaceModel, reduced: ReducedHamiltonian, seed: int = 0) -
     """
     before = {name: value.clone() for name, value in model.state_dict().items()}
     dtype = model.dtype
-    model.double()  # what is won is less than the rounding of single precision
+    model.double()  # the improvement is smaller than the rounding of single precision
     bound, error = validation_bound(model, reduced)
     early, late = linear_parameters(model)
     p_latent, scaled = whitened_latent(POLISH_SAMPLES, model.dimension, seed)
@@ -77,7 +77,7 @@ def polish(model: PhaseSpaceModel, reduced: ReducedHamiltonian, seed: int = 0) -
         loss.backward()
         return loss
 
-    # a search that ends on a flat place goes on when it forgets the curvature it has seen
+    # a search that stalls on a flat region continues after its curvature estimate is cleared
     for _ in range(POLISH_SEARCHES):
         torch.optim.LBFGS(
             parameters,

@@ -1,4 +1,4 @@
-"""What the trainings on frames have in common: the split, the weights, the frame, the warnings."""
+"""Preparation shared by all trainings on frames: split, weights, Eckart frame, warnings."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class PreparedTraining:
             internal coordinates.
         training_weights: One weight per training frame, or None.
         validation_weights: One weight per validation frame, or None.
-        health: How far all frames stay from the limit of the Eckart frame.
-        warnings: What a user should know about the data.
+        health: The distance of all frames from the limit of the Eckart frame.
+        warnings: One line for each property of the data that limits the model.
         source: Where the frames came from.
     """
 
@@ -145,12 +145,12 @@ def check_weights(weights: np.ndarray, n_frames: int) -> np.ndarray:
 def data_warnings(
     n_frames: int, dimension: int, health: FrameHealth, hidden: int = TrainingOptions.hidden
 ) -> list[str]:
-    """What a user should know about the data before trusting a model of them.
+    """Warnings about data that limit the model.
 
     Args:
         n_frames: The number of frames.
         dimension: The number of modes.
-        health: How far the frames stay from the limit of the Eckart frame.
+        health: The distance of the frames from the limit of the Eckart frame.
         hidden: The width of the networks.
     """
     notes = []

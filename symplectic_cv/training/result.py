@@ -1,4 +1,4 @@
-"""What a training on frames gives: the model, its history, and the folder that keeps both."""
+"""The result of a training on frames: the model, its history, and the folder with both."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class FrameSource:
 
 @dataclass
 class TrainingResult:
-    """A trained model and how it got there.
+    """A trained model with the history of its training.
 
     Attributes:
         model: The model with the best weights of the run, slowest mode first. The frequencies of
@@ -67,8 +67,8 @@ class TrainingResult:
         validation_nll: The NLL over the whole validation set, in nats per frame: of phase space,
             or of structures in internal coordinates.
         gaussian_nll: The same NLL of the start of the training, in nats per frame.
-        health: How far the frames stay from the limit of the Eckart frame.
-        warnings: What a user should know about the data.
+        health: The distance of the frames from the limit of the Eckart frame.
+        warnings: One line for each property of the data that limits the model.
         stopped_early: Whether the validation loss had stopped improving.
         options: The options of the training.
         source: Where the frames came from.
@@ -85,7 +85,7 @@ class TrainingResult:
     source: FrameSource = field(default_factory=FrameSource)
 
     def record(self) -> dict[str, Any]:
-        """What the model folder tells about the training (JSON)."""
+        """The record of the training in the model folder (JSON)."""
         return {
             "options": self.options.to_json(),
             "trajectories": self.source.names,

@@ -47,7 +47,7 @@ STEEP = 8.0
 
 @dataclass(frozen=True)
 class TorsionResult:
-    """Modes of torsions, and what a user should know about them.
+    """Modes of torsions, with warnings about their limits.
 
     Attributes:
         model: The modes, slowest first.
@@ -62,7 +62,7 @@ class TorsionResult:
     warnings: list[str] = field(default_factory=list)
 
     def record(self) -> dict[str, Any]:
-        """What the model folder tells about the fit (JSON)."""
+        """The record of the fit in the model folder (JSON)."""
         return {
             "chart": "torsion",
             "effective_frames": self.effective_frames,

@@ -60,7 +60,7 @@ LINEAR_RATE = 5.0
 
 @dataclass(frozen=True)
 class VariationalOptions:
-    """What a user may choose about learning from a Hamiltonian.
+    """Options of learning from a Hamiltonian.
 
     Attributes:
         flow: The options of the flow; the kind alone (`point`, `linear` or `continuous`) stands
@@ -279,7 +279,7 @@ class _FreeEnergy(TrainingModule[VariationalRow]):
     def configure_optimizers(self) -> Any:
         steps = self.options.n_steps
 
-        # rotations, linear layers and frequencies have far to go and bend nothing
+        # rotations, linear layers and frequencies change much and do not destabilise the training
         frequencies = list(self.model.prior.parameters())
         early, late = linear_parameters(self.model)
         known = {id(p) for p in (*frequencies, *early, *late)}

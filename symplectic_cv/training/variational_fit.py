@@ -43,7 +43,7 @@ def variational(
         beta: The inverse temperature, in the inverse of the Hamiltonian's unit of energy.
         folder: The model folder to write; it keeps checkpoints while the training runs. Nothing
             is written where None.
-        resume: Whether to go on with the training that the folder holds. A complete one is read.
+        resume: Whether to continue the training that the folder holds. A complete one is read.
         progress: A function that is called with the step and the last row of the history.
         options: Fields of `VariationalOptions` (steps, batch, learning_rate, seed, device) and of
             `FlowOptions` (flow, coupling, layers, hidden, bins, generator, integrator,
@@ -105,7 +105,7 @@ def train_variational_in_folder(
         folder: The model folder, which is made where it is missing.
         settings: What must not change between a run and its resumption (JSON); config.json keeps
             it as the description of the Hamiltonian.
-        resume: Whether to go on with the training that the folder holds. A complete one is read.
+        resume: Whether to continue the training that the folder holds. A complete one is read.
         progress: A function that is called with the step and the last row of the history.
 
     Raises:
