@@ -24,7 +24,7 @@ from openmm import unit
 from torch import Tensor, nn
 
 from openmm_plugin.modelled_atoms import check_atoms
-from openmm_plugin.native_library import make_force
+from openmm_plugin.native_library import in_nanometers, make_force
 from openmm_plugin.torsion_forces import torsion_mode_forces
 from openmm_plugin.versions import choose_backend, native_problem, require_own_forces
 from symplectic_cv.errors import ModelError, OptionError
@@ -150,17 +150,13 @@ class PythonMode:
         self._modes = _all_modes(state["exported"])
 
     def __call__(self, state: openmm.State) -> tuple[float, np.ndarray]:
-        positions = _array(state.getPositions(asNumpy=True))
+        positions = in_nanometers(state.getPositions(asNumpy=True))
         box = None
         if self._state["periodic"]:
-            box = _array(state.getPeriodicBoxVectors(asNumpy=True))
+            box = in_nanometers(state.getPeriodicBoxVectors(asNumpy=True))
         values, forces = self._modes(positions, box)
         mode = self._state["mode"]
         return float(values[mode]), forces[mode]
-
-
-def _array(lengths: unit.Quantity) -> np.ndarray:
-    return np.ascontiguousarray(lengths.value_in_unit(unit.nanometer), dtype=np.float64)
 
 
 def mode_forces(

@@ -13,6 +13,7 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import openmm
+from openmm import unit
 
 from openmm_plugin.versions import (
     OPENMM_PACKAGES,
@@ -54,6 +55,11 @@ def call(name: str, force: openmm.Force, *arguments: object) -> None:
     pointer = ctypes.c_void_p(int(force.this))
     if getattr(library, name)(pointer, *arguments) != 0:
         raise BackendError(library.scv_error().decode())
+
+
+def in_nanometers(lengths: unit.Quantity) -> np.ndarray:
+    """Lengths in nm as a C-contiguous float64 array, in the shape they come in."""
+    return np.ascontiguousarray(lengths.value_in_unit(unit.nanometer), dtype=np.float64)
 
 
 def doubles(array: np.ndarray | None) -> ctypes.c_void_p:

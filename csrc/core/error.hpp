@@ -1,4 +1,4 @@
-// What the loader says about a file that it cannot use.
+// Errors of the loader about a file that it cannot use.
 #pragma once
 
 #include <stdexcept>

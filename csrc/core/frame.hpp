@@ -8,7 +8,7 @@
 
 namespace symplectic_cv {
 
-/// What `superpose` finds for one frame and `pull_back` needs.
+/// Results of `superpose` for one frame, which `pull_back` needs.
 struct Superposition {
     double rotation[9];  // R, row by row
     double eckart[9];    // A

@@ -7,7 +7,7 @@
 
 namespace symplectic_cv {
 
-/// What a spline of a coupling may look like.
+/// Limits on the shape of a spline in a coupling.
 struct SplineLimits {
     int bins;
     float least_bin, least_slope, end_slope;

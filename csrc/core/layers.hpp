@@ -23,12 +23,12 @@ struct Rows {
 class Layer {
   public:
     virtual ~Layer() = default;
-    /// Floats of weights that one frame needs, and their move to a place of so many.
+    /// Floats of weights that one frame needs, and their copy into a buffer of this size.
     virtual std::size_t weights_size() const = 0;
     virtual void move_weights(float* to) = 0;
-    /// Floats of tape for so many rows.
+    /// Floats of tape for a number of rows.
     virtual std::size_t tape_size(int rows) const = 0;
-    /// Floats of scratch space for so many rows, forwards or in reverse.
+    /// Floats of scratch space for a number of rows, forwards or in reverse.
     virtual std::size_t scratch_size(int rows) const = 0;
     /// q → q', in place; the tape keeps what `reverse` needs.
     virtual void forward(const Kernels& kernels, Rows q, float* tape, float* scratch) const = 0;
@@ -92,7 +92,7 @@ struct CouplingHalves {
 /// The halves of a layer; FormatError where they are not a partition of 0 … n-1.
 CouplingHalves read_halves(const Safetensors& file, const std::string& prefix, int n);
 
-/// What both kinds of coupling share: where their halves stand, and the network between them.
+/// Base of both kinds of coupling: the indices of the halves, and the network between them.
 class Coupling : public Layer {
   public:
     Coupling(std::vector<int> kept, std::vector<int> moved, Conditioner conditioner)

@@ -16,7 +16,7 @@ class Safetensors {
     Safetensors(const std::uint8_t* data, std::size_t size);
 
     const std::map<std::string, std::string>& metadata() const { return metadata_; }
-    /// Where the characters of a metadata value stand in the file: offset and length as written.
+    /// Position of the characters of a metadata value in the file: offset and length as written.
     std::pair<std::size_t, std::size_t> metadata_place(const std::string& key) const;
 
     bool has(const std::string& name) const { return tensors_.count(name) > 0; }

@@ -1,4 +1,4 @@
-// What csrc/openmm_force_library.py calls through ctypes. A function that fails returns
+// The C interface that openmm_plugin/native_library.py calls through ctypes. A function that fails returns
 // something other than 0; scv_error() then says why.
 #include <cmath>
 #include <exception>
@@ -44,7 +44,7 @@ SCV_EXPORT int scv_register() {
     return guarded([] { symplectic_cv::register_forces(); });
 }
 
-/// How often the networks ran for the modes of this force's file.
+/// The number of network evaluations for the modes of this force's file.
 SCV_EXPORT int scv_evaluations(void* force, long long* count) {
     return guarded([&] { *count = as<FlowCarrier>(force).shared().evaluations(); });
 }

@@ -11,7 +11,7 @@
 
 namespace symplectic_cv {
 
-/// What both forces have: a flow, and whether its molecule is made whole in the periodic box.
+/// Base of both forces: a flow, and whether its molecule is made whole in the periodic box.
 class FlowCarrier : public OpenMM::Force {
   public:
     bool usesPeriodicBoundaryConditions() const override { return periodic_; }

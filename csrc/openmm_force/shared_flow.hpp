@@ -34,7 +34,7 @@ class SharedFlow {
     /// two share a slot costs time, never a wrong result.
     void evaluate(const void* slot, const double* positions, const double* box, Evaluation& result);
 
-    /// How often the networks ran for `evaluate`.
+    /// The number of network evaluations for `evaluate`.
     long evaluations() const;
 
   private:

@@ -18,7 +18,7 @@ import openmm
 from openmm import app, unit
 
 from openmm_plugin.biasing.options import BiasOptions, Deposit
-from openmm_plugin.native_library import call, doubles, make_force
+from openmm_plugin.native_library import call, doubles, in_nanometers, make_force
 from symplectic_cv.exporting.native_core import Core
 from symplectic_cv.units import thermal_energy
 
@@ -92,8 +92,8 @@ class NativeMetadynamics:
         Args:
             state: with positions.
         """
-        positions = _array(state.getPositions(asNumpy=True))
-        box = _array(state.getPeriodicBoxVectors(asNumpy=True)) if self._periodic else None
+        positions = in_nanometers(state.getPositions(asNumpy=True))
+        box = in_nanometers(state.getPeriodicBoxVectors(asNumpy=True)) if self._periodic else None
         modes, energy = np.empty(self._n_modes), ctypes.c_double()
         n = ctypes.c_int(len(positions))
         call(
@@ -156,7 +156,3 @@ class NativeMetadynamics:
     def load(self, arrays: dict[str, np.ndarray], context: openmm.Context) -> None:
         """Puts back what `state` gave."""
         self.restore(arrays["bias"], context)
-
-
-def _array(lengths: unit.Quantity) -> np.ndarray:
-    return np.ascontiguousarray(lengths.value_in_unit(unit.nanometer), dtype=np.float64)

@@ -17,7 +17,7 @@ from symplectic_cv.reports.style import save_figure
 from symplectic_cv.sampling.chains import SamplingOptions
 from symplectic_cv.sampling.conditional import conditional_structures, parse_fixed
 from symplectic_cv.sampling.moves import MOVES, Method
-from symplectic_cv.sampling.results import cautions
+from symplectic_cv.sampling.results import sampling_cautions
 from symplectic_cv.sampling.sample import Samples, SamplingComplete, sample_hamiltonian
 
 DEFAULT = SamplingOptions()
@@ -145,7 +145,7 @@ def _report(found: Samples, method: Method) -> None:
     error = summary["mean_energy_standard_error"]
     known = "(error unknown)" if error is None else f"± {error:.3f}"
     note(f"mean energy {summary['mean_energy']:.3f} {known} {unit}")
-    for message in cautions(summary):
+    for message in sampling_cautions(summary):
         warn(message)
 
 

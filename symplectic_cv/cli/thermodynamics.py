@@ -24,7 +24,11 @@ from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.model_folder import load_phase_space_model, read_config
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.phase_space import PhaseSpaceModel
-from symplectic_cv.reports.thermodynamics_report import Compared, cautions, write_result
+from symplectic_cv.reports.thermodynamics_report import (
+    Compared,
+    thermodynamics_cautions,
+    write_thermodynamics_result,
+)
 from symplectic_cv.sampling.target import require_same_dimension
 from symplectic_cv.sampling.thermodynamics import (
     Thermodynamics,
@@ -129,7 +133,7 @@ def thermodynamics(
         "seed": seed,
     }
     make_folder(output)
-    write_result(output, network, reduced, found, compared, power, settings)
+    write_thermodynamics_result(output, network, reduced, found, compared, power, settings)
 
     report_estimate(reduced, found)
     for other in compared:
@@ -255,5 +259,5 @@ def report_estimate(reduced: ReducedHamiltonian, found: Thermodynamics) -> None:
         f"importance estimate: −ln Z = {-found.ln_z:.4f} ± {found.ln_z_standard_error:.4f} nats, "
         f"effective share of the samples {100 * found.ess:.1f} %"
     )
-    for message in cautions(found):
+    for message in thermodynamics_cautions(found):
         warn(message)

@@ -23,7 +23,7 @@ from symplectic_cv.flows.options import Coupling, Flow, FlowOptions, Generator
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.library import find_hamiltonian
 from symplectic_cv.reports.thermodynamics_report import RESULT
-from symplectic_cv.reports.variational_report import write_result
+from symplectic_cv.reports.variational_report import write_variational_result
 from symplectic_cv.sampling.thermodynamics import estimate
 from symplectic_cv.training.variational import (
     DEFAULT_STEPS,
@@ -181,7 +181,9 @@ def variational(
     n_samples = samples or default_samples(model)
     with progress_bar("sampling", 2 * n_samples, "samples") as bar:
         found = estimate(model, prepared.reduced, n_samples, seed, bar.advance)
-    result = write_result(output, model, prepared.reduced, found, history, settings, seed)
+    result = write_variational_result(
+        output, model, prepared.reduced, found, history, settings, seed
+    )
     (output / RUN).unlink()
 
     report_estimate(prepared.reduced, found)

@@ -51,7 +51,7 @@ def frequency_unit(time_unit: str) -> str:
     return f"rad/{time_unit}" if time_unit else "reduced units"
 
 
-def cautions(found: Thermodynamics) -> list[str]:
+def thermodynamics_cautions(found: Thermodynamics) -> list[str]:
     """Warnings about weights with a heavy tail and energies above the cap."""
     messages = []
     if not found.reliable:
@@ -92,14 +92,14 @@ def estimate_section(reduced: ReducedHamiltonian, found: Thermodynamics) -> dict
         ["tail exponent of the weights", f"{found.pareto_k:.2f}"],
         ["samples over the energy cap", f"{100 * found.capped_share:.3g} %"],
     ]
-    return {"numbers": numbers, "rows": rows, "cautions": cautions(found)}
+    return {"numbers": numbers, "rows": rows, "cautions": thermodynamics_cautions(found)}
 
 
 def with_error(value: float, error: float) -> str:
     return f"{value:.4f} ± {error:.4f}"
 
 
-def write_result(
+def write_thermodynamics_result(
     folder: Path,
     model: PhaseSpaceModel,
     reduced: ReducedHamiltonian,
@@ -111,10 +111,10 @@ def write_result(
     """Writes spectrum.csv, spectrum.png, report.html and result.json, which comes last.
 
     Args:
-        folder: exists already.
-        compared: free-energy differences to other Hamiltonians or temperatures.
-        power: power spectrum of the observables asked for; None leaves it out.
-        settings: what the run was asked to do (JSON), kept in result.json.
+        folder: The folder to write to, which must exist.
+        compared: Free-energy differences to other Hamiltonians or temperatures.
+        power: The power spectrum of the chosen observables; None leaves it out.
+        settings: The settings of the run (JSON), which result.json keeps.
     """
     unit = frequency_unit(reduced.hamiltonian.time_unit)
     omega = model.omega.to(torch.float64).numpy()

@@ -77,7 +77,7 @@ def compare_with_descriptors(
     )
 
 
-def write_result(
+def write_variational_result(
     folder: Path,
     model: PhaseSpaceModel,
     reduced: ReducedHamiltonian,
@@ -89,7 +89,7 @@ def write_result(
     """Writes the figures, report.html and result.json, which comes last; returns its content.
 
     Args:
-        settings: what the run was asked to do (JSON), kept in result.json.
+        settings: The settings of the run (JSON), which result.json keeps.
     """
     hamiltonian = reduced.hamiltonian
     exact = hamiltonian.exact_free_energy(reduced.beta)

@@ -177,7 +177,7 @@ def summarise(
     }
 
 
-def cautions(summary: Mapping[str, Any]) -> list[str]:
+def sampling_cautions(summary: Mapping[str, Any]) -> list[str]:
     """Warnings about a sampling that is not good enough to trust."""
     messages = []
     rhat = summary["rhat"]
