@@ -422,7 +422,7 @@ def test_rigid_frames_that_only_turn_are_refused(molecule, wobble):
     with pytest.raises(FrameError, match="the same structure"):
         prepare(wobble(200, size=0.0), molecule)
     # rounded to single precision, as files hold them
-    with pytest.raises(FrameError, match="the same structure|zero variance|cannot determine"):
+    with pytest.raises(FrameError, match=r"the same structure|zero variance|cannot determine"):
         prepare(wobble(200, size=0.0).astype(np.float32), molecule)
 
 
