@@ -1,46 +1,57 @@
-"""The README's Python example runs as it stands, but for the length of the training."""
+"""The examples of the README run as they stand, but for the length of the runs."""
 
 import re
+import shlex
 from pathlib import Path
 
-from symplectic_cv.cli.main import main
+from commands import run
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
-
-
-def run(*arguments: str) -> int:
-    try:
-        main(arguments)
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_python_example_runs(tmp_path, monkeypatch):
+def shorter(text: str, lengths: dict[str, str]) -> str:
+    for written, shorter_run in lengths.items():
+        assert written in text, written
+        text = text.replace(written, shorter_run)
+    return text
+
+
+def test_the_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert run("simulate", "alanine-dipeptide", "--time-ns", "0.05", "--solvent", "vacuum") == 0
-    code = re.search(r"```python\n(.*?)```", README, re.S).group(1)
-    short = code.replace(
-        "temperature=300.0)",
-        "temperature=300.0, options=sc.TrainingOptions(steps=20, hidden=8))",
+    shell = shorter(
+        re.search(r"```sh\n(.*?)```", README, re.S).group(1),
+        {
+            "--time-ns 12": "--time-ns 0.05 --solvent vacuum",
+            "-o model": "-o model --steps 20 --hidden 8",
+            "--time-ns 5": "--time-ns 0.012 --pace 0.2 --width 0.3 0.3",
+        },
     )
-    assert short != code
+    for line in shell.splitlines():
+        program, *arguments = shlex.split(line, comments=True)
+        assert program == "symplectic-cv"
+        run(*arguments)
+    assert (tmp_path / "bias" / "free_energy.npz").is_file()
+    code = shorter(
+        re.search(r"```python\n(.*?)```", README, re.S).group(1),
+        {
+            "folder=": "steps=20, hidden=8, folder=",
+            "time_ns=5.0)": "time_ns=0.012, pace_ps=0.2, width=0.3)",
+        },
+    ).replace("options=options, steps=20, hidden=8, ", "options=options, ")
     names: dict = {}
-    exec(short, names)
-    assert len(names["forces"]) == 2
-    assert (tmp_path / "model" / "config.json").is_file()
+    exec(code, names)
+    assert names["values"].shape[1] == 2
+    assert (tmp_path / "fitted" / "config.json").is_file()
 
 
 def test_the_readme_names_every_command():
     from symplectic_cv.cli.main import COMMANDS
 
-    missing = [
-        name for name in COMMANDS if f"`{name}`" not in README and f"make {name}" not in README
-    ]
-    assert missing == []
+    words = set(re.findall(r"(?:`|symplectic-cv |make )(\w+)", README))
+    assert sorted(set(COMMANDS) - words) == []
 
 
 def test_the_files_that_the_readme_shows_exist():
-    root = Path(__file__).parent.parent
     for target in re.findall(r"\]\(((?!http)[^)#]+)\)", README):
-        assert (root / target).exists(), target
+        assert (ROOT / target).exists(), target
