@@ -20,7 +20,6 @@ from typing import Any, Optional
 import numpy as np
 import openmm
 import torch
-from openmm import unit
 from torch import Tensor, nn
 
 from openmm_plugin.modelled_atoms import check_atoms
@@ -134,9 +133,9 @@ class PythonMode:
     """One mode as the callable of an `openmm.PythonForce`; pickles with the exported file.
 
     Args:
-        exported: the bytes of cv.safetensors, for the native core, or of cv.pt.
-        mode: place of the mode among the exported ones.
-        periodic: whether the State carries a box to make the molecule whole in.
+        exported: The bytes of cv.safetensors, for the native core, or of cv.pt.
+        mode: The place of the mode among the exported ones.
+        periodic: Whether the State carries a box to make the molecule whole in.
     """
 
     def __init__(self, exported: bytes, mode: int, periodic: bool) -> None:
@@ -167,7 +166,7 @@ def mode_forces(
     Args:
         path: cv.pt from `symplectic-cv export`, whose cv.safetensors lies beside it, or the latter;
             or cv.json of torsion modes, which become CustomTorsionForces.
-        system: the system the forces are for; periodic where it is.
+        system: The system the forces are for; periodic where it is.
         backend: "auto", "native", "torchforce" or "python". With "torchforce" PyTorch should have
             one thread (`torch.set_num_threads(1)`): with more, one evaluation of a small network
             takes far longer.

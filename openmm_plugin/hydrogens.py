@@ -27,9 +27,9 @@ def add_hydrogens(
 
     Args:
         positions: of the model's atoms, (P, N, 3) in nm; hydrogens among them are kept.
-        molecule: the model's atoms, whole residues but for hydrogens.
+        molecule: The model's atoms, whole residues but for hydrogens.
         forcefield: XML files; Amber ff99SB-ILDN where None.
-        progress: called with 1 after each structure.
+        progress: A function that is called with 1 after each structure.
 
     Raises:
         OptionError: force-field files that cannot be read.

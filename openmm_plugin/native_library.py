@@ -77,11 +77,11 @@ def make_force(
 
     Args:
         kind: `SymplecticCVFlowForce` or `SymplecticCVFlowBiasForce`.
-        content: the file for the native core that it carries.
-        periodic: whether its molecule is made whole in the periodic box.
-        name: of the force.
+        content: The file for the native core that it carries.
+        periodic: Whether its molecule is made whole in the periodic box.
+        name: The name of the force.
         children: XML inside it.
-        properties: what else the kind takes.
+        properties: Further properties of the kind.
 
     Raises:
         BackendError: not compiled, or against another OpenMM.

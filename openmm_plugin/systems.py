@@ -148,7 +148,7 @@ def load_system(xml: str | Path, pdb: str | Path | None = None) -> MolecularSyst
 
     Args:
         xml: `system.xml`, as `simulate` writes it.
-        pdb: its atoms and a structure to start from; `topology.pdb` beside it where None.
+        pdb: The atoms and a structure to start from; `topology.pdb` beside it where None.
 
     Raises:
         TrajectoryError: a file that is missing or damaged, or another number of atoms.

@@ -132,8 +132,8 @@ def choose_backend(wanted: str, has_core: bool = True) -> str:
     PythonForce with TorchScript.
 
     Args:
-        wanted: one of them, or `auto`.
-        has_core: whether there is a file for the native core.
+        wanted: The name of a backend, or `auto`.
+        has_core: Whether there is a file for the native core.
 
     Raises:
         BackendError: the wanted backend, or every one, cannot be used.

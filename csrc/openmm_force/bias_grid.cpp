@@ -10,7 +10,7 @@ namespace {
 
 constexpr int kStencil = 6;
 constexpr double kReach = 9.0;  // widths; a Gaussian is 3e-18 of its height there
-constexpr double kSmallest = 2.5e-18;  // fraction of a height; smaller contributions of distant grid points, in any direction
+constexpr double kSmallest = 2.5e-18;  // fraction of a height; smaller values are cut off
 constexpr double kLargestExponent = 600.0;
 
 /// Weights of the slope at `place` of a stencil of five points, in units per step.

@@ -33,8 +33,8 @@ def join(parent: Path, count: int) -> BiasedRun:
     `hills.csv`. The walkers' own files stay as they are.
 
     Args:
-        parent: the folder of the run, with the walkers' folders.
-        count: of walkers.
+        parent: The folder of the run, with the walkers' folders.
+        count: The number of walkers.
 
     Raises:
         OutputError: a walker with another bias, or with a damaged table.

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import app
 
 from openmm_plugin.biasing.options import BiasOptions, Deposit
 from openmm_plugin.native_library import call, doubles, in_nanometers, make_force
@@ -47,10 +47,10 @@ class NativeMetadynamics:
     """A metadynamics bias on all modes of an exported file; a `BiasEngine`.
 
     Args:
-        system: the bias is added to it.
-        content: file for the native core, of one to three modes.
-        options: see `BiasOptions`.
-        pace: time steps between hills.
+        system: The system, to which the bias is added.
+        content: The file for the native core, of one to three modes.
+        options: See `BiasOptions`.
+        pace: The time steps between hills.
 
     Raises:
         BackendError: the native force cannot be used here.
@@ -90,7 +90,7 @@ class NativeMetadynamics:
         """Values of the modes (n_modes,), and energy of bias and walls in kJ/mol.
 
         Args:
-            state: with positions.
+            state: A state with positions.
         """
         positions = in_nanometers(state.getPositions(asNumpy=True))
         box = in_nanometers(state.getPeriodicBoxVectors(asNumpy=True)) if self._periodic else None

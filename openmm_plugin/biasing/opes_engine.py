@@ -45,7 +45,7 @@ def opes_engine(
     Args:
         forces: One force per mode, whose energy is the value of the mode.
         pace: The number of time steps between kernels.
-        shared: folder in which walkers share their kernels, the number of this walker, and the
+        shared: The folder in which walkers share their kernels, the number of this walker, and the
             time steps between two exchanges.
 
     Raises:

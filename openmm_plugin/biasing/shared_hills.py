@@ -38,9 +38,9 @@ class SharedHills:
     """The exchange of hills between one walker and the others.
 
     Args:
-        parent: folder of the walkers' folders.
-        walker: its number, from 1.
-        walkers: how many there are.
+        parent: The folder of the walkers' folders.
+        walker: The number of the walker, from 1.
+        walkers: The number of walkers.
 
     Attributes:
         seen: bytes of the `hills.csv` of each other walker that are part of the bias, by number.

@@ -103,7 +103,7 @@ def run_umbrella(task: UmbrellaTask, jobs: int = 1, progress: Done | None = None
     bias_kj_per_mol) and `checkpoint/`.
 
     Args:
-        jobs: windows that run at the same time, each in a process.
+        jobs: The number of windows that run at the same time, each in a process.
 
     Raises:
         SimulationError: one blew up.

@@ -20,7 +20,7 @@ class MolecularDynamics:
 
     Args:
         context: gives the system and the platform; not used itself.
-        frame: of the coordinates q.
+        frame: The Eckart frame of the coordinates q.
         kt: kB·T in kJ/mol.
     """
 

@@ -49,13 +49,13 @@ class MolecularHamiltonian(Hamiltonian):
     of every structure, turned by half a turn: there the volume element counts as zero.
 
     Args:
-        molecule: the system, its topology, and a structure near the minimum to start in.
+        molecule: The system, its topology, and a structure near the minimum to start in.
         temperature: K.
-        name: of its file, for messages.
+        name: The name of the file, for messages.
         platform: of OpenMM by name; the fastest for its size where None. The minimum and
             the curvature are computed on the Reference platform in any case.
         workers: Contexts that compute at once.
-        frame: that of a model of the same atoms, in whose coordinates the energy is wanted;
+        frame: The frame of a model of the same atoms, in whose coordinates the energy is wanted;
             the frame of the minimum where None.
 
     Raises:

@@ -18,8 +18,8 @@ class MolecularEnergy:
     """Potential energies of structures of an OpenMM system, which PyTorch can differentiate.
 
     Args:
-        system: the system; its default box where it is periodic.
-        platform: where OpenMM computes; the Reference platform computes in float64.
+        system: The system; its default box where it is periodic.
+        platform: The platform that OpenMM computes on; the Reference platform computes in float64.
         workers: Contexts that share the structures of a batch, each in a thread of its own;
             with several GPUs they take turns on them.
 

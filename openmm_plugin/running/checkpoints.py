@@ -39,7 +39,7 @@ class CheckpointFolder:
 
     Args:
         folder: where checkpoints are kept.
-        growing: files that are only appended to; their sizes belong to a checkpoint.
+        growing: The files that are only appended to; their sizes belong to a checkpoint.
     """
 
     def __init__(self, folder: Path, growing: Sequence[Path]) -> None:

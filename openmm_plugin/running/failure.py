@@ -22,9 +22,9 @@ def simulation_failure(
     The frame is then in failed.pdb; None for any other failure.
 
     Args:
-        timestep: ps.
-        folder: of the run.
-        error: what OpenMM, a reporter or a mode raised.
+        timestep: The time step in ps.
+        folder: The folder of the run.
+        error: The error of OpenMM, of a reporter or of a mode.
     """
     step = simulation.currentStep
     if has_blown_up(simulation):

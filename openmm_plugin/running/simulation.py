@@ -50,12 +50,12 @@ def langevin_simulation(
     """A simulation with the middle Langevin integrator, at the molecule's structure.
 
     Args:
-        molecule: topology and positions.
-        system: the system to integrate (the molecule's own, or a biased copy).
+        molecule: The topology and the positions.
+        system: The system to integrate (the molecule's own, or a biased copy).
         temperature: K.
-        timestep: ps.
-        seed: of the thermostat; 0 would mean "random" to OpenMM, so 1 is added.
-        platform: where it runs.
+        timestep: The time step in ps.
+        seed: The seed of the thermostat; 0 would mean "random" to OpenMM, so 1 is added.
+        platform: The platform that it runs on.
     """
     integrator = openmm.LangevinMiddleIntegrator(
         temperature * unit.kelvin, FRICTION / unit.picosecond, timestep * unit.picosecond
@@ -83,8 +83,8 @@ def relaxed_state(
     """The molecule after minimisation and a short equilibration, without any bias.
 
     Args:
-        look: called with the positions each `every_ps` of the equilibration.
-        folder: of the run; the frame of one that blew up is left there.
+        look: A function that is called with the positions each `every_ps` of the equilibration.
+        folder: The folder of the run, which receives the frame of a failure.
 
     Raises:
         SimulationError: it blew up.
@@ -140,11 +140,11 @@ def run_dynamics(
     `system.xml` of `write_structure`.
 
     Args:
-        time_ns: length of the whole run.
-        stride_ps: time between frames.
-        timestep_fs: time step.
+        time_ns: The length of the whole run.
+        stride_ps: The time between frames.
+        timestep_fs: The time step.
         temperature: K.
-        progress: called with the step reached.
+        progress: A function that is called with the step reached.
 
     Returns:
         Number of frames.

@@ -29,8 +29,8 @@ def flattening_weights(slow: np.ndarray, flatten: float = FLATTEN) -> np.ndarray
     among them, so that no single frame rules the next model.
 
     Args:
-        slow: slow modes of the newest model on all frames of all runs, (F, D), dimensionless.
-        flatten: power from 0 to 1. With 0 all frames count the same; with 1 all regions of the
+        slow: The slow modes of the newest model on all frames of all runs, (F, D), dimensionless.
+        flatten: The power from 0 to 1. With 0 all frames count the same; with 1 all regions of the
             slow modes count the same.
 
     Returns:

@@ -32,7 +32,7 @@ class GatheredFrames:
     say about the frames is computed when it is first needed, and kept until a run is added.
 
     Attributes:
-        models: the models of rounds 1, 2, …
+        models: The models of rounds 1, 2, …
     """
 
     def __init__(
@@ -45,10 +45,10 @@ class GatheredFrames:
         """Begins with the frames of the start.
 
         Args:
-            folder: the folder of the loop.
-            start: the frames that the loop begins with.
-            topology: topology of the biased runs' trajectories.
-            progress: called with the number of frames just read.
+            folder: The folder of the loop.
+            start: The frames that the loop begins with.
+            topology: The topology of the biased runs' trajectories.
+            progress: A function that is called with the number of frames just read.
         """
         self.models: list[RoundModel] = []
         self._folder = folder
@@ -69,7 +69,7 @@ class GatheredFrames:
         """Adds the next round, whose biased run is complete.
 
         Args:
-            model: the model of the round.
+            model: The model of the round.
         """
         self.models.append(model)
         self._forget_views()
@@ -78,7 +78,7 @@ class GatheredFrames:
         """Forgets the frames of a round whose biased run was made longer.
 
         Args:
-            number: number of the round, from 1.
+            number: The number of the round, from 1.
         """
         self._runs.pop(number, None)
         self._forget_views()
@@ -177,9 +177,9 @@ class GatheredFrames:
         Rounds that rarely cross are thinned (`judging.thinning_strides`).
 
         Args:
-            best: number of the round whose modes the free energies are given in.
-            rows: progress of all rounds.
-            states: states of the newest model.
+            best: The number of the round whose modes the free energies are given in.
+            rows: The progress of all rounds.
+            states: The states of the newest model.
             seed: seed of the bootstrap resamples behind the errors.
         """
         combined = self.combined().thinned(thinning_strides(rows))

@@ -24,12 +24,12 @@ class RoundProgress:
     """The moves of one run of the loop between the states that the newest model sees.
 
     Attributes:
-        round: number of the round; 0 for the frames that the loop began with.
-        frames: number of frames of the run.
-        time_ns: length of the run, ns; NaN where the time between frames is unknown.
-        states: number of states that the run visited.
-        crossings: number of crossings between states.
-        crossings_per_ns: crossings per ns; NaN where the time is unknown.
+        round: The number of the round; 0 for the frames that the loop began with.
+        frames: The number of frames of the run.
+        time_ns: The length of the run, ns; NaN where the time between frames is unknown.
+        states: The number of states that the run visited.
+        crossings: The number of crossings between states.
+        crossings_per_ns: The crossings per ns; NaN where the time is unknown.
     """
 
     round: int
@@ -62,14 +62,14 @@ def judge_runs(
     """Finds the states that the newest model sees, and counts the crossings of each round.
 
     Args:
-        modes: slow modes of the newest model on all frames, round after round, (F, D).
-        weights: unbiased weights of the frames, (F,); frames with weight 0 do not shape the
+        modes: The slow modes of the newest model on all frames, round after round, (F, D).
+        weights: The unbiased weights of the frames, (F,); frames with weight 0 do not shape the
             states.
         lengths: for each round, the number of frames of each of its continuous runs.
-        times_ns: simulated time of each round, ns; NaN where it is unknown.
+        times_ns: The simulated time of each round, ns; NaN where it is unknown.
         kt: kT in kJ/mol.
-        first_round: number of the first round; 0 where the frames begin with the starting data.
-        bandwidth: width of the smoothing of the density, as for `find_states`.
+        first_round: The number of the first round; 0 where the frames begin with the starting data.
+        bandwidth: The width of the smoothing of the density, as for `find_states`.
 
     Returns:
         The states, and one row of progress for each round.
@@ -106,9 +106,9 @@ def still_growing(rows: Sequence[RoundProgress], least_growth: float = LEAST_GRO
     because trainings and crossings are random.
 
     Args:
-        rows: progress of rounds 1, 2, …, all judged by the newest model's states; round 0 is
+        rows: The progress of rounds 1, 2, …, all judged by the newest model's states; round 0 is
             ignored.
-        least_growth: share by which crossings per ns must grow.
+        least_growth: The share by which crossings per ns must grow.
 
     Example:
         >>> counts = [(1, 8), (2, 310), (3, 320), (4, 290)]
@@ -145,7 +145,7 @@ def thinning_strides(rows: Sequence[RoundProgress]) -> list[int]:
     keeps a single frame. Where no round crosses, all frames are used.
 
     Args:
-        rows: progress of rounds 1, 2, …, judged by the same states; round 0 is ignored.
+        rows: The progress of rounds 1, 2, …, judged by the same states; round 0 is ignored.
 
     Returns:
         One stride for each round.

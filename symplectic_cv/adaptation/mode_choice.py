@@ -14,7 +14,7 @@ def modes_to_bias(omega: np.ndarray) -> list[int]:
     """The slow modes below the widest gap in ln ω: at least two, at most three.
 
     Args:
-        omega: frequencies of all modes of a model, (n,) in rad/ps, slowest first.
+        omega: The frequencies of all modes of a model, (n,) in rad/ps, slowest first.
 
     Example:
         >>> modes_to_bias(np.array([2.7, 5.1, 5.5, 19.7, 36.0, 40.0]))

@@ -27,9 +27,9 @@ class RoundModel:
     """The model of a round, in numbers.
 
     Attributes:
-        validation_nll: negative log-likelihood of the validation frames, nats.
-        omega: frequencies of all modes, rad/ps, slowest first.
-        modes: the modes that the round biases.
+        validation_nll: The negative log-likelihood of the validation frames, nats.
+        omega: The frequencies of all modes, rad/ps, slowest first.
+        modes: The modes that the round biases.
     """
 
     validation_nll: float
@@ -41,8 +41,8 @@ class RoundModel:
         """Reads the numbers of a model folder.
 
         Args:
-            folder: the model folder.
-            modes: the modes that the round biases.
+            folder: The model folder.
+            modes: The modes that the round biases.
 
         Raises:
             ModelError: the folder holds no model.
@@ -60,7 +60,7 @@ class LoopFolder:
     """Paths of the files of an adaptive loop.
 
     Attributes:
-        path: the folder of the loop.
+        path: The folder of the loop.
     """
 
     path: Path
@@ -136,8 +136,8 @@ class LoopFolder:
         """Writes rounds.csv; row 0 is for the frames that the loop began with.
 
         Args:
-            rows: progress of all rounds, judged by the newest model's states.
-            models: models of rounds 1, 2, …
+            rows: The progress of all rounds, judged by the newest model's states.
+            models: The models of rounds 1, 2, …
         """
         of_row = [models[row.round - 1] if row.round > 0 else None for row in rows]
         write_table(

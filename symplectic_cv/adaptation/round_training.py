@@ -35,14 +35,14 @@ def train_round(
     the slow modes of the model before.
 
     Args:
-        folder: the folder of the loop.
-        number: number of the round, from 1.
-        gathered: all frames before the round.
-        options: options of the training.
-        temperature: temperature of the data, K.
-        flatten: power of the density, as for `flattening_weights`.
-        progress: called after each optimizer step.
-        warn: called with each warning about the data.
+        folder: The folder of the loop.
+        number: The number of the round, from 1.
+        gathered: All frames before the round.
+        options: The options of the training.
+        temperature: The temperature of the data, K.
+        flatten: The power of the density, as for `flattening_weights`.
+        progress: A function that is called after each optimizer step.
+        warn: A function that is called with each warning about the data.
 
     Raises:
         UserError: the data cannot carry a model, or the folder holds another training.

@@ -41,14 +41,14 @@ class PowerSpectrum:
     not move, such as the mean of Q_k² at a given energy, is a line at ω = 0.
 
     Attributes:
-        omega: angular frequencies of the bins, (W,), evenly spaced from 0.
+        omega: The angular frequencies of the bins, (W,), evenly spaced from 0.
         density: S(ω), (W,), in units of A² per rad/ps; its sum times the spacing of the bins
             estimates the variance.
         standard_error: of `density`, (W,), at most; from the scatter of eight estimates.
         variance: ⟨A²⟩ − ⟨A⟩² from separate draws at rest in time, summed over the observables.
-        resolution: equivalent width of a line, 1.5 bins: lines nearer than that merge.
-        time_step: between the points of a trajectory; frequencies above π / time_step fold.
-        samples: trajectories averaged.
+        resolution: The equivalent width of a line, 1.5 bins: lines nearer than that merge.
+        time_step: The between the points of a trajectory; frequencies above π / time_step fold.
+        samples: The number of trajectories averaged.
     """
 
     omega: np.ndarray
@@ -85,9 +85,9 @@ def power_spectrum(
     Args:
         observable: a, (n,), or several, (m, n), whose spectra are added up; None adds up
             the n coordinates: the spectrum of the whole displacement.
-        samples: trajectories, each from a draw of the latent density; rounded up to a
+        samples: The number of trajectories, each from a draw of the latent density; rounded up to a
             multiple of 8.
-        seed: of the draws.
+        seed: The seed of the draws.
         most_points: of a trajectory. Fewer suffice where its length then parts the nearest
             frequencies and the slowest from zero; the result states the resolution reached.
 
@@ -149,7 +149,7 @@ def spectral_density(
 
     Args:
         omega: ω (n,), all positive.
-        width: standard deviation in ln ω, so 0.1 blurs by 10 %; twice the mean spacing of the
+        width: The standard deviation in ln ω, so 0.1 blurs by 10 %; twice the mean spacing of the
             modes where None, but from 0.03 to 0.3.
 
     Returns:

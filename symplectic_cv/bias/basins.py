@@ -15,8 +15,8 @@ def find_basins(surface: np.ndarray, barrier: float) -> np.ndarray:
     becomes a part of the deeper unless it is deeper than `barrier` below their meeting point.
 
     Args:
-        surface: free energy on an even grid of any dimension; infinite where nothing is known.
-        barrier: in the units of the surface.
+        surface: The free energy on an even grid of any dimension; infinite where nothing is known.
+        barrier: The least barrier, in the units of the surface.
 
     Returns:
         Whole numbers in the shape of the surface.

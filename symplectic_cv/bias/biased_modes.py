@@ -26,8 +26,8 @@ def modes_of_all(runs: Sequence[BiasedRun], data: TrajectoryData) -> list[np.nda
     The modes come from the collective variable that each run exported into its own folder.
 
     Args:
-        runs: biased runs, in the order of their frames in `data`.
-        data: frames of all runs, one continuous run after another.
+        runs: The biased runs, in the order of their frames in `data`.
+        data: The frames of all runs, one continuous run after another.
 
     Returns:
         For each run r the modes on all frames, (F_all, n_r), dimensionless.
@@ -53,8 +53,8 @@ class _Exported:
     """The exported modes of a run, evaluated by the native core or, without one, by torch.
 
     Attributes:
-        name: path of the exported file.
-        indices: places of the modelled atoms in the system, (N,).
+        name: The path of the exported file.
+        indices: The places of the modelled atoms in the system, (N,).
         values: maps whole frames of these atoms, (F, N, 3) in nm, to modes, (F, n).
     """
 

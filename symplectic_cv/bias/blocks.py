@@ -20,7 +20,7 @@ def block_of_frames(lengths: Sequence[int], blocks: int = BLOCKS) -> np.ndarray:
     """The block each frame belongs to, (F,); runs share the blocks by their lengths.
 
     Args:
-        lengths: frames of each continuous run.
+        lengths: The number of frames of each continuous run.
         blocks: The smallest number of blocks in all; every run has at least one.
 
     Example:
@@ -39,8 +39,8 @@ def log_share_error(weights: np.ndarray, seed: int = 0) -> np.ndarray:
     """Standard error of the logarithm of each place's share of all weight.
 
     Args:
-        weights: sum of the weights in each block at each place, (n_blocks, P).
-        seed: of the resamples.
+        weights: The sum of the weights in each block at each place, (n_blocks, P).
+        seed: The seed of the resamples.
 
     Returns:
         (P,), without unit; NaN where too few blocks hold the place.

@@ -40,13 +40,13 @@ class CombinedRuns:
     """Frames of several runs after their transients, and their unbiased weights.
 
     Attributes:
-        since_ps: time of the first frame that is kept, for each run, ps.
+        since_ps: The time of the first frame that is kept, for each run, ps.
         strides: every how many frames are kept, for each run.
-        kept: places of the kept frames among all frames, run after run, (F,).
-        run: number of the run that each kept frame belongs to, (F,).
+        kept: The places of the kept frames among all frames, run after run, (F,).
+        run: The number of the run that each kept frame belongs to, (F,).
         lengths: kept frames of each continuous piece: each run, or each walker of a run.
-        weights: unbiased weight of each kept frame, (F,), with sum 1.
-        state: the MBAR state that each kept frame was drawn from, (F,); None for running weights.
+        weights: The unbiased weight of each kept frame, (F,), with sum 1.
+        state: The MBAR state that each kept frame was drawn from, (F,); None for running weights.
         reduced: V/kT of every MBAR state on each kept frame, (K, F); None for running weights.
     """
 
@@ -71,7 +71,7 @@ class CombinedRuns:
         those of others must therefore be thinned.
 
         Args:
-            strides: one stride for each run, 1 or more.
+            strides: One stride for each run, 1 or more.
 
         Raises:
             OptionError: another number of strides than of runs, or a stride below 1.
@@ -126,13 +126,13 @@ def combine_runs(
     """Unbiased weights of the frames of one or several runs at one temperature.
 
     Args:
-        runs: biased runs, from `BiasedRun.read`.
+        runs: The biased runs, from `BiasedRun.read`.
         modes: for each run r its biased modes on all frames of all runs, run after run,
             (F_all, n_r), dimensionless. A single run may leave it out; its own table is used.
-        since_ps: time of the first frame of each run to use, ps; the end of each run's
+        since_ps: The time of the first frame of each run to use, ps; the end of each run's
             transient where None.
         weighting: `mbar` or `running`.
-        stretches: number of stretches that each run is cut into, for MBAR.
+        stretches: The number of stretches that each run is cut into, for MBAR.
 
     Raises:
         OptionError: runs at different temperatures, modes of other frames, or no frame left.
@@ -217,8 +217,8 @@ def biases_at(run: BiasedRun, modes: np.ndarray, times: Sequence[float]) -> list
     OPES keeps no hills, so its last bias is given for every time.
 
     Args:
-        run: the run whose bias is wanted.
-        modes: its biased modes, (F, n), dimensionless.
+        run: The run whose bias is computed.
+        modes: The biased modes of the run, (F, n), dimensionless.
         times: increasing simulation times, ps.
 
     Returns:

@@ -22,8 +22,8 @@ class BiasGrid:
     """An even grid over the modes; the first mode runs along the first axis of its arrays.
 
     Attributes:
-        low, high: its ends along each mode.
-        points: number of points along each mode, both ends included.
+        low, high: The ends of the grid along each mode.
+        points: The number of points along each mode, both ends included.
 
     Example:
         >>> grid = BiasGrid.for_widths(-6.0, 6.0, [0.25, 0.5])

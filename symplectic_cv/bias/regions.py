@@ -19,7 +19,7 @@ class Region:
     """A box along one or several descriptors.
 
     Attributes:
-        name: name of the region.
+        name: The name of the region.
         ends: low and high end along each descriptor, in degrees for torsions and nm for distances.
     """
 
@@ -32,7 +32,7 @@ class Region:
         A torsion's interval whose low end exceeds its high end runs across ±180 degrees.
 
         Args:
-            columns: descriptors of F frames; those that the region does not name are ignored.
+            columns: The descriptors of F frames; those that the region does not name are ignored.
         """
         inside = np.ones(len(columns[0].values), dtype=bool)
         for column in columns:
@@ -48,7 +48,7 @@ def parse_regions(definitions: Sequence[str]) -> list[Region]:
     """Regions from texts such as `NAME=phi:-150:0,psi:0:180`.
 
     Args:
-        definitions: one text for each region, in degrees for torsions and nm for distances.
+        definitions: One text for each region, in degrees for torsions and nm for distances.
 
     Raises:
         OptionError: a text that is not a region, a name used twice, or one region alone.

@@ -43,10 +43,10 @@ class Convergence:
     """ΔF = F(second basin) − F(deepest basin) over time, all (T,), in kJ/mol.
 
     Attributes:
-        time_ps: in ps.
+        time_ps: The time in ps.
         from_bias: by the bias at the time; NaN for OPES.
         from_weights: by the weights of the frames until then; NaN while a basin is unseen.
-        error: standard error of `from_weights`, from blocks; NaN while too few know a basin.
+        error: The standard error of `from_weights`, from blocks; NaN while too few know a basin.
     """
 
     time_ps: np.ndarray
@@ -133,7 +133,7 @@ def convergence(run: BiasedRun, surface: np.ndarray, seed: int = 0) -> Convergen
     """Convergence of the difference between the two deepest basins of the surface.
 
     Args:
-        surface: free energy on the run's grid, kJ/mol.
+        surface: The free energy on the run's grid, kJ/mol.
 
     Returns:
         None where the surface has but one basin.

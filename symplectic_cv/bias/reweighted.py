@@ -27,15 +27,15 @@ class Reweighted:
     """Free energies of one or several biased runs, with the frames and weights behind them.
 
     Attributes:
-        columns: descriptors of the kept frames, each with F values.
-        profiles: the free energy along each descriptor, in the order of `columns`.
-        planes: the free energy in planes of two descriptors.
-        combined: which frames were kept, and their unbiased weights.
-        differences: free energy of each region minus that of the first region, kJ/mol.
-        times: simulation time of each kept frame, (F,) in ps.
-        names: folder of each run.
-        method: how the bias was removed.
-        reference: name of the first region, which `differences` are relative to.
+        columns: The descriptors of the kept frames, each with F values.
+        profiles: The free energy along each descriptor, in the order of `columns`.
+        planes: The free energy in planes of two descriptors.
+        combined: The which frames were kept, and their unbiased weights.
+        differences: The free energy of each region minus that of the first region, kJ/mol.
+        times: The simulation time of each kept frame, (F,) in ps.
+        names: The folder of each run.
+        method: The method that removed the bias.
+        reference: The name of the first region, which `differences` are relative to.
     """
 
     columns: list[Column]
@@ -60,7 +60,7 @@ class Reweighted:
         profiles; free_energy.npz has profiles and planes on their grids.
 
         Args:
-            folder: output folder; it is made where it is missing.
+            folder: The output folder; it is made where it is missing.
 
         Raises:
             OutputError: the folder cannot be made.

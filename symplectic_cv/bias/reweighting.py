@@ -49,24 +49,24 @@ def reweight(
     they must be of the same molecule at the same temperature.
 
     Args:
-        runs: folders of biased runs, or `BiasedRun` objects; one or several.
-        topology: topology of the trajectories; found beside the first trajectory where None.
+        runs: The folders of biased runs, or `BiasedRun` objects; one or several.
+        topology: The topology of the trajectories; found beside the first trajectory where None.
         atoms: MDTraj selection of the atoms to read; the heavy atoms of the solute where None.
-        torsions: torsions by kind (`phi`, `psi`, `omega`, `chi1`, …) or as `NAME=i,j,k,l` with
+        torsions: Torsions by kind (`phi`, `psi`, `omega`, `chi1`, …) or as `NAME=i,j,k,l` with
             atom numbers from 1; the backbone's phi and psi where None.
-        distances: distances as `NAME=i,j` with atom numbers from 1, or as `ALA2-CA:ALA2-O`.
-        regions: boxes such as `C7eq=phi:-150:0` (degrees, nm); each region's free energy is
+        distances: Distances as `NAME=i,j` with atom numbers from 1, or as `ALA2-CA:ALA2-O`.
+        regions: Boxes such as `C7eq=phi:-150:0` (degrees, nm); each region's free energy is
             given relative to that of the first.
         method: `mbar`, or `running` for weights exp((V − c)/kT) of the bias each frame felt.
-        skip_ps: time to leave out at the start of each run, ps; the transient that is found in
+        skip_ps: The time to leave out at the start of each run, ps; the transient that is found in
             the run's bias where None.
         stride: every how many frames to use, one number for all runs or one for each. Runs that
             rarely cross between states need a larger stride, as
             `symplectic_cv.adaptation.judging.thinning_strides` gives it.
-        bins: number of bins along each descriptor.
+        bins: The number of bins along each descriptor.
         seed: seed of the bootstrap resamples behind the errors.
-        blocks: number of blocks of time that the errors are estimated from.
-        progress: called with the number of frames just read.
+        blocks: The number of blocks of time that the errors are estimated from.
+        progress: A function that is called with the number of frames just read.
 
     Returns:
         Profiles, planes and differences with standard errors; `.save(folder)` writes them.
@@ -112,10 +112,10 @@ def read_runs(
     """Reads tables and trajectories of biased runs and checks them against one another.
 
     Args:
-        runs: folders or `BiasedRun` objects, one or several.
-        topology: topology of the trajectories; found beside the first trajectory where None.
+        runs: The folders or `BiasedRun` objects, one or several.
+        topology: The topology of the trajectories; found beside the first trajectory where None.
         atoms: MDTraj selection of the atoms to read; the heavy atoms of the solute where None.
-        progress: called with the number of frames just read.
+        progress: A function that is called with the number of frames just read.
 
     Raises:
         OutputError: a folder without a run, or weights that do not match the frames.
@@ -144,13 +144,13 @@ def free_energies(
     """Free energies along each column and in planes of two, from frames with known weights.
 
     Args:
-        runs: the runs that the frames belong to, in the frames' order.
-        combined: which frames are kept, and their weights.
-        columns: descriptors of all frames of all runs, each with F_all values.
-        planes: pairs of columns, by their places in `columns`.
-        masks: regions as masks of all frames, (F_all,) each; each is compared with the first.
-        bins: number of bins along each descriptor.
-        blocks: number of blocks of time that the errors are estimated from.
+        runs: The runs that the frames belong to, in the frames' order.
+        combined: The which frames are kept, and their weights.
+        columns: The descriptors of all frames of all runs, each with F_all values.
+        planes: Pairs of columns, by their places in `columns`.
+        masks: Regions as masks of all frames, (F_all,) each; each is compared with the first.
+        bins: The number of bins along each descriptor.
+        blocks: The number of blocks of time that the errors are estimated from.
         seed: seed of the bootstrap resamples behind the errors.
         method: how `combined` was weighted, for the record.
     """

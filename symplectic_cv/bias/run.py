@@ -38,14 +38,14 @@ class BiasRecord:
 
     Attributes:
         method: `metadynamics` or `opes`.
-        modes: column of each biased mode, such as `mode_0`.
-        grid: of the bias.
-        widths: of the hills along each mode (OPES: of the first kernels).
+        modes: The column of each biased mode, such as `mode_0`.
+        grid: The grid of the bias.
+        widths: The widths of the hills along each mode (OPES: of the first kernels).
         wall: force constant of the walls at the ends of the grid, kJ/mol.
         bias_factor: γ.
         temperature: K.
-        pace_ps: time between hills, and between frames.
-        settings: of the method, for the record.
+        pace_ps: The time between hills, and between frames.
+        settings: The settings of the method, for the record.
     """
 
     method: str
@@ -112,10 +112,10 @@ class BiasedFrames:
     Attributes:
         time_ps: (F,) in ps.
         modes: (F, n).
-        bias: energy of bias and walls that the frame has felt, (F,) in kJ/mol.
+        bias: The energy of bias and walls that the frame has felt, (F,) in kJ/mol.
         offset: c(t), (F,) in kJ/mol.
         weight: exp((bias − c)/kT), (F,).
-        walker: number of the walker, (F,); all 1 where there was one.
+        walker: The number of the walker, (F,); all 1 where there was one.
     """
 
     time_ps: np.ndarray

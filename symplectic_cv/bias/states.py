@@ -41,14 +41,14 @@ class States:
     """S metastable states on a grid of D variables.
 
     Attributes:
-        axes: grid points along each variable.
-        free_energy: smoothed free energy on the grid, kJ/mol; the least value is 0, and points
+        axes: The grid points along each variable.
+        free_energy: The smoothed free energy on the grid, kJ/mol; the least value is 0, and points
             without frames are infinite.
-        basins: state of each grid point, −1 outside all states.
-        cores: state of each grid point in the lower part of a basin, −1 elsewhere.
-        depths: free energy of each state's minimum, (S,) in kJ/mol, deepest first.
-        minima: values of the variables at each minimum, (S, D).
-        shares: unweighted share of all frames in each basin, (S,).
+        basins: The state of each grid point, −1 outside all states.
+        cores: The state of each grid point in the lower part of a basin, −1 elsewhere.
+        depths: The free energy of each state's minimum, (S,) in kJ/mol, deepest first.
+        minima: The values of the variables at each minimum, (S, D).
+        shares: The unweighted share of all frames in each basin, (S,).
     """
 
     axes: list[np.ndarray]
@@ -94,11 +94,11 @@ def find_states(
     between them is lower than `persistence` above the shallower one.
 
     Args:
-        values: modes of the frames, (F, D), dimensionless, with D from 1 to 3.
-        weights: unbiased weights of the frames, (F,); equal ones for unbiased frames.
+        values: The modes of the frames, (F, D), dimensionless, with D from 1 to 3.
+        weights: The unbiased weights of the frames, (F,); equal ones for unbiased frames.
         kt: kT in kJ/mol.
-        persistence: least barrier out of a state, kT.
-        bandwidth: width of the smoothing along every mode, or along each. It must be narrower
+        persistence: The least barrier out of a state, kT.
+        bandwidth: The width of the smoothing along every mode, or along each. It must be narrower
             than the gap between two states; half the width of a metadynamics hill is a good
             choice.
 
@@ -178,8 +178,8 @@ def count_crossings(visited: np.ndarray, lengths: Sequence[int] | None = None) -
     """Counts how often the last visited core changes within each run.
 
     Args:
-        visited: the core visited last at each frame, −1 before the first core, (F,).
-        lengths: number of frames in each continuous run; one run where None.
+        visited: The core visited last at each frame, −1 before the first core, (F,).
+        lengths: The number of frames in each continuous run; one run where None.
 
     Example:
         >>> count_crossings(np.array([-1, 0, 0, 1, 1, 0]))

@@ -20,12 +20,12 @@ class BinnedSurface:
     """A free energy on bins of one or two descriptors.
 
     Attributes:
-        names: names of the descriptors.
-        axes: centres of the bins along each descriptor, (B,) each.
+        names: The names of the descriptors.
+        axes: The centres of the bins along each descriptor, (B,) each.
         free_energy: kJ/mol, one axis per descriptor; the least value is 0, and bins without a
             frame are infinite.
-        error: standard error of −kT ln p, kJ/mol; NaN where too few blocks hold a frame.
-        frames: number of frames in each bin, unweighted.
+        error: The standard error of −kT ln p, kJ/mol; NaN where too few blocks hold a frame.
+        frames: The number of frames in each bin, unweighted.
     """
 
     names: list[str]
@@ -40,9 +40,9 @@ class RegionDifference:
     """The free energy of one region minus that of another, kJ/mol.
 
     Attributes:
-        value: the difference, kJ/mol.
-        error: its standard error, kJ/mol.
-        interval: half the width of its 95 % confidence interval, kJ/mol.
+        value: The difference in kJ/mol.
+        error: The standard error of the difference, in kJ/mol.
+        interval: Half the width of its 95 % confidence interval, kJ/mol.
     """
 
     value: float
@@ -63,13 +63,13 @@ def binned_surface(
     """The free energy −kT ln p on even bins of one or two descriptors.
 
     Args:
-        values: descriptors of the frames, (F, D), with D 1 or 2.
-        weights: weights of the frames, (F,), not negative.
-        ranges: low and high end along each descriptor; frames outside are left out.
-        names: names of the descriptors.
+        values: The descriptors of the frames, (F, D), with D 1 or 2.
+        weights: The weights of the frames, (F,), not negative.
+        ranges: The low and high end along each descriptor; frames outside are left out.
+        names: The names of the descriptors.
         kt: kT in kJ/mol.
-        blocks: block of time that each frame belongs to, (F,), from `block_of_frames`.
-        bins: number of bins along each descriptor.
+        blocks: The block of time that each frame belongs to, (F,), from `block_of_frames`.
+        bins: The number of bins along each descriptor.
         seed: seed of the bootstrap resamples.
 
     Raises:
@@ -122,11 +122,11 @@ def region_difference(
     """G(inside) − G(reference) = −kT ln of the ratio of their populations, in kJ/mol.
 
     Args:
-        inside: mask of the frames in the region, (F,).
-        reference: mask of the frames in the region to compare with, (F,).
-        weights: weights of the frames, (F,).
+        inside: The mask of the frames in the region, (F,).
+        reference: The mask of the frames in the region to compare with, (F,).
+        weights: The weights of the frames, (F,).
         kt: kT in kJ/mol.
-        blocks: block of time that each frame belongs to, (F,).
+        blocks: The block of time that each frame belongs to, (F,).
         seed: seed of the bootstrap resamples.
 
     Returns:

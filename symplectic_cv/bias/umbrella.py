@@ -43,7 +43,7 @@ class Windows:
     """The placement of umbrella windows.
 
     Attributes:
-        modes: names of the modes that are held, n of them.
+        modes: The names of the modes that are held, n of them.
         centres: (K, n), in order along the mode or the path.
         stiffness: κ in kJ/mol per squared unit of a mode.
         temperature: K.

@@ -37,7 +37,7 @@ def running_weights(bias: np.ndarray, offset: np.ndarray, kt: float) -> np.ndarr
     """Normalised weights ∝ exp((V − c)/kT) of the frames of a metadynamics run, (F,).
 
     Args:
-        bias: bias V(s(t), t) that each frame felt, (F,) in kJ/mol.
+        bias: The bias V(s(t), t) that each frame felt, (F,) in kJ/mol.
         offset: c(t) at each frame, (F,) in kJ/mol.
         kt: kT in kJ/mol.
 
@@ -56,7 +56,7 @@ def mbar_weights(reduced: np.ndarray, counts: Sequence[int]) -> np.ndarray:
 
     Args:
         reduced: V_k(x)/kT of every state k on every frame, (K, F).
-        counts: number of frames drawn from each state, (K,), with sum F.
+        counts: The number of frames drawn from each state, (K,), with sum F.
 
     Raises:
         OptionError: shapes that do not fit, or energies that are not finite.
@@ -97,7 +97,7 @@ def settled_from(series: np.ndarray, most: float = 0.5) -> int:
     Args:
         series: values over time, (F,). For metadynamics this is the bias minus c(t), which drifts
             until the basins are full.
-        most: largest part of the series that may be given up.
+        most: The largest part of the series that may be given up.
 
     Source: J. D. Chodera, J. Chem. Theory Comput. 12, 1799 (2016), through pymbar.
     """

@@ -16,9 +16,9 @@ def argument(name: str, *, help: str, required: bool | None = None) -> Parameter
     """A positional argument.
 
     Args:
-        name: what the help calls the argument.
-        help: what the argument is.
-        required: whether the argument has to be given; by default, where it has no default value.
+        name: The name of the argument in the help.
+        help: The description of the argument.
+        required: Whether the argument has to be given; by default, where it has no default value.
     """
     return Parameter(name=name, help=help, required=required)
 
@@ -34,12 +34,12 @@ def option(
     """An option of a command.
 
     Args:
-        names: the flag and its aliases; by default the parameter's name with dashes.
-        help: what the option is, with its unit.
-        metavar: what the help calls the option's value; by default its type.
+        names: The flag and its aliases; by default the parameter's name with dashes.
+        help: The description of the option, with its unit.
+        metavar: The name of the option's value in the help; by default its type.
         negative: The flag that means False.
-        at_least: the smallest value that is accepted.
-        at_most: the largest value that is accepted.
+        at_least: The smallest value that is accepted.
+        at_most: The largest value that is accepted.
     """
     settings: dict[str, Any] = {"help": help}
     if names:

@@ -23,12 +23,12 @@ class Core:
     """Exported modes as functions of positions.
 
     Args:
-        content: bytes of a file that `symplectic-cv export` wrote for the core.
-        name: what messages call it.
+        content: The bytes of a file that `symplectic-cv export` wrote for the core.
+        name: The name of the file in messages.
         instructions: `baseline`, `avx2` or `avx512` at most; the best of this machine where None.
 
     Attributes:
-        metadata: modes, ω in rad/ps, temperature, molecule, SHA-256.
+        metadata: The modes, ω in rad/ps, temperature, molecule, SHA-256.
         indices: (N,) places of the modelled atoms in the system.
 
     Raises:
@@ -79,10 +79,10 @@ class Core:
         """Values ω_k Q_k of the modes, dimensionless, (F, n_modes) in float64.
 
         Args:
-            positions: of the whole system, (F, n_system_atoms, 3) in nm.
-            box: box vectors in nm in OpenMM's reduced form, (3, 3) or (F, 3, 3), by which the
+            positions: The positions of the whole system, (F, n_system_atoms, 3) in nm.
+            box: The box vectors in nm in OpenMM's reduced form, (3, 3) or (F, 3, 3), by which the
                 molecule is made whole; None where it is whole.
-            selected: positions are (F, N, 3), of the modelled atoms alone.
+            selected: The positions are (F, N, 3), of the modelled atoms alone.
 
         Raises:
             OptionError: arrays of another shape, or too few atoms.

@@ -37,9 +37,9 @@ def export_core(
     """Writes the chosen modes for the native core; returns the file's SHA-256 of itself.
 
     Args:
-        model: a trained model.
-        modes: which of its modes, 0 is the slowest.
-        path: file to write, `*.safetensors`.
+        model: A trained model.
+        modes: The modes to export; 0 is the slowest.
+        path: The file to write, `*.safetensors`.
 
     Raises:
         OptionError: a mode that the model does not have.

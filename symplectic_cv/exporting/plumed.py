@@ -54,9 +54,9 @@ def export_for_plumed(
     """Writes `cv-plumed.pt` and `cv-plumed.dat`; returns both paths.
 
     Args:
-        model: a trained model.
-        modes: which of its modes, 0 is the slowest; PLUMED knows them as cv.node-0, ….
-        path: of cv.pt, which gives the names; it is not touched.
+        model: A trained model.
+        modes: The modes to export; 0 is the slowest; PLUMED knows them as cv.node-0, ….
+        path: The path of cv.pt, which sets the names; the file stays unchanged.
 
     Raises:
         OptionError: a mode that the model does not have.

@@ -35,8 +35,8 @@ class CollectiveVariables(nn.Module):
     """The chosen modes of a model as a function of all positions of a system.
 
     Args:
-        model: a trained model: normal modes, point layers, an order of the modes.
-        modes: which of its modes, 0 is the slowest.
+        model: A trained model: normal modes, point layers, an order of the modes.
+        modes: The modes to export; 0 is the slowest.
 
     Raises:
         OptionError: a mode that the model does not have.
@@ -109,8 +109,8 @@ class CollectiveVariables(nn.Module):
         """Values of the modes (len(modes),), dimensionless, float64; autograd works.
 
         Args:
-            positions: of the whole system, (n_atoms, 3) in nm.
-            box: periodic box vectors (3, 3) in nm in OpenMM's reduced form, or None.
+            positions: The positions of the whole system, (n_atoms, 3) in nm.
+            box: The periodic box vectors (3, 3) in nm in OpenMM's reduced form, or None.
         """
         y = superpose_differentiable(self.whole(positions, box), self.reference, self.masses)
         return self.latent(y)[0]

@@ -90,7 +90,7 @@ class GeneratingFunction(nn.Module):
     """G(p, q) and its partial derivatives; your own G implements `gradients`.
 
     Attributes:
-        separable: whether G = T(p) + U(q), which leapfrog needs.
+        separable: Whether G = T(p) + U(q), which leapfrog needs.
     """
 
     separable = False

@@ -30,8 +30,8 @@ class Descriptor:
 
     Attributes:
         values: (B,).
-        unit: for axes and tables; empty where it has none.
-        circular: whether the values are angles in radians.
+        unit: The unit, for axes and tables; empty for pure numbers.
+        circular: Whether the values are angles in radians.
     """
 
     values: Tensor
@@ -44,13 +44,13 @@ class Start:
     """The Gaussian that a learning starts from, in scaled variables.
 
     Attributes:
-        shift: its centre, (n,).
-        rotation: its axes as columns, (n, n).
-        omega: its frequencies, (n,), before any cooling.
-        spread: typical size of each coordinate, (n,), the unit of the couplings.
-        energy: at the centre, nats.
-        cold: factor on the potential at the first step.
-        learn_rotation: whether the axes are only a guess and are learned.
+        shift: The centre of the Gaussian, (n,).
+        rotation: The axes of the Gaussian as columns, (n, n).
+        omega: The frequencies of the Gaussian, (n,), before any cooling.
+        spread: The typical size of each coordinate, (n,), the unit of the couplings.
+        energy: The energy at the centre, in nats.
+        cold: The factor on the potential at the first step.
+        learn_rotation: Whether the axes are only a guess and are learned.
     """
 
     shift: Tensor
@@ -66,7 +66,7 @@ class Mover(Protocol):
     """Short molecular dynamics with fresh momenta, reversible and volume-preserving.
 
     Attributes:
-        timestep: to start with.
+        timestep: The first time step.
     """
 
     timestep: float
@@ -84,10 +84,10 @@ class Hamiltonian:
     Energies are in units in which kT = 1/β; for an analytic Hamiltonian its own units.
 
     Attributes:
-        name: for messages, files and figures.
-        dimension: n.
+        name: The name in messages, files and figures.
+        dimension: The number n of coordinates.
         time_unit, length_unit: for axes and tables; empty for reduced units.
-        kinetic: whether H is ½|p|² + V(q), so that momenta can be averaged exactly.
+        kinetic: Whether H is ½|p|² + V(q), so that momenta can be averaged exactly.
     """
 
     name: str = "hamiltonian"

@@ -17,7 +17,7 @@ class HarmonicChain(Hamiltonian):
     Its normal modes are ω_k = 2 sin(πk / (2n + 2)), Q_k ∝ Σ_i q_i sin(ikπ/(n + 1)).
 
     Args:
-        size: n, the number of particles.
+        size: The n, the number of particles.
 
     Raises:
         OptionError: no particle.

@@ -25,7 +25,7 @@ def find_hamiltonian(system: str, size: int | None = None) -> Hamiltonian:
     """The Hamiltonian that a user names, checked.
 
     Args:
-        system: a built-in name, or FILE.py:CLASS.
+        system: A built-in name, or FILE.py:CLASS.
         size: for a Hamiltonian of variable size (its class takes `size`); its default where
             None.
 

@@ -30,7 +30,7 @@ class ReducedHamiltonian:
         beta: inverse temperature β.
         units_beta: β of the variables, where it is not that of the energy; a model learned
             at one temperature is asked about another one so.
-        floor: energy in nats above which the cap counts: that of the start.
+        floor: The energy in nats above which the cap counts: that of the start.
     """
 
     hamiltonian: Hamiltonian

@@ -43,7 +43,7 @@ class Comparison:
         modes: ω_k Q_k, (F, K).
         names, units: of the descriptors.
         values: (F, D); angles in radians.
-        information: mutual information, (K, D) in nats.
+        information: The mutual information, (K, D) in nats.
     """
 
     modes: np.ndarray

@@ -44,13 +44,13 @@ class SamplingOptions:
     """What a user may choose about a run.
 
     Attributes:
-        samples: kept in all, over all chains.
-        method: see `Method`.
-        chains: at once.
-        thin: steps of a chain per kept sample.
-        warmup: steps of each chain before samples count; step sizes adapt in the first
+        samples: The number of samples kept over all chains.
+        method: See `Method`.
+        chains: The number of chains.
+        thin: The steps of a chain per kept sample.
+        warmup: The steps of each chain before samples count; step sizes adapt in the first
             part of them.
-        seed: of everything.
+        seed: The seed of all random numbers.
     """
 
     samples: int = 10_000
@@ -82,12 +82,12 @@ class SampledChains:
     """S kept steps of C chains (C = 1 for weighted and for rejected ones).
 
     Attributes:
-        u, x: scaled latent variables and coordinates, (S, C, d).
+        u, x: The scaled latent variables and coordinates, (S, C, d).
         log_likelihood, energy, log_weight: in nats, (S, C); see `Points`.
-        acceptance: share of accepted proposals after the warm-up.
-        proposals: of all chains after the warm-up.
+        acceptance: The share of accepted proposals after the warm-up.
+        proposals: The number of proposals of all chains after the warm-up.
         proposed_log_weights: ln w of samples of the flow, (P,), for the importance ESS.
-        size: final step size, or None.
+        size: The final step size, or None.
     """
 
     u: np.ndarray
@@ -110,10 +110,10 @@ def sample_target(
     """Samples of a target by one of the methods.
 
     Args:
-        target: what to sample.
-        options: see `SamplingOptions`.
-        folder: where blocks are kept; those found there are gone on from.
-        progress: see `Progress`.
+        target: The density to sample.
+        options: See `SamplingOptions`.
+        folder: The folder that keeps blocks; a run found there is continued.
+        progress: See `Progress`.
 
     Raises:
         SamplingError: no sample of the flow has any weight, or no proposal is ever accepted.

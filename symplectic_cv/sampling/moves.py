@@ -56,10 +56,10 @@ class Step:
     """One step of all chains.
 
     Attributes:
-        points: where the chains are now, (C,).
-        accepted: which moved, (C,) bool.
-        chance: of having been accepted, (C,).
-        proposed: ln w of what the flow proposed, (C,), where it did.
+        points: The present points of the chains, (C,).
+        accepted: Whether each chain moved, (C,) bool.
+        chance: The probability of acceptance, (C,).
+        proposed: ln w of the proposals of the flow, (C,), where it did.
     """
 
     points: Points
@@ -72,9 +72,9 @@ class Move:
     """A Markov move of all chains.
 
     Attributes:
-        size: step size, which `adapt` changes; None where there is none.
-        goal: share of accepted proposals that it aims at.
-        largest: of the step size.
+        size: The step size, which `adapt` changes; None where there is none.
+        goal: The share of accepted proposals that it aims at.
+        largest: The largest step size.
     """
 
     size: float | None = None

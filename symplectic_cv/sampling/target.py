@@ -30,8 +30,8 @@ class Points:
     """B points of a target.
 
     Attributes:
-        u: scaled latent variables, (B, d).
-        x: scaled coordinates q, or momenta and coordinates (p, q), (B, d).
+        u: The scaled latent variables, (B, d).
+        x: The scaled coordinates q, or momenta and coordinates (p, q), (B, d).
         log_likelihood: ln ρ(x) of the model in nats, (B,).
         energy: βV(q), or βH(p, q), in nats, (B,).
         log_weight: ln w in nats up to a constant, (B,); −inf where the target is zero.

@@ -43,14 +43,14 @@ class Thermodynamics:
     Attributes:
         free_energy_bound, standard_error: E_ρ[ln ρ + βH] ≥ −ln Z; of configurations alone, with
             momenta integrated by hand, for a model in internal coordinates.
-        ln_z, ln_z_standard_error: importance estimate of ln ∫ dp dq exp(−βH).
+        ln_z, ln_z_standard_error: The importance estimate of ln ∫ dp dq exp(−βH).
         internal_energy, internal_energy_standard_error: ⟨βH⟩, momenta included.
         entropy, entropy_standard_error: −∫ π ln π of phase space.
-        ess: effective share of the samples, (Σw)² / (N Σw²), between 0 and 1.
-        pareto_k: tail exponent of the weights; above `RELIABLE_TAIL` the importance
+        ess: The effective share of the samples, (Σw)² / (N Σw²), between 0 and 1.
+        pareto_k: The tail exponent of the weights; above `RELIABLE_TAIL` the importance
             estimates and their errors are not to be trusted.
-        proposal_scale: standard deviation of the latent Gaussian behind the flow's proposals.
-        capped_share: share of the bound's samples whose energy was over the cap.
+        proposal_scale: The standard deviation of the latent Gaussian behind the flow's proposals.
+        capped_share: The share of the bound's samples whose energy was over the cap.
         samples: N.
     """
 
@@ -96,11 +96,11 @@ def estimate(
     """Bound, importance estimates and errors.
 
     Args:
-        model: a model of `reduced`.
-        reduced: the Hamiltonian at its temperature.
-        n_samples: of each of the two estimates.
-        seed: of the samples.
-        progress: called with the number of samples done since the last call.
+        model: A model of `reduced`.
+        reduced: The Hamiltonian at its temperature.
+        n_samples: The number of samples of each of the two estimates.
+        seed: The seed of the samples.
+        progress: A function that is called with the number of samples done since the last call.
 
     Raises:
         OptionError: too few samples, or another number of coordinates than the model has.
