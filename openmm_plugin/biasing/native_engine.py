@@ -50,7 +50,7 @@ class NativeMetadynamics:
         system: The system, to which the bias is added.
         content: The file for the native core, of one to three modes.
         options: See `BiasOptions`.
-        pace: The time steps between hills.
+        pace: The number of time steps between hills.
 
     Raises:
         BackendError: the native force cannot be used here.

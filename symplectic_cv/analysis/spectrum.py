@@ -47,7 +47,7 @@ class PowerSpectrum:
         standard_error: of `density`, (W,), at most; from the scatter of eight estimates.
         variance: ⟨A²⟩ − ⟨A⟩² from separate draws at rest in time, summed over the observables.
         resolution: The equivalent width of a line, 1.5 bins: lines nearer than that merge.
-        time_step: The between the points of a trajectory; frequencies above π / time_step fold.
+        time_step: The time between points of a trajectory; frequencies above π / time_step fold.
         samples: The number of trajectories averaged.
     """
 

@@ -30,7 +30,7 @@ class Reweighted:
         columns: The descriptors of the kept frames, each with F values.
         profiles: The free energy along each descriptor, in the order of `columns`.
         planes: The free energy in planes of two descriptors.
-        combined: The which frames were kept, and their unbiased weights.
+        combined: The kept frames and their unbiased weights.
         differences: The free energy of each region minus that of the first region, kJ/mol.
         times: The simulation time of each kept frame, (F,) in ps.
         names: The folder of each run.

@@ -145,7 +145,7 @@ def free_energies(
 
     Args:
         runs: The runs that the frames belong to, in the frames' order.
-        combined: The which frames are kept, and their weights.
+        combined: The kept frames and their weights.
         columns: The descriptors of all frames of all runs, each with F_all values.
         planes: Pairs of columns, by their places in `columns`.
         masks: Regions as masks of all frames, (F_all,) each; each is compared with the first.

@@ -151,7 +151,7 @@ def pull_back_to_positions(
     vanish to rounding.
 
     Args:
-        gradient: The g = ∂L/∂y, (..., N, 3).
+        gradient: The gradient g = ∂L/∂y, (..., N, 3).
         superposed, rotation, eckart: What `superpose` returned.
         reference, masses: The reference and the masses that `superpose` was given.
     """

@@ -47,8 +47,8 @@ class SamplingOptions:
         samples: The number of samples kept over all chains.
         method: See `Method`.
         chains: The number of chains.
-        thin: The steps of a chain per kept sample.
-        warmup: The steps of each chain before samples count; step sizes adapt in the first
+        thin: The number of steps of a chain per kept sample.
+        warmup: Steps of each chain before samples count; step sizes adapt in the first
             part of them.
         seed: The seed of all random numbers.
     """
