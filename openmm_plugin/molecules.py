@@ -87,7 +87,13 @@ def _digest(system: openmm.System) -> str:
 def _in_nm(positions: unit.Quantity | np.ndarray) -> unit.Quantity:
     if unit.is_quantity(positions):
         return positions
-    return np.asarray(positions, dtype=np.float64) * unit.nanometer
+    try:
+        return np.asarray(positions, dtype=np.float64) * unit.nanometer
+    except (TypeError, ValueError):
+        raise OptionError(
+            "`positions` must be numbers in nm, shape (n_atoms, 3), or a quantity; "
+            f"got {type(positions).__name__}"
+        ) from None
 
 
 def _check_atoms(molecule: MolecularSystem) -> None:

@@ -195,7 +195,7 @@ def load_phase_space_model(folder: str | Path) -> PhaseSpaceModel:
         start = NormalModes(torch.eye(n), torch.zeros(n))
         prior = HarmonicPrior(torch.ones(n))
         if "molecule" not in config:
-            model = PhaseSpaceModel(build_flow(options, start, torch.ones(n)), prior, options)
+            model = PhaseSpaceModel(_empty_flow(options, start), prior, options)
         else:
             molecule = Molecule.from_json(config["molecule"])
             temperature = float(config["temperature_k"])
@@ -205,7 +205,7 @@ def load_phase_space_model(folder: str | Path) -> PhaseSpaceModel:
             if options.chart is Chart.INTERNAL:
                 flow = empty_internal_flow(options, frame, molecule, state)
             else:
-                flow = build_flow(options, start, torch.ones(n))
+                flow = _empty_flow(options, start)
             assert isinstance(flow, PointTransformation)
             model = NeuralCanonicalTransformation(
                 molecule, temperature, frame, flow, prior, options
@@ -218,6 +218,12 @@ def load_phase_space_model(folder: str | Path) -> PhaseSpaceModel:
             f"({type(error).__name__}: {error})"
         ) from error
     return model.eval()
+
+
+def _empty_flow(options: FlowOptions, start: NormalModes) -> CanonicalTransformation:
+    """A flow whose weights are yet to be read; the caller's random state stays as it was."""
+    with torch.random.fork_rng(devices=[]):
+        return build_flow(options, start, torch.ones(len(start.shift)))
 
 
 def open_model(model: PhaseSpaceModel | str | Path) -> PhaseSpaceModel:

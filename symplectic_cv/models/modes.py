@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,17 +22,24 @@ Frames: TypeAlias = TrajectoryData | md.Trajectory | np.ndarray | Tensor
 """Frames of a molecule: from `read_trajectories` or MDTraj, or whole positions in nm."""
 
 
-def check_modes(modes: Sequence[int], dimension: int, name: str = "modes") -> list[int]:
+def check_modes(modes: Sequence[int] | int, dimension: int, name: str = "modes") -> list[int]:
     """The modes as a list of ints.
 
     Args:
-        modes: The modes as a user names them; 0 is the slowest.
+        modes: The modes, or one mode, as a user names them; 0 is the slowest.
         dimension: The number of modes that the model has, or will have.
         name: The parameter that names them, for messages.
 
     Raises:
-        OptionError: No mode is named, one does not exist, or one is named twice.
+        OptionError: No mode is named, one does not exist or is no whole number, or one is named
+            twice.
     """
+    try:
+        modes = [operator.index(mode) for mode in np.atleast_1d(np.asarray(modes)).tolist()]
+    except (TypeError, ValueError):
+        raise OptionError(
+            f"`{name}` must be whole numbers, for example 0 or [0, 1]; got {modes!r}"
+        ) from None
     if len(modes) == 0:
         raise OptionError(f"`{name}` is empty: name at least one mode, for example 0")
     for mode in modes:
@@ -42,7 +50,7 @@ def check_modes(modes: Sequence[int], dimension: int, name: str = "modes") -> li
             )
     if len(set(modes)) != len(modes):
         raise OptionError(f"`{name}` names a mode twice: {' '.join(map(str, modes))}")
-    return [int(mode) for mode in modes]
+    return modes
 
 
 def listed(which: Sequence[int] | int | None) -> Sequence[int] | None:
@@ -93,6 +101,11 @@ class MolecularModes(ABC):
         if isinstance(data, md.Trajectory):
             data = self._read(data)
         values = self.modes(data, which)
+        if not isinstance(data, TrajectoryData):
+            raise OptionError(
+                "`data` has no files and times: give what `read_trajectories` or MDTraj reads, or "
+                "use `modes` for an array"
+            )
         times = np.full(data.n_frames, np.nan) if data.times_ps is None else data.times_ps
         columns: dict[str, Any] = {
             "frame": np.concatenate([np.arange(length) for length in data.lengths]),

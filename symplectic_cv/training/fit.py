@@ -11,6 +11,7 @@ from typing import Any
 
 import mdtraj as md
 import numpy as np
+import torch
 
 from symplectic_cv.checks import choose
 from symplectic_cv.data.trajectories import TrajectoryData
@@ -191,9 +192,10 @@ def train(
     Returns:
         The model with the best weights of the run, and its history.
     """
-    if isinstance(prepared, PreparedInternal):
-        return train_internal(prepared, checkpoint_folder, progress)
-    return train_cartesian(prepared, checkpoint_folder, progress)
+    with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it was
+        if isinstance(prepared, PreparedInternal):
+            return train_internal(prepared, checkpoint_folder, progress)
+        return train_cartesian(prepared, checkpoint_folder, progress)
 
 
 def train_in_folder(
