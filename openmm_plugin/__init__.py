@@ -25,6 +25,7 @@ _NAMES = {
     "energies.hamiltonian": "MolecularHamiltonian",
     "forces": "mode_forces",
     "hydrogens": "add_hydrogens",
+    "molecular_thermodynamics": "thermodynamics",
     "molecules": "build_molecule read_molecule",
     "running.dynamics": "SimulatedRun SimulationOptions SimulationProgress simulate",
     "sampling": "molecular_hamiltonian sample",

@@ -18,7 +18,7 @@ from symplectic_cv.hamiltonians.of_model import (
 )
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
-from symplectic_cv.sampling.chains import Progress, SamplingOptions
+from symplectic_cv.sampling.chains import Progress, SamplingOptions, default_chains
 from symplectic_cv.sampling.moves import Method
 from symplectic_cv.sampling.sample import Samples, sample_reduced
 
@@ -30,7 +30,7 @@ def sample(
     method: Method | str = Method.INDEPENDENCE,
     *,
     topology: app.Topology | str | Path | None = None,
-    chains: int = 32,
+    chains: int | None = None,
     thin: int = 1,
     warmup: int = 200,
     seed: int = 0,
@@ -50,7 +50,7 @@ def sample(
         method: "independence", "pcn", "hmc", "hybrid", "importance" or "rejection".
         topology: The path of the PDB of the system's atoms; topology.pdb beside a system.xml where
             None.
-        chains: The number of chains at once.
+        chains: The number of chains at once; 32 where None, or fewer for less than 128 samples.
         thin: The number of steps of a chain per sample.
         warmup: The number of steps of each chain before samples count; step sizes adapt then.
         seed: The seed that makes the samples repeatable.
@@ -77,6 +77,7 @@ def sample(
         samples = openmm_plugin.sample("model", "md/system.xml", 2000)
         samples.save("samples")
     """
+    chains = default_chains(n) if chains is None else chains
     options = SamplingOptions(n, choose(Method, method, "method"), chains, thin, warmup, seed)
     network = require_molecule(model)
     molecule = as_molecule(system, topology)
@@ -109,6 +110,27 @@ def molecular_hamiltonian(
     network = require_molecule(model)
     molecule = as_molecule(system, topology)
     return _reduced(model, network, molecule, _name(system), platform, workers)
+
+
+def hamiltonian_in_frame(
+    model: NeuralCanonicalTransformation,
+    system: MolecularSystem | openmm.System | str | Path,
+    topology: app.Topology | str | Path | None = None,
+) -> tuple[str, MolecularHamiltonian]:
+    """Another system of the same atoms in the frame of a model, and what messages call it.
+
+    Args:
+        model: The model.
+        system: An `openmm.System`, the path of a system.xml, or a `MolecularSystem`.
+        topology: The path of the PDB of the system's atoms; topology.pdb beside a system.xml where
+            None.
+
+    Raises:
+        HamiltonianError: A system of other atoms, or with constraints or a box.
+    """
+    name = _name(system)
+    molecule = as_molecule(system, topology)
+    return name, MolecularHamiltonian(molecule, model.temperature, name, None, model.frame)
 
 
 def _reduced(

@@ -25,6 +25,7 @@ from symplectic_cv.version import VERSION as __version__
 _NAMES = {
     "analysis.latent": "Analysis analyze",
     "analysis.spectrum": "power_spectrum",
+    "analysis.thermodynamics": "ThermodynamicsResult thermodynamics",
     "bias.reweighted": "Reweighted",
     "bias.reweighting": "reweight",
     "charts.eckart": "EckartFrame",

@@ -101,7 +101,7 @@ class Adaptation:
             progress: Called many times in each stage of a round.
             warn: Called with a line where the data are few or a simulation blew up and goes on.
             positions: The structure to start from, shape (n_atoms, 3), in nm or with unit. Where
-                None it is the structure in `topology`, or the first frame of the trajectory files.
+                None it is the structure in `topology`, or the first frame of the data.
 
         Raises:
             OptionError: an option makes no sense, or does not fit the molecule.
@@ -122,7 +122,8 @@ class Adaptation:
         self._current = 0
         self._frames_read = 0
         given = [] if data is None or isinstance(data, TrajectoryData) else _listed(data)
-        self._molecule, self._topology = molecule_of(system, topology, positions, given)
+        first = data if isinstance(data, TrajectoryData) else given
+        self._molecule, self._topology = molecule_of(system, topology, positions, first)
         self._platform = choose_platform(self.options.platform, self._topology.n_atoms)
         self._chosen = self.options.chosen_modes()
         self._start: TrajectoryData | None = None

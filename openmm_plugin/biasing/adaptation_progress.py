@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from openmm_plugin.biasing.options import BiasProgress
@@ -31,7 +31,7 @@ class AdaptationProgress:
     folder: Path
     rows: list[RoundProgress]
     model: RoundModel
-    states: States | None
+    states: States | None = field(repr=False)
     reason: str | None
 
     @property

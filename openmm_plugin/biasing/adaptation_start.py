@@ -1,4 +1,4 @@
-"""The start of an adaptive loop: the molecule, its topology, and frames to learn from."""
+"""What an adaptive loop begins with: the molecule, its topology, and frames to learn from."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def molecule_of(
     system: MolecularSystem | openmm.System | str | Path,
     topology: Structure | None,
     positions: unit.Quantity | np.ndarray | None,
-    trajectories: Sequence[str],
+    data: TrajectoryData | Sequence[str],
 ) -> tuple[MolecularSystem, md.Topology]:
     """The molecule that a loop simulates, and its topology as the trajectories are read with it.
 
@@ -44,8 +44,8 @@ def molecule_of(
             whose first frame is the structure to start from; with a system.xml topology.pdb
             beside it is read where None.
         positions: The structure to start from, shape (n_atoms, 3), in nm or with unit. Where None
-            it is the structure in `topology`, or else the first frame of the trajectories.
-        trajectories: The trajectory files that the loop begins with.
+            it is the structure in `topology`, or else the first frame of the data.
+        data: The frames, or the trajectory files, that the loop begins with.
 
     Raises:
         OptionError: the topology or the positions are missing, or have another number of atoms.
@@ -59,9 +59,8 @@ def molecule_of(
         known = topology
     if known is not None:
         topology = known.to_openmm()
-    if isinstance(topology, app.Topology) and positions is None and trajectories:
-        first = known or md.Topology.from_openmm(topology)
-        positions = _first_frame(trajectories[0], first)
+    if isinstance(topology, app.Topology) and positions is None:
+        positions = _first_frame(data, known or md.Topology.from_openmm(topology))
     molecule = as_molecule(system, topology, positions)
     if known is None:
         if isinstance(topology, str | Path):
@@ -73,13 +72,20 @@ def molecule_of(
     return molecule, known
 
 
-def _first_frame(file: str, topology: md.Topology) -> np.ndarray:
-    """The first frame of a trajectory of all atoms, (n_atoms, 3) in nm."""
+def _first_frame(data: TrajectoryData | Sequence[str], topology: md.Topology) -> np.ndarray | None:
+    """The first frame of all atoms, (n_atoms, 3) in nm; None where there are no data."""
+    files: Sequence[str] = [] if isinstance(data, TrajectoryData) else data
+    if isinstance(data, TrajectoryData):
+        if data.molecule.n_atoms == topology.n_atoms:
+            return np.asarray(data.positions[0], dtype=np.float64)
+        files = data.names
+    if not files:
+        return None
     try:
-        frame = next(md.iterload(file, chunk=1, top=topology))
-    except Exception as error:  # MDTraj raises errors of many types
+        frame = next(md.iterload(files[0], chunk=1, top=topology))
+    except Exception as error:  # MDTraj raises whatever its readers met
         raise TrajectoryError(
-            f"{file}: its first frame is not readable, and `topology` holds no positions: give "
+            f"{files[0]}: its first frame is not readable, and `topology` holds no positions: give "
             "`positions`, or a PDB as `topology`"
         ) from error
     return np.asarray(frame.xyz[0])

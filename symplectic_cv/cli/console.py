@@ -43,6 +43,10 @@ class Bar:
         """Adds to the amount of work that is done."""
         self._progress.advance(self._task, amount)
 
+    def expect(self, total: float, status: str = "") -> None:
+        """Sets the amount of work there is, and a word on what is being done."""
+        self._progress.update(self._task, total=total, status=status)
+
     def to(self, completed: float, status: str = "") -> None:
         """Sets the amount of work that is done, and the text after the bar."""
         self._progress.update(self._task, completed=completed, status=status)

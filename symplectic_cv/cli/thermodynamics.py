@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
-
-from symplectic_cv.analysis.spectrum import power_spectrum
+from symplectic_cv.analysis.thermodynamics import FEWER_SAMPLES, SAMPLES
+from symplectic_cv.analysis.thermodynamics import thermodynamics as analytic_thermodynamics
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.options import argument, option
 from symplectic_cv.cli.threads import with_threads
 from symplectic_cv.errors import OptionError
-from symplectic_cv.files.run_folder import make_folder, require_free
-from symplectic_cv.flows.options import Chart, Flow
-from symplectic_cv.hamiltonians.base import Hamiltonian
-from symplectic_cv.hamiltonians.library import find_hamiltonian
-from symplectic_cv.hamiltonians.of_model import analytic_hamiltonian, require_molecule
+from symplectic_cv.files.run_folder import require_free
+from symplectic_cv.files.tables import read_array
+from symplectic_cv.hamiltonians.of_model import require_molecule
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.model_folder import load_phase_space_model, read_config
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
-from symplectic_cv.models.phase_space import PhaseSpaceModel
-from symplectic_cv.reports.thermodynamics_report import (
-    Compared,
-    thermodynamics_cautions,
-    write_thermodynamics_result,
-)
-from symplectic_cv.sampling.target import require_same_dimension
-from symplectic_cv.sampling.thermodynamics import (
-    Thermodynamics,
-    estimate,
-    free_energy_difference,
-)
-
-SAMPLES, FEWER_SAMPLES = 100_000, 20_000
-"""Default samples of each estimate; a molecule and a continuous flow take the smaller number."""
+from symplectic_cv.reports.thermodynamics_report import thermodynamics_cautions, write_thermodynamics_report
+from symplectic_cv.sampling.thermodynamics import Thermodynamics
 
 
 @with_threads
@@ -102,150 +85,65 @@ def thermodynamics(
     Example: symplectic-cv thermodynamics ringworld --to-beta 0.8
     """
     require_free(output)
-    network = load_phase_space_model(model)
-    given = Given(system, top, to, to_system, to_beta, to_temperature)
-    reduced = own_hamiltonian(network, model, given)
-    others = other_hamiltonians(network, reduced, given)
-    rows = None if observable is None else read_observable(observable, network)
-    n_samples = default_samples(network) if samples is None else samples
-    note(f"{reduced.hamiltonian.name}: {reduced.dimension} coordinates, {n_samples} samples")
-    with progress_bar("sampling", (2 + len(others)) * n_samples, "samples") as bar:
-        found = estimate(network, reduced, n_samples, seed, bar.advance)
-        compared = [
-            Compared(
-                name,
-                free_energy_difference(network, reduced, other, n_samples, seed, bar.advance),
-            )
-            for name, other in others
-        ]
-    power = None
-    if rows is None and network.options.chart is Chart.INTERNAL:
-        note("no spectrum: a model in internal coordinates has one with --observable (minutes)")
-    else:
-        with progress_bar("spectrum", None, ""):
-            power = power_spectrum(network, rows, seed=seed)
+    rows = None if observable is None else read_array(observable, "observables")
+    with progress_bar("sampling", None, "samples") as bar:
+
+        def show(stage: str, amount: int, total: int) -> None:
+            bar.expect(total, "power spectrum" if stage == "spectrum" else "")
+            bar.advance(amount)
+
+        options: dict[str, Any] = {
+            "samples": samples,
+            "observable": rows,
+            "seed": seed,
+            "progress": show,
+        }
+        if isinstance(load_phase_space_model(model), NeuralCanonicalTransformation):
+            if to is not None or to_beta is not None:
+                raise OptionError(
+                    "`to` and `to_beta` are for analytic Hamiltonians; for a molecule give "
+                    "`to_system` or `to_temperature`"
+                )
+            if system is None:
+                raise OptionError(
+                    f"{model}: is a model of a molecule: name its `system` system.xml"
+                )
+            from openmm_plugin.molecular_thermodynamics import thermodynamics as of_molecule
+
+            options |= {"to_system": to_system, "to_temperature": to_temperature}
+            result = of_molecule(model, system, top, **options)
+        else:
+            if any(value is not None for value in (system, to_system, to_temperature)):
+                require_molecule(model)
+            result = analytic_thermodynamics(model, to=to, to_beta=to_beta, **options)
+    names = {"system": system, "top": top, "to": to, "to_system": to_system}
     settings: dict[str, Any] = {
         "command": "thermodynamics",
         "model": str(model),
         "model_sha256": read_config(model)["weights_sha256"],
-        **given.to_json(),
+        **{name: None if value is None else str(value) for name, value in names.items()},
+        "to_beta": to_beta,
+        "to_temperature": to_temperature,
         "observable": None if observable is None else str(observable),
         "seed": seed,
     }
-    make_folder(output)
-    write_thermodynamics_result(output, network, reduced, found, compared, power, settings)
+    result = replace(result, settings=settings)
+    result.save(output)
+    write_thermodynamics_report(output, result)
 
-    report_estimate(reduced, found)
-    for other in compared:
+    reduced = result.reduced
+    note(
+        f"{reduced.hamiltonian.name}: {reduced.dimension} coordinates, {result.estimate.samples} "
+        "samples"
+    )
+    if result.spectrum is None:
+        note("no spectrum: a model in internal coordinates has one with --observable (minutes)")
+    report_estimate(reduced, result.estimate)
+    for name, found in result.differences.items():
         note(
-            f"to {other.name}: −ln Z changes by {other.found.difference:.4f} ± "
-            f"{other.found.standard_error:.4f} nats"
+            f"to {name}: −ln Z changes by {found.difference:.4f} ± {found.standard_error:.4f} nats"
         )
     note(f"report: {output / 'report.html'}")
-
-
-def default_samples(model: PhaseSpaceModel) -> int:
-    """Samples of each estimate where a user does not say."""
-    slow = isinstance(model, NeuralCanonicalTransformation)
-    return FEWER_SAMPLES if slow or model.options.flow is Flow.CONTINUOUS else SAMPLES
-
-
-@dataclass(frozen=True)
-class Given:
-    """The Hamiltonians that a user named."""
-
-    system: Path | None
-    top: Path | None
-    to: str | None = None
-    to_system: Path | None = None
-    to_beta: float | None = None
-    to_temperature: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            name: value if value is None or isinstance(value, float) else str(value)
-            for name, value in vars(self).items()
-        }
-
-
-def own_hamiltonian(network: PhaseSpaceModel, folder: Path, given: Given) -> ReducedHamiltonian:
-    """The Hamiltonian that a model was learned from, at its temperature.
-
-    Raises:
-        OptionError: options of molecules for an analytic Hamiltonian, or the other way round.
-        HamiltonianError: a system that is not the model's.
-    """
-    if not isinstance(network, NeuralCanonicalTransformation):
-        of_molecules = (given.system, given.to_system, given.to_temperature)
-        if any(value is not None for value in of_molecules):
-            require_molecule(folder)
-        return analytic_hamiltonian(folder)
-    if given.to is not None or given.to_beta is not None:
-        raise OptionError(
-            "`to` and `to_beta` are for analytic Hamiltonians; here `to_system`, `to_temperature`"
-        )
-    if given.system is None:
-        return analytic_hamiltonian(folder)  # says what is missing
-    from openmm_plugin.sampling import molecular_hamiltonian
-
-    return molecular_hamiltonian(folder, given.system, given.top)
-
-
-def other_hamiltonians(
-    network: PhaseSpaceModel, reduced: ReducedHamiltonian, given: Given
-) -> list[tuple[str, ReducedHamiltonian]]:
-    """The reference densities to compare with, by name, in the variables of `reduced`."""
-    others: list[tuple[str, ReducedHamiltonian]] = []
-
-    def add(name: str, hamiltonian: Hamiltonian, beta: float) -> None:
-        other = ReducedHamiltonian(hamiltonian, beta, reduced.scale, reduced.floor)
-        require_same_dimension(network, other)
-        others.append((name, other))
-
-    if given.to is not None:
-        size = reduced.dimension if given.to == "harmonic-chain" else None
-        add(given.to, find_hamiltonian(given.to, size), reduced.beta)
-    if given.to_beta is not None:
-        add(f"β = {given.to_beta:g}", reduced.hamiltonian, given.to_beta)
-    if isinstance(network, NeuralCanonicalTransformation):
-        if given.to_system is not None:
-            from openmm_plugin.energies.hamiltonian import load_hamiltonian
-
-            top = given.top if given.system == given.to_system else None
-            temperature = network.temperature
-            molecule = load_hamiltonian(given.to_system, top, temperature, network.frame)
-            add(str(given.to_system), molecule, 1.0)
-        if given.to_temperature is not None:
-            if not 0.0 < given.to_temperature < math.inf:
-                raise OptionError(f"`to_temperature` must be positive; got {given.to_temperature}")
-            beta = network.temperature / given.to_temperature
-            add(f"{given.to_temperature:g} K", reduced.hamiltonian, beta)
-    return others
-
-
-def read_observable(path: Path, network: PhaseSpaceModel) -> np.ndarray:
-    """Observables per coordinate q, (m, n).
-
-    Raises:
-        OptionError: a file that is not readable or of another shape.
-    """
-    try:
-        values = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
-    except (OSError, ValueError) as error:
-        raise OptionError(f"{path}: not a readable .npy file of observables ({error})") from error
-    if isinstance(network, NeuralCanonicalTransformation):
-        frame = network.frame
-        if values.ndim >= 2 and values.shape[-2:] == (frame.n_atoms, 3):
-            # y = r + U q / √(m/kT): Σ c·y has the coefficients Uᵀ c / √(m/kT)
-            flat = (values / frame.scale.cpu().numpy()[:, None]).reshape(-1, 3 * frame.n_atoms)
-            return flat @ frame.basis.cpu().numpy()
-    rows = np.atleast_2d(values)
-    if rows.ndim != 2 or rows.shape[1] != network.dimension:
-        raise OptionError(
-            f"{path}: has shape {values.shape}; an observable needs {network.dimension} numbers, "
-            "one per coordinate, or three per atom of a molecule"
-        )
-    return rows
 
 
 def report_estimate(reduced: ReducedHamiltonian, found: Thermodynamics) -> None:

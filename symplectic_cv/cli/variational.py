@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+from symplectic_cv.analysis.thermodynamics import (
+    FEWER_SAMPLES,
+    RESULT,
+    SAMPLES,
+    default_samples,
+)
+from symplectic_cv.analysis.variational import estimate_variational
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
 from symplectic_cv.cli.options import argument, option
-from symplectic_cv.cli.thermodynamics import (
-    FEWER_SAMPLES,
-    SAMPLES,
-    default_samples,
-    report_estimate,
-)
+from symplectic_cv.cli.thermodynamics import report_estimate
 from symplectic_cv.cli.threads import with_threads
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest
@@ -22,9 +24,7 @@ from symplectic_cv.flows.continuous import Integrator
 from symplectic_cv.flows.options import Coupling, Flow, FlowOptions, Generator
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.library import find_hamiltonian
-from symplectic_cv.reports.thermodynamics_report import RESULT
-from symplectic_cv.reports.variational_report import write_variational_result
-from symplectic_cv.sampling.thermodynamics import estimate
+from symplectic_cv.reports.variational_report import write_variational_report
 from symplectic_cv.training.variational import (
     DEFAULT_STEPS,
     VariationalOptions,
@@ -180,13 +180,12 @@ def variational(
     model, history = trained.model, trained.history
     n_samples = samples or default_samples(model)
     with progress_bar("sampling", 2 * n_samples, "samples") as bar:
-        found = estimate(model, prepared.reduced, n_samples, seed, bar.advance)
-    result = write_variational_result(
-        output, model, prepared.reduced, found, history, settings, seed
-    )
+        result = estimate_variational(model, prepared.reduced, n_samples, seed, bar.advance)
+    write_variational_report(output, result, history, settings)
+    result.save(output, settings)  # last: a folder with a result.json is complete
     (output / RUN).unlink()
 
-    report_estimate(prepared.reduced, found)
-    slowest = ", ".join(f"{value:.4g}" for value in result["omega"][:6])
-    note(f"slowest frequencies: {slowest} ({result['omega_unit']})")
+    report_estimate(prepared.reduced, result.estimate)
+    slowest = ", ".join(f"{value:.4g}" for value in result.omega[:6])
+    note(f"slowest frequencies: {slowest} ({result.omega_unit})")
     note(f"report: {output / 'report.html'}")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from symplectic_cv.errors import OutputError, UserError
+from symplectic_cv.errors import OptionError, OutputError, UserError
 from symplectic_cv.files.atomic import write_atomically
 
 
@@ -199,3 +199,19 @@ def _check_numbers(column: pd.Series, finite: bool) -> None:
         wrong = ~np.isfinite(column.to_numpy())
         if wrong.any():
             raise ValueError(f"{column.name} in row {int(wrong.argmax()) + 2} is not finite")
+
+
+def read_array(path: str | Path, kind: str) -> np.ndarray:
+    """An array of a .npy file; pickled objects are never loaded.
+
+    Args:
+        path: The file.
+        kind: What the file should hold, for the message, such as "weights".
+
+    Raises:
+        OptionError: The file is missing, or not a readable array.
+    """
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise OptionError(f"{path}: not a readable .npy file of {kind} ({error})") from error

@@ -67,6 +67,61 @@ def with_floor_of(
     return replace(reduced, floor=float(centre))
 
 
+def compared_hamiltonians(
+    model: PhaseSpaceModel,
+    reduced: ReducedHamiltonian,
+    to: str | None = None,
+    to_beta: float | None = None,
+) -> dict[str, ReducedHamiltonian]:
+    """Other analytic Hamiltonians in the variables of a model, by name.
+
+    Args:
+        model: The model.
+        reduced: The model's own Hamiltonian.
+        to: Another Hamiltonian by name, or as FILE.py:CLASS; none where None.
+        to_beta: Another inverse temperature; none where None.
+
+    Raises:
+        OptionError: The other Hamiltonian is unknown, or has another number of coordinates.
+    """
+    others: dict[str, ReducedHamiltonian] = {}
+    if to is not None:
+        size = reduced.dimension if to == "harmonic-chain" else None
+        others[to] = in_variables_of(model, reduced, find_hamiltonian(to, size), reduced.beta)
+    if to_beta is not None:
+        name = f"β = {to_beta:g}"
+        others[name] = in_variables_of(model, reduced, reduced.hamiltonian, to_beta)
+    return others
+
+
+def in_variables_of(
+    model: PhaseSpaceModel, reduced: ReducedHamiltonian, hamiltonian: Hamiltonian, beta: float
+) -> ReducedHamiltonian:
+    """Another Hamiltonian or temperature in the variables and with the energy cap of a model.
+
+    Args:
+        model: The model.
+        reduced: The model's own Hamiltonian.
+        hamiltonian: The other Hamiltonian.
+        beta: The other inverse temperature.
+
+    Raises:
+        OptionError: It has another number of coordinates.
+    """
+    other = ReducedHamiltonian(hamiltonian, beta, reduced.scale, reduced.floor)
+    require_same_dimension(model, other)
+    return other
+
+
+def require_same_dimension(model: PhaseSpaceModel, reduced: ReducedHamiltonian) -> None:
+    """Raises OptionError where a Hamiltonian has another number of coordinates than a model."""
+    if reduced.dimension != model.dimension:
+        raise OptionError(
+            f"{reduced.hamiltonian.name} has {reduced.dimension} coordinates, the model "
+            f"{model.dimension}: they are not of the same system"
+        )
+
+
 def require_molecule(model: PhaseSpaceModel | str | Path) -> NeuralCanonicalTransformation:
     """The model of a molecule.
 

@@ -39,6 +39,22 @@ Progress = Callable[[int], None]
 """Called with the number of samples made since the last call."""
 
 
+MOST_CHAINS = 32
+"""Chains at once by default."""
+FEWEST_PER_CHAIN = 4
+"""Samples of each chain at least."""
+
+
+def default_chains(samples: int) -> int:
+    """The number of chains where a user does not give one: 32, or a quarter of few samples.
+
+    Args:
+        samples: The number of samples in all.
+    """
+    few = samples // FEWEST_PER_CHAIN if isinstance(samples, int) else MOST_CHAINS
+    return max(1, min(MOST_CHAINS, few))
+
+
 @dataclass(frozen=True)
 class SamplingOptions:
     """What a user may choose about a run.
@@ -55,7 +71,7 @@ class SamplingOptions:
 
     samples: int = 10_000
     method: Method = Method.INDEPENDENCE
-    chains: int = 32
+    chains: int = MOST_CHAINS
     thin: int = 1
     warmup: int = 200
     seed: int = 0
@@ -65,7 +81,7 @@ class SamplingOptions:
         for name in ("samples", "chains", "thin"):
             check_whole(getattr(self, name), name)
         check_whole(self.warmup, "warmup", least=0)
-        if self.samples < 4 * self.chains and self.method in MOVES:
+        if self.samples < FEWEST_PER_CHAIN * self.chains and self.method in MOVES:
             raise OptionError(
                 f"`samples` {self.samples} is less than four for each of {self.chains} chains: "
                 "ask for more samples or fewer `chains`"

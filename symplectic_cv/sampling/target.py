@@ -18,8 +18,8 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from symplectic_cv.errors import OptionError
 from symplectic_cv.hamiltonians.base import require_energies
+from symplectic_cv.hamiltonians.of_model import require_same_dimension
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.phase_space import PhaseSpaceModel, in_float64
 from symplectic_cv.models.prior import LOG_2PI
@@ -185,12 +185,3 @@ class LatentTarget(LatentMap):
         log_weight = torch.where(finite, log_density - log_likelihood, -math.inf)
         energy = torch.where(finite, energy, math.inf)
         return Points(u, x, log_likelihood, energy, log_weight)
-
-
-def require_same_dimension(model: PhaseSpaceModel, reduced: ReducedHamiltonian) -> None:
-    """Raises OptionError where a Hamiltonian has another number of coordinates than a model."""
-    if reduced.dimension != model.dimension:
-        raise OptionError(
-            f"{reduced.hamiltonian.name} has {reduced.dimension} coordinates, the model "
-            f"{model.dimension}: they are not of the same system"
-        )

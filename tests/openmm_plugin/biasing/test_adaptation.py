@@ -9,9 +9,10 @@ import mdtraj as md
 import numpy as np
 import openmm
 import pytest
+from openmm import app, unit
 
 import symplectic_cv as sc
-from openmm_plugin import Adaptation, AdaptationOptions
+from openmm_plugin import Adaptation, AdaptationOptions, SimulationOptions, simulate
 from openmm_plugin.running.simulation import write_structure
 from symplectic_cv.errors import OptionError, OutputError
 
@@ -194,3 +195,17 @@ def test_what_does_not_fit_the_molecule_is_told_first(
             tmp_path / "adapt",
         )
     assert not (tmp_path / "adapt").exists()
+
+
+def test_a_bare_topology_takes_its_structure_from_the_data(system, tmp_path):
+    """An app.Topology holds no positions: they are those of the file that the data came from."""
+    wanted = SimulationOptions(time_ns=0.02, stride_ps=0.1)
+    simulate(system, options=wanted, folder=tmp_path / "md")
+    bare = openmm.XmlSerializer.deserialize(system.read_text())
+    topology = app.PDBFile(str(system.with_name("topology.pdb"))).topology
+    data = sc.read_trajectories(tmp_path / "md" / "trajectory.xtc")
+    loop = Adaptation(bare, topology, data, changed(rounds=1), tmp_path / "loop")
+    file, top = str(tmp_path / "md" / "trajectory.xtc"), str(system.with_name("topology.pdb"))
+    first = md.load_frame(file, 0, top=top)
+    start = np.array(loop._molecule.positions.value_in_unit(unit.nanometer))
+    np.testing.assert_allclose(start, first.xyz[0], atol=1e-6)

@@ -152,7 +152,7 @@ def test_a_run_killed_while_it_took_its_samples_goes_on(ring, tmp_path, monkeypa
 
     folder = tmp_path / "ring"
     with monkeypatch.context() as patched:
-        patched.setattr(command, "estimate", killed)
+        patched.setattr(command, "estimate_variational", killed)
         with pytest.raises(SystemExit) as info:
             main(["variational", "ringworld", "-o", str(folder), *SMALL])
     assert info.value.code == 130
