@@ -19,7 +19,10 @@ from symplectic_cv.hamiltonians.of_model import require_molecule
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.model_folder import load_phase_space_model, read_config
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
-from symplectic_cv.reports.thermodynamics_report import thermodynamics_cautions, write_thermodynamics_report
+from symplectic_cv.reports.thermodynamics_report import (
+    thermodynamics_cautions,
+    write_thermodynamics_report,
+)
 from symplectic_cv.sampling.thermodynamics import Thermodynamics
 
 
