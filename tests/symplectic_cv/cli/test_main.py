@@ -179,17 +179,6 @@ def test_the_command_itself_ends_with_status_2(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_only_the_command_line_uses_the_command_line():
-    root = Path(__file__).parents[3]
-    outside = {
-        str(path.relative_to(root))
-        for folder in ("symplectic_cv", "openmm_plugin", "benchmarks", "tutorials")
-        for path in (root / folder).rglob("*.py")
-        if "symplectic_cv.cli" in path.read_text() and "cli" not in path.relative_to(root).parts
-    }
-    assert outside <= {"symplectic_cv/__main__.py"}
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
