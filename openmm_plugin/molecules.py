@@ -105,6 +105,12 @@ def _check_atoms(molecule: MolecularSystem) -> None:
             f"the system has {n_atoms} atoms, `topology` has {named} and `positions` has {placed}: "
             "give those of the same molecule"
         )
+    lengths = np.array(molecule.positions.value_in_unit(unit.nanometer))
+    lost = np.flatnonzero(~np.isfinite(lengths).all(-1))
+    if len(lost):
+        raise OptionError(
+            f"`positions` of atom {lost[0] + 1} are NaN or infinite: give another structure"
+        )
 
 
 def build_molecule(

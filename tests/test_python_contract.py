@@ -9,6 +9,7 @@ import torch
 
 import symplectic_cv as sc
 from symplectic_cv.data.mdshare import heavy_atom_topology
+from symplectic_cv.errors import OptionError, OutputError
 from symplectic_cv.models.modes import check_modes
 
 
@@ -49,3 +50,32 @@ def test_positions_that_are_a_path_are_refused() -> None:
 
     with pytest.raises(sc.OptionError, match=r"`positions` must be numbers in nm.*str"):
         _in_nm("start.pdb")  # type: ignore[arg-type]
+
+
+def test_what_a_beginner_gets_wrong_ends_in_one_line(tmp_path):
+    from openmm_plugin import MetadynamicsOptions
+    from openmm_plugin.molecules import as_molecule
+    from openmm_plugin.systems import Solvent, build_system, built_in_pdb
+    from symplectic_cv.files.run_folder import start_run
+
+    for options, words in (
+        ({"height": "x"}, "`height` must be a number"),
+        ({"time_ns": "1"}, "`time_ns` must be a number"),
+        ({"bias_factor": "5"}, "`bias_factor` must be a number"),
+        ({"seed": "a"}, "`seed` must be a whole number"),
+    ):
+        with pytest.raises(OptionError, match=words):
+            MetadynamicsOptions(**options).bias_options(2, 300.0, "native")
+    start_run(tmp_path, {"command": "train"}, resume=False)
+    with pytest.raises(OutputError, match="a run of `train`, not of `umbrella`"):
+        start_run(tmp_path, {"command": "umbrella"}, resume=True)
+    molecule = build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
+    lost = np.full((22, 3), np.nan)
+    with pytest.raises(OptionError, match="`positions` of atom 1"):
+        as_molecule(molecule.system, molecule.topology, lost)
+
+
+def test_few_samples_take_fewer_chains():
+    from symplectic_cv.sampling.chains import default_chains
+
+    assert [default_chains(n) for n in (1, 7, 50, 128, 10_000)] == [1, 1, 12, 32, 32]

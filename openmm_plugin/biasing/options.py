@@ -12,6 +12,7 @@ from openmm import app
 
 from symplectic_cv.bias.grid import BiasGrid
 from symplectic_cv.bias.run import METADYNAMICS, OPES, BiasRecord
+from symplectic_cv.checks import check_number, check_whole
 from symplectic_cv.errors import OptionError
 from symplectic_cv.units import thermal_energy
 
@@ -100,6 +101,7 @@ class BiasOptions:
     own_grid: bool = True
 
     def __post_init__(self) -> None:
+        self._check_numbers()
         kt = thermal_energy(self.temperature)
         if not kt < self.barrier < float("inf"):
             raise OptionError(
@@ -107,15 +109,8 @@ class BiasOptions:
             )
         if not 1.0 < self.bias_factor < float("inf"):
             raise OptionError(f"`bias_factor` must be above 1; got {self.bias_factor}")
-        for option, value in (
-            ("time_ns", self.time_ns),
-            ("height", self.height),
-            ("pace_ps", self.pace_ps),
-            ("wall", self.wall),
-            ("timestep_fs", self.timestep_fs),
-        ):
-            if not 0.0 < value < float("inf"):
-                raise OptionError(f"`{option}` must be positive; got {value}")
+        for name in ("time_ns", "height", "pace_ps", "wall", "timestep_fs"):
+            check_number(getattr(self, name), name, above=0.0)
         self._check_pace()
         if self.fill is not None and self.opes:
             raise OptionError(
@@ -138,6 +133,13 @@ class BiasOptions:
                     f"`range` {self.low:g} {self.high:g} must hold more than four hill widths "
                     f"({width:g})"
                 )
+
+    def _check_numbers(self) -> None:
+        """Raises OptionError for a value of another type than a number."""
+        for name in ("temperature", "barrier", "bias_factor", "low", "high"):
+            if not isinstance(getattr(self, name), (int, float, np.number)):
+                raise OptionError(f"`{name}` must be a number; got {getattr(self, name)!r}")
+        check_whole(self.seed, "seed", least=0)
 
     def _check_pace(self) -> None:
         """Raises OptionError for a pace that no number of time steps makes up."""

@@ -18,6 +18,7 @@ from openmm_plugin.molecules import as_molecule
 from openmm_plugin.systems import MolecularSystem, choose_platform, read_system
 from symplectic_cv.errors import OptionError
 from symplectic_cv.exporting.export import export, exported_in
+from symplectic_cv.models.modes import listed
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.torsion_model import TorsionModel
 
@@ -29,7 +30,7 @@ over the training data."""
 def bias_variables(
     cv: NeuralCanonicalTransformation | TorsionModel | str | Path,
     system: openmm.System | MolecularSystem | str | Path,
-    modes: Sequence[int] = (0, 1),
+    modes: Sequence[int] | int = (0, 1),
     width: Width = AUTO,
     range: tuple[float, float] = (BiasOptions.low, BiasOptions.high),
     topology: app.Topology | str | Path | None = None,
@@ -80,6 +81,7 @@ def bias_variables(
         simulation.context.setPositions(positions)
         meta.step(simulation, 1000)
     """
+    modes = listed(modes) or ()
     check_count(modes)
     numbers = read_width(width, len(modes))
     low, high = map(float, range)

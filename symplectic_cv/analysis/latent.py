@@ -18,6 +18,7 @@ from symplectic_cv.errors import TrajectoryError
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.run_folder import make_folder
 from symplectic_cv.files.tables import write_table
+from symplectic_cv.models.model_folder import open_molecular_model
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation, require_mapped
 
 BATCH = 8192
@@ -174,7 +175,7 @@ def latent_frames(
 
 
 def analyze(
-    model: NeuralCanonicalTransformation,
+    model: NeuralCanonicalTransformation | str | Path,
     data: TrajectoryData,
     torsions: Sequence[str] | None = None,
     seed: int = 0,
@@ -183,7 +184,7 @@ def analyze(
     """Maps a trajectory to the latent space and compares the modes with torsions.
 
     Args:
-        model: The model.
+        model: The model, or its folder.
         data: The trajectory, of the model's atoms.
         torsions: The torsions to compare with: names such as "phi", "psi" or "chi1", or
             "NAME=i,j,k,l" with atom numbers of the topology counted from 1. Phi and psi of the
@@ -196,6 +197,7 @@ def analyze(
         TrajectoryError: There are fewer than ten frames.
         FrameError: The model maps a frame to infinity.
     """
+    model = open_molecular_model(model)
     found = find_torsions(model.molecule, torsions)
     n_pairs = model.dimension * len(found)
     part_done = 0.0

@@ -32,8 +32,8 @@ def reweight(
     runs: str | Path | BiasedRun | Sequence[str | Path | BiasedRun],
     topology: str | Path | md.Topology | None = None,
     atoms: str | None = None,
-    torsions: Sequence[str] | None = None,
-    distances: Sequence[str] = (),
+    torsions: str | Sequence[str] | None = None,
+    distances: str | Sequence[str] = (),
     regions: Sequence[str | Region] = (),
     method: str | Weighting = Weighting.MBAR,
     skip_ps: float | None = None,
@@ -77,6 +77,8 @@ def reweight(
         TrajectoryError: a trajectory or topology that is missing or damaged.
     """
     weighting = choose(Weighting, method, "method")
+    torsions = [torsions] if isinstance(torsions, str) else torsions
+    distances = [distances] if isinstance(distances, str) else distances
     boxes = _boxes(regions)
     read, data = read_runs(runs, topology, atoms, progress)
     columns = compute_columns(data.positions, data.molecule, torsions, distances)

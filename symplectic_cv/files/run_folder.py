@@ -130,6 +130,12 @@ def _read_settings(record: Path) -> dict[str, Any]:
 
 def _require_same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raises OutputError for the first setting that differs from the run's own."""
+    kinds = before.get("command"), now.get("command")
+    if None not in kinds and kinds[0] != kinds[1]:
+        raise OutputError(
+            f"{folder}: holds a run of `{kinds[0]}`, not of `{kinds[1]}`: name its own folder, or "
+            "start anew in another one"
+        )
     for name in sorted(set(before) | set(now)):
         if before.get(name) != now.get(name):
             raise OutputError(

@@ -11,6 +11,7 @@ from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import RUN, require_free, start_run
 from symplectic_cv.flows.options import Coupling, FlowOptions
 from symplectic_cv.hamiltonians.base import Hamiltonian
+from symplectic_cv.hamiltonians.library import find_hamiltonian
 from symplectic_cv.models.model_folder import (
     CONFIG,
     load_phase_space_model,
@@ -29,7 +30,7 @@ from symplectic_cv.training.variational import (
 
 
 def variational(
-    hamiltonian: Hamiltonian,
+    hamiltonian: Hamiltonian | str,
     beta: float = 1.0,
     folder: str | Path | None = None,
     resume: bool = False,
@@ -39,7 +40,8 @@ def variational(
     """Learns a canonical transformation from a Hamiltonian alone, without data.
 
     Args:
-        hamiltonian: The Hamiltonian to learn from.
+        hamiltonian: The Hamiltonian to learn from, or the name of a built-in one, such as
+            "ringworld".
         beta: The inverse temperature, in the inverse of the Hamiltonian's unit of energy.
         folder: The model folder to write; it keeps checkpoints while the training runs. Nothing
             is written where None.
@@ -63,6 +65,8 @@ def variational(
         >>> variational(Ringworld(), flow="linear", steps=2).model.dimension
         2
     """
+    if isinstance(hamiltonian, str):
+        hamiltonian = find_hamiltonian(hamiltonian, None)
     of_flow = {field.name for field in fields(FlowOptions)} - {"rotation", "chart"}
     of_training = {field.name for field in fields(VariationalOptions)} - {"flow"}
     unknown = sorted(set(options) - of_flow - of_training)
