@@ -46,7 +46,8 @@ def sample(
         model: A model of all atoms of the molecule, or its folder.
         system: An `openmm.System` without constraints, the path of its system.xml, or a
             `MolecularSystem`.
-        n: The number of samples in all; of proposals for "importance" and "rejection".
+        n: The number of samples in all, rounded up to a multiple of the chains; of proposals for
+            "importance" and "rejection".
         method: "independence", "pcn", "hmc", "hybrid", "importance" or "rejection".
         topology: The path of the PDB of the system's atoms; topology.pdb beside a system.xml where
             None.

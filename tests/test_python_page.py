@@ -11,6 +11,9 @@ SHORTER = {
     "rounds=3, time_ns=5.0": "rounds=1, time_ns=0.012, steps=10, hidden=8",
     "time_ns=5.0": "time_ns=0.012, pace_ps=0.2, width=0.3",
     "seed=0, folder": "seed=0, steps=10, hidden=8, folder",
+    "time_ns=0.5)": "time_ns=0.004, stride_ps=0.1, steering_ps=1.0)",
+    "time_ns=2.0": "time_ns=0.06, stride_ps=0.1",
+    'chart="internal", seed=1': 'chart="internal", seed=1, steps=5',
 }
 """What is written on the page, and what the test runs in its place."""
 
@@ -44,3 +47,9 @@ def test_the_blocks_run_in_their_order(tmp_path, monkeypatch):
     assert (tmp_path / "path" / "path.pdb").is_file()
     assert (tmp_path / "adapt" / "rounds.csv").is_file()
     assert any((tmp_path / "reweighted").iterdir())
+    assert names["samples"].positions.shape[0] >= 200
+    assert names["samples"].positions.shape[1:] == (22, 3)
+    assert (tmp_path / "samples" / "samples.csv").is_file()
+    assert np.isfinite(names["found"].estimate.standard_error)
+    assert (tmp_path / "analysis" / "modes.csv").is_file()
+    assert names["axes"].get_title() == "alanine dipeptide"
