@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import MDAnalysis
 import mdtraj as md
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ from symplectic_cv.data.mdshare import heavy_atom_topology
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import SelectionError, TrajectoryError
 
-MDAnalysis = pytest.importorskip("MDAnalysis")
 HEAVY = [1, 4, 5, 6, 8, 10, 14, 15, 16, 18]
 
 
