@@ -26,7 +26,8 @@ def add_hydrogens(
     """Structures with all their hydrogens, heavy atoms where they were.
 
     Args:
-        positions: of the model's atoms, (P, N, 3) in nm; hydrogens among them are kept.
+        positions: Structures of the model's atoms, shape (P, N, 3), in nm; hydrogens among them
+            are kept.
         molecule: The model's atoms, whole residues but for hydrogens.
         forcefield: XML files; Amber ff99SB-ILDN where None.
         progress: A function that is called with 1 after each structure.

@@ -149,5 +149,5 @@ def _reduced(
 
 
 def _name(system: MolecularSystem | openmm.System | str | Path) -> str:
-    """What messages call a system."""
+    """The name of a system in messages."""
     return "molecule" if isinstance(system, (openmm.System, MolecularSystem)) else str(system)

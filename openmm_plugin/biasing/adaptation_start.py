@@ -1,4 +1,4 @@
-"""What an adaptive loop begins with: the molecule, its topology, and frames to learn from."""
+"""The start of an adaptive loop: the molecule, its topology, and frames to learn from."""
 
 from __future__ import annotations
 

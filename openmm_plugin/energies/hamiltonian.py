@@ -52,8 +52,8 @@ class MolecularHamiltonian(Hamiltonian):
         molecule: The system, its topology, and a structure near the minimum to start in.
         temperature: K.
         name: The name of the file, for messages.
-        platform: of OpenMM by name; the fastest for its size where None. The minimum and
-            the curvature are computed on the Reference platform in any case.
+        platform: The name of OpenMM's platform; the fastest for its size where None. The minimum
+            and the curvature are computed on the Reference platform in any case.
         workers: Contexts that compute at once.
         frame: The frame of a model of the same atoms, in whose coordinates the energy is wanted;
             the frame of the minimum where None.

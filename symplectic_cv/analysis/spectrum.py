@@ -44,7 +44,8 @@ class PowerSpectrum:
         omega: The angular frequencies of the bins, (W,), evenly spaced from 0.
         density: S(ω), (W,), in units of A² per rad/ps; its sum times the spacing of the bins
             estimates the variance.
-        standard_error: of `density`, (W,), at most; from the scatter of eight estimates.
+        standard_error: An upper bound of the standard error of `density`, shape (W,), from the
+            scatter of eight estimates.
         variance: ⟨A²⟩ − ⟨A⟩² from separate draws at rest in time, summed over the observables.
         resolution: The equivalent width of a line, 1.5 bins: lines nearer than that merge.
         time_step: The time between points of a trajectory; frequencies above π / time_step fold.

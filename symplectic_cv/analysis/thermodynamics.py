@@ -41,7 +41,7 @@ samples to make in all."""
 
 @dataclass(frozen=True)
 class ThermodynamicsResult:
-    """What a model says of its Hamiltonian, with errors; energies and entropies in nats.
+    """Estimates of a model for its Hamiltonian, with errors; energies and entropies in nats.
 
     Attributes:
         model: The model.

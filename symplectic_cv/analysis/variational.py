@@ -28,7 +28,7 @@ class ModesBesideDescriptors:
 
     Attributes:
         modes: ω_k Q_k, (F, K).
-        names, units: of the descriptors.
+        names, units: The names and units of the descriptors.
         values: (F, D); angles in radians.
         information: mutual information, (K, D) in nats.
     """

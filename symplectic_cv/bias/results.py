@@ -35,7 +35,7 @@ BLOCKS = 10
 TIMES = 40
 """Points of the convergence curve."""
 NEAR = 0.1
-"""Of what one frame leaves at its own place: where all frames together leave less, none is near."""
+"""Smallest density that counts as seen, over the density that one frame adds at its own place."""
 
 
 @dataclass(frozen=True)

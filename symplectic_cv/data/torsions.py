@@ -46,7 +46,7 @@ def find_torsions(molecule: Molecule, definitions: Sequence[str] | None = None) 
         molecule: The modelled atoms.
         definitions: Names that MDTraj knows (`phi psi omega chi1` …, all residues), or
             `NAME=i,j,k,l` with 1-based atom numbers of the topology that the model was
-            trained on. Backbone phi and psi, as far as there are any, where None.
+            trained on. The backbone's phi and psi where None.
 
     Returns:
         Named `phi`, `psi` where no kind occurs twice, otherwise `phi_ALA2` and so on.

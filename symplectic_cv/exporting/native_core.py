@@ -105,7 +105,7 @@ class Core:
         """Gradients by the positions given, (F, m, n_system_atoms, 3) in 1/nm.
 
         Args:
-            positions, box, selected: as for `values`.
+            positions, box, selected: The frames, as `values` takes them.
             combinations: (m, n_modes), the weights of the modes in each gradient; one gradient
                 per mode where None.
         """

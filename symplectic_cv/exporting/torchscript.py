@@ -124,7 +124,7 @@ class CollectiveVariables(nn.Module):
         One forward pass serves all m gradients.
 
         Args:
-            positions, box: as for `forward`.
+            positions, box: The positions and the box, as `forward` takes them.
             combinations: (m, len(modes)), float64, weights of the modes in each gradient.
         """
         y, rotation, a = superpose(self.whole(positions, box), self.reference, self.masses)

@@ -1,4 +1,4 @@
-"""What every layer of a point transformation offers, and its linear layers.
+"""The interface of the layers of a point transformation, and its linear layers.
 
 A layer is a bijection q → q' of coordinates. Its lift to phase space keeps the
 symplectic form: p' = p · ∂q/∂q' (the paper, equations (2) and (3)). Each layer knows its

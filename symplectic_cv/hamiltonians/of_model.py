@@ -139,7 +139,7 @@ def require_molecule(model: PhaseSpaceModel | str | Path) -> NeuralCanonicalTran
 
 
 def hamiltonian_record(model: PhaseSpaceModel | str | Path) -> dict[str, Any]:
-    """What a model folder says of the Hamiltonian; empty for a model object."""
+    """The description of the Hamiltonian in a model folder; empty for a model object."""
     if isinstance(model, PhaseSpaceModel):
         return {}
     return read_config(Path(model)).get("hamiltonian", {})

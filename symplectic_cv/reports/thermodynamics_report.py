@@ -19,7 +19,7 @@ SPECTRUM_FIGURE = "spectrum.png"
 
 
 def thermodynamics_cautions(found: Thermodynamics) -> list[str]:
-    """What to tell where the weights have a heavy tail or energies went over the cap."""
+    """Warnings about a heavy tail of the weights and about energies over the cap."""
     messages = []
     if not found.reliable:
         messages.append(

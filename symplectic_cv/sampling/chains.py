@@ -57,7 +57,7 @@ def default_chains(samples: int) -> int:
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """What a user may choose about a run.
+    """The options of a sampling run.
 
     Attributes:
         samples: The number of samples kept over all chains.
@@ -256,7 +256,7 @@ FIT = (
 
 
 def advice(method: Method) -> str:
-    """What to do where nothing is accepted."""
+    """The remedy when no proposal is accepted."""
     if method in (Method.INDEPENDENCE, Method.HYBRID):
         return f"try `method` pcn or hmc, which make small steps; {FIT}"
     return f"give a longer `warmup`, in which the step adapts; {FIT}"

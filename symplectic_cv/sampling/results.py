@@ -101,7 +101,7 @@ def energy_scale(target: LatentTarget) -> tuple[float, str]:
 
 
 def weights(samples: SampledChains, method: Method) -> np.ndarray:
-    """Of each sample in averages, (S·C,), 1 on average: equal ones but for `importance`."""
+    """The weight of each sample in averages, (S·C,), with mean 1; equal except for `importance`."""
     log_weight = samples.log_weight.reshape(-1)
     if method is not Method.IMPORTANCE:
         return np.ones(len(log_weight))

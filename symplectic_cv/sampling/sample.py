@@ -215,7 +215,7 @@ def sample_reduced(
 def _settings(
     model: PhaseSpaceModel | str | Path, options: SamplingOptions, system_sha256: str | None
 ) -> dict[str, Any]:
-    """What must not change between a run and its resumption."""
+    """The settings that a run and its resumption must share."""
     if isinstance(model, PhaseSpaceModel):
         digest = hashlib.sha256(weights_of(model)).hexdigest()
     else:

@@ -239,7 +239,7 @@ def is_trained(folder: str | Path) -> bool:
 
 
 def run_settings(prepared: PreparedTraining) -> dict[str, Any]:
-    """What must be the same for a training and its resumption, as run.json keeps it."""
+    """The settings that a training and its resumption must share, as run.json keeps them."""
     return {
         "command": "train",
         "temperature_k": prepared.model.temperature,

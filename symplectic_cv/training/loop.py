@@ -81,7 +81,7 @@ class TrainingModule(L.LightningModule, Generic[Row]):
 
 @dataclass(frozen=True)
 class LoopEnd:
-    """Where a loop ended: the last step, and the weights of the least validation loss."""
+    """The end of a training: the last step, and the weights of the least validation loss."""
 
     step: int
     best: dict[str, Tensor]

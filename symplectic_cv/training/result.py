@@ -41,7 +41,7 @@ class InternalRow:
 
 @dataclass(frozen=True)
 class FrameSource:
-    """Where the frames of a training come from.
+    """The source of the frames of a training.
 
     Attributes:
         names: The names of the runs; empty for frames from memory without a name.

@@ -226,7 +226,7 @@ def _block(
 
 
 def _warnings(model: TorsionModel, angles: np.ndarray, weights: np.ndarray) -> list[str]:
-    """What limits the modes: torsions that do not move, and modes that are steep."""
+    """Warnings about torsions that do not move and modes that are steep."""
     notes = []
     mean = np.average(np.exp(1j * angles), axis=0, weights=weights)
     frozen = [
