@@ -19,6 +19,7 @@ from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest
 from symplectic_cv.files.run_folder import require_free
+from symplectic_cv.files.tables import read_array
 from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.training.fit import fit, is_trained, prepare, train_in_folder
@@ -288,8 +289,4 @@ def _energies(
 
 
 def _read_weights(path: Path, n_frames: int) -> np.ndarray:
-    try:
-        weights = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise OptionError(f"{path}: not a readable .npy file of weights ({error})") from error
-    return check_weights(weights, n_frames)
+    return check_weights(read_array(path, "weights"), n_frames)

@@ -26,7 +26,8 @@ from symplectic_cv.checks import check_whole, choose
 from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.errors import OptionError, TrajectoryError
 from symplectic_cv.files.run_folder import require_free
-from symplectic_cv.models.torsion_folder import save_torsion_model
+from symplectic_cv.models.model_folder import CONFIG
+from symplectic_cv.models.torsion_folder import is_torsion_folder, save_torsion_model
 from symplectic_cv.models.torsion_model import TorsionModel
 from symplectic_cv.statistics import effective_size
 from symplectic_cv.training.least_frequency import (
@@ -181,12 +182,17 @@ def fit_torsions_in_folder(
         raise OptionError(
             f"`{unknown}` has no meaning with `chart='torsion'`; options are {', '.join(known)}"
         )
-    if folder is not None and not resume:
+    if folder is not None and not (resume and _holds_torsion_modes(Path(folder))):
         require_free(Path(folder))
     result = fit_torsion_modes(data, temperature, weights=weights, **options)
     if folder is not None:
         result.save(folder)
     return result
+
+
+def _holds_torsion_modes(folder: Path) -> bool:
+    """Whether a folder holds torsion modes, which a new fit may replace."""
+    return (folder / CONFIG).is_file() and is_torsion_folder(folder)
 
 
 def blocks_of_runs(lengths: list[int]) -> list[np.ndarray]:

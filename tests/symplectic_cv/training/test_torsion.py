@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ligands import molecule_of
 
+import symplectic_cv as sc
 from symplectic_cv.data.periodic import spanning_links
 from symplectic_cv.data.trajectories import TrajectoryData
-from symplectic_cv.errors import FrameError, OptionError, SelectionError, TrajectoryError
+from symplectic_cv.errors import (
+    FrameError,
+    OptionError,
+    OutputError,
+    SelectionError,
+    TrajectoryError,
+)
 from symplectic_cv.training.torsion import blocks_of_runs, fit_torsion_modes
 
 BONDS = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
@@ -145,3 +155,19 @@ def test_a_molecule_without_rotatable_bonds() -> None:
 def test_an_unknown_metric() -> None:
     with pytest.raises(OptionError, match="`metric` must be velocity or momentum"):
         fit_torsion_modes(data_of(chain(two_state(100))), metric="mass")
+
+
+def test_resuming_never_replaces_another_model(tmp_path: Path) -> None:
+    data = data_of(chain(two_state(200)))
+    folder = tmp_path / "modes"
+    sc.fit(data, chart="torsion", folder=folder)
+    with pytest.raises(OutputError, match="already holds another run"):
+        sc.fit(data, chart="torsion", folder=folder)
+    again = sc.fit(data, chart="torsion", order=1, folder=folder, resume=True)
+    assert sc.load_torsion_model(folder).order == again.model.order == 1
+    cartesian = next((Path(__file__).parents[1] / "models/version_0_1").rglob("config.json")).parent
+    other = Path(shutil.copytree(cartesian, tmp_path / "other"))
+    before = (other / "config.json").read_bytes()
+    with pytest.raises(OutputError, match="already holds another run"):
+        sc.fit(data, chart="torsion", folder=other, resume=True)
+    assert (other / "config.json").read_bytes() == before
