@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import openmm
-from openmm import app
 
+from openmm_plugin.molecules import Topology
 from openmm_plugin.sampling import hamiltonian_in_frame, molecular_hamiltonian
 from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.analysis.thermodynamics import (
@@ -25,7 +25,7 @@ from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 def thermodynamics(
     model: NeuralCanonicalTransformation | str | Path,
     system: MolecularSystem | openmm.System | str | Path,
-    topology: app.Topology | str | Path | None = None,
+    topology: Topology | None = None,
     *,
     to_system: MolecularSystem | openmm.System | str | Path | None = None,
     to_temperature: float | None = None,
@@ -40,8 +40,8 @@ def thermodynamics(
         model: A model of all atoms of the molecule, or its folder.
         system: An `openmm.System` without constraints, the path of its system.xml, or a
             `MolecularSystem`.
-        topology: The path of the PDB of the system's atoms; topology.pdb beside a system.xml where
-            None.
+        topology: The topology of the system's atoms, OpenMM's or MDTraj's, or the path of a PDB;
+            topology.pdb beside a system.xml where None.
         to_system: Another system of the same atoms, to which the free-energy difference is
             computed too.
         to_temperature: Another temperature in K, to which the difference is computed too.

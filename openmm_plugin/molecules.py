@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import mdtraj as md
 import numpy as np
 import openmm
 from openmm import app, unit
@@ -29,10 +30,13 @@ from symplectic_cv.files.atomic import file_digest
 
 SYSTEM = "system.xml"
 
+Topology: TypeAlias = app.Topology | md.Topology | str | Path
+"""A topology of OpenMM or MDTraj, or the path of a PDB."""
+
 
 def as_molecule(
     system: MolecularSystem | openmm.System | str | Path,
-    topology: app.Topology | str | Path | None = None,
+    topology: Topology | None = None,
     positions: unit.Quantity | np.ndarray | None = None,
 ) -> MolecularSystem:
     """The molecule that the arguments `system`, `topology` and `positions` of a run describe.
@@ -40,8 +44,8 @@ def as_molecule(
     Args:
         system: An `openmm.System`, or the path of a system.xml. A `MolecularSystem` is returned as
             it is.
-        topology: The topology of the system's atoms, or the path of a PDB. With a system.xml it may
-            be left out: topology.pdb beside it is read then.
+        topology: The topology of the system's atoms, OpenMM's or MDTraj's, or the path of a PDB.
+            With a system.xml it may be left out: topology.pdb beside it is read then.
         positions: The structure to start from, shape (n_atoms, 3), a quantity or numbers in nm.
             It may be left out where `topology` is a PDB.
 
@@ -49,6 +53,7 @@ def as_molecule(
         OptionError: the topology or the positions are missing, or have another number of atoms.
         TrajectoryError: a file is missing or damaged.
     """
+    topology = _openmm_topology(topology)
     if isinstance(system, MolecularSystem):
         if topology is not None or positions is not None:
             raise OptionError(
@@ -77,6 +82,18 @@ def as_molecule(
         molecule.source = {"system_sha256": file_digest(Path(system))}
     _check_atoms(molecule)
     return molecule
+
+
+def _openmm_topology(topology: Any) -> app.Topology | str | Path | None:
+    """A topology of OpenMM, or the path of a PDB."""
+    if isinstance(topology, md.Topology):
+        return topology.to_openmm()
+    if topology is None or isinstance(topology, (app.Topology, str, Path)):
+        return topology
+    raise OptionError(
+        "`topology` must be a topology of OpenMM or MDTraj, or the path of a PDB; got "
+        f"{type(topology).__name__}"
+    )
 
 
 def _digest(system: openmm.System) -> str:

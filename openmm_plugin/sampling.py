@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import openmm
-from openmm import app
 
 from openmm_plugin.energies.hamiltonian import MolecularHamiltonian
-from openmm_plugin.molecules import as_molecule
-from openmm_plugin.systems import MolecularSystem
+from openmm_plugin.molecules import Topology, as_molecule
+from openmm_plugin.systems import MolecularSystem, read_system
 from symplectic_cv.checks import choose
+from symplectic_cv.errors import HamiltonianError
 from symplectic_cv.hamiltonians.of_model import (
     hamiltonian_record,
     require_molecule,
@@ -29,7 +29,7 @@ def sample(
     n: int = 10_000,
     method: Method | str = Method.INDEPENDENCE,
     *,
-    topology: app.Topology | str | Path | None = None,
+    topology: Topology | None = None,
     chains: int | None = None,
     thin: int = 1,
     warmup: int = 200,
@@ -49,8 +49,8 @@ def sample(
         n: The number of samples in all, rounded up to a multiple of the chains; of proposals for
             "importance" and "rejection".
         method: "independence", "pcn", "hmc", "hybrid", "importance" or "rejection".
-        topology: The path of the PDB of the system's atoms; topology.pdb beside a system.xml where
-            None.
+        topology: The topology of the system's atoms, OpenMM's or MDTraj's, or the path of a PDB;
+            topology.pdb beside a system.xml where None.
         chains: The number of chains at once; 32 where None, or fewer for less than 128 samples.
         thin: The number of steps of a chain per sample.
         warmup: The number of steps of each chain before samples count; step sizes adapt then.
@@ -81,7 +81,7 @@ def sample(
     chains = default_chains(n) if chains is None else chains
     options = SamplingOptions(n, choose(Method, method, "method"), chains, thin, warmup, seed)
     network = require_molecule(model)
-    molecule = as_molecule(system, topology)
+    molecule = _molecule(system, topology, network)
     reduced = _reduced(model, network, molecule, _name(system), platform, workers)
     digest = molecule.source.get("system_sha256")
     return sample_reduced(model, reduced, options, digest, folder, resume, progress)
@@ -90,7 +90,7 @@ def sample(
 def molecular_hamiltonian(
     model: NeuralCanonicalTransformation | str | Path,
     system: MolecularSystem | openmm.System | str | Path,
-    topology: app.Topology | str | Path | None = None,
+    topology: Topology | None = None,
     platform: str | None = None,
     workers: int = 1,
 ) -> ReducedHamiltonian:
@@ -99,8 +99,8 @@ def molecular_hamiltonian(
     Args:
         model: A model of all atoms of the molecule, or its folder.
         system: An `openmm.System`, the path of a system.xml, or a `MolecularSystem`.
-        topology: The path of the PDB of the system's atoms; topology.pdb beside a system.xml where
-            None.
+        topology: The topology of the system's atoms, OpenMM's or MDTraj's, or the path of a PDB;
+            topology.pdb beside a system.xml where None.
         platform: The OpenMM platform; the fastest for this size where None.
         workers: The number of OpenMM Contexts that compute energies at once.
 
@@ -109,29 +109,46 @@ def molecular_hamiltonian(
         HamiltonianError: A system that is not the model's, or has constraints or a box.
     """
     network = require_molecule(model)
-    molecule = as_molecule(system, topology)
+    molecule = _molecule(system, topology, network)
     return _reduced(model, network, molecule, _name(system), platform, workers)
 
 
 def hamiltonian_in_frame(
     model: NeuralCanonicalTransformation,
     system: MolecularSystem | openmm.System | str | Path,
-    topology: app.Topology | str | Path | None = None,
+    topology: Topology | None = None,
 ) -> tuple[str, MolecularHamiltonian]:
     """Another system of the same atoms in the frame of a model, and what messages call it.
 
     Args:
         model: The model.
         system: An `openmm.System`, the path of a system.xml, or a `MolecularSystem`.
-        topology: The path of the PDB of the system's atoms; topology.pdb beside a system.xml where
-            None.
+        topology: The topology of the system's atoms, OpenMM's or MDTraj's, or the path of a PDB;
+            topology.pdb beside a system.xml where None.
 
     Raises:
         HamiltonianError: A system of other atoms, or with constraints or a box.
     """
     name = _name(system)
-    molecule = as_molecule(system, topology)
+    molecule = _molecule(system, topology, model)
     return name, MolecularHamiltonian(molecule, model.temperature, name, None, model.frame)
+
+
+def _molecule(
+    system: MolecularSystem | openmm.System | str | Path,
+    topology: Topology | None,
+    network: NeuralCanonicalTransformation,
+) -> MolecularSystem:
+    """The molecule of a system; where no file gives a structure it is the model's reference."""
+    if isinstance(system, MolecularSystem) or topology is None or isinstance(topology, (str, Path)):
+        return as_molecule(system, topology)
+    system = system if isinstance(system, openmm.System) else read_system(Path(system))
+    if system.getNumParticles() != network.molecule.n_atoms:
+        raise HamiltonianError(
+            f"the model has {network.molecule.n_atoms} atoms and the system "
+            f"{system.getNumParticles()}: train on all atoms of the system (`atoms='all'`)"
+        )
+    return as_molecule(system, topology, network.frame.reference.cpu().numpy())
 
 
 def _reduced(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import unit
 
 from openmm_plugin.biasing.equilibration import check_start
 from openmm_plugin.biasing.metadynamics_options import AUTO, MetadynamicsOptions
@@ -17,7 +17,7 @@ from openmm_plugin.biasing.run import run_metadynamics
 from openmm_plugin.biasing.run_folder import BiasedModel, begin_biased_run
 from openmm_plugin.biasing.settling import settle
 from openmm_plugin.biasing.walkers import WalkerTask, check_scheduler, run_walkers
-from openmm_plugin.molecules import SYSTEM, as_molecule
+from openmm_plugin.molecules import SYSTEM, Topology, as_molecule
 from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
 from symplectic_cv.bias.run import BiasedRun, BiasRecord
 from symplectic_cv.files.lock import sole_writer
@@ -31,7 +31,7 @@ OnProgress = Callable[[BiasProgress], None]
 def metadynamics(
     model: NeuralCanonicalTransformation | TorsionModel | str | Path,
     system: MolecularSystem | openmm.System | str | Path,
-    topology: app.Topology | str | Path | None = None,
+    topology: Topology | None = None,
     positions: unit.Quantity | np.ndarray | None = None,
     options: MetadynamicsOptions | None = None,
     folder: str | Path = "metadynamics",
@@ -48,8 +48,8 @@ def metadynamics(
     Args:
         model: A model, or the path of a model folder.
         system: An `openmm.System`, the path of a system.xml, or a `MolecularSystem`.
-        topology: The topology of the system's atoms, or the path of a PDB; with a system.xml
-            topology.pdb beside it is read where None.
+        topology: The topology of the system's atoms, OpenMM's or MDTraj's, or the path of a PDB;
+            with a system.xml topology.pdb beside it is read where None.
         positions: The structure to start from, shape (n_atoms, 3), in nm or with unit; that of the
             PDB where None.
         options: How the modes are biased.

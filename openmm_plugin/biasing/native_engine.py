@@ -19,7 +19,7 @@ from openmm import app
 
 from openmm_plugin.biasing.options import BiasOptions, Deposit
 from openmm_plugin.native_library import call, doubles, in_nanometers, make_force
-from symplectic_cv.exporting.native_core import Core
+from symplectic_cv.exporting.native_format import read_metadata
 from symplectic_cv.units import thermal_energy
 
 MODE, BIAS = "SymplecticCVFlowForce", "SymplecticCVFlowBiasForce"
@@ -38,9 +38,14 @@ def carried_file(forces: Sequence[openmm.Force]) -> bytes | None:
         if content is not None and file != content:
             return None
         content = file
-    if content is None or Core(content).n_modes != len(forces):
+    if content is None or len(_modes_in(content)) != len(forces):
         return None
     return content
+
+
+def _modes_in(content: bytes) -> list[int]:
+    """The numbers of the modes in a file that a force has already checked."""
+    return list(read_metadata(content, "the file of a force")["modes"])
 
 
 class NativeMetadynamics:
@@ -59,8 +64,8 @@ class NativeMetadynamics:
     def __init__(
         self, system: openmm.System, content: bytes, options: BiasOptions, pace: int
     ) -> None:
-        core = Core(content)
-        self._n_modes = core.n_modes
+        numbers = _modes_in(content)
+        self._n_modes = len(numbers)
         self._widths = np.array(options.widths(self._n_modes))
         self._grid = options.grid(self._n_modes)
         self._options, self._pace = options, pace
@@ -71,7 +76,7 @@ class NativeMetadynamics:
             f'<Axis low="{float(options.low)!r}" high="{float(options.high)!r}" points="{points}"/>'
             for points in self._grid.points
         )
-        modes = " ".join(str(mode) for mode in core.metadata["modes"])
+        modes = " ".join(str(mode) for mode in numbers)
         name = f"symplectic-cv bias of modes {modes}"
         force = make_force(
             BIAS, content, self._periodic, name, children=axes, wall=repr(float(options.wall))

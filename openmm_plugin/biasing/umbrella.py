@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import unit
 
 from openmm_plugin.biasing.run_folder import BiasedModel, begin_biased_run
 from openmm_plugin.biasing.windows import UmbrellaTask, run_umbrella, window_folder
-from openmm_plugin.molecules import as_molecule
+from openmm_plugin.molecules import Topology, as_molecule
 from openmm_plugin.systems import MolecularSystem, choose_platform
 from symplectic_cv.bias.run import COLVAR
 from symplectic_cv.bias.umbrella import (
@@ -124,7 +124,7 @@ class UmbrellaProgress:
 def umbrella(
     model: NeuralCanonicalTransformation | TorsionModel | str | Path,
     system: MolecularSystem | openmm.System | str | Path,
-    topology: app.Topology | str | Path | None = None,
+    topology: Topology | None = None,
     positions: unit.Quantity | np.ndarray | None = None,
     options: UmbrellaOptions | None = None,
     folder: str | Path = "umbrella",
@@ -141,8 +141,8 @@ def umbrella(
     Args:
         model: A model, or the path of a model folder.
         system: An `openmm.System`, the path of a system.xml, or a `MolecularSystem`.
-        topology: The topology of the system's atoms, or the path of a PDB; with a system.xml
-            topology.pdb beside it is read where None.
+        topology: The topology of the system's atoms, OpenMM's or MDTraj's, or the path of a PDB;
+            with a system.xml topology.pdb beside it is read where None.
         positions: The structure to start from, shape (n_atoms, 3), in nm or with unit; that of the
             PDB where None.
         options: Where the windows stand and how long they run.

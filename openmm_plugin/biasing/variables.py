@@ -14,7 +14,7 @@ from openmm_plugin.biasing.equilibration import equilibrate
 from openmm_plugin.biasing.metadynamics_options import AUTO, Width, read_width
 from openmm_plugin.biasing.options import BiasOptions, check_count, variables
 from openmm_plugin.forces import exported_modes, mode_forces
-from openmm_plugin.molecules import as_molecule
+from openmm_plugin.molecules import Topology, as_molecule
 from openmm_plugin.systems import MolecularSystem, choose_platform, read_system
 from symplectic_cv.errors import OptionError
 from symplectic_cv.exporting.export import export, exported_in
@@ -32,8 +32,8 @@ def bias_variables(
     system: openmm.System | MolecularSystem | str | Path,
     modes: Sequence[int] | int = (0, 1),
     width: Width = AUTO,
-    range: tuple[float, float] = (BiasOptions.low, BiasOptions.high),
-    topology: app.Topology | str | Path | None = None,
+    range: tuple[float, float] = (BiasOptions.low, BiasOptions.high),  # noqa: A002 - as in options
+    topology: Topology | None = None,
     positions: unit.Quantity | np.ndarray | None = None,
     backend: str = "auto",
     temperature: float = BiasOptions.temperature,
@@ -56,7 +56,8 @@ def bias_variables(
             run does, in 20 ps of unbiased dynamics, and takes 0.7 of it. Without `positions` it
             is 0.25 for every mode, in units of its standard deviation over the training data.
         range: The two ends of the grid, the same for every mode.
-        topology: The topology, or the path of a PDB, for "auto"; not needed with `positions`.
+        topology: The topology of the system's atoms, OpenMM's or MDTraj's, or the path of a PDB,
+            for "auto"; not needed with `positions`.
         positions: The structure to start from, for "auto", shape (n_atoms, 3), in nm or with unit.
         backend: How OpenMM evaluates the modes: "auto", "native", "torchforce" or "python".
         temperature: The temperature of the dynamics for "auto", in K.
@@ -102,9 +103,7 @@ def bias_variables(
         if topology is None:
             topology = _nameless_topology(bare)
         molecule = as_molecule(bare, topology, positions)
-        chosen = choose_platform(platform, molecule.topology.getNumAtoms())
-        _, fluctuation = equilibrate(molecule, forces, options, chosen)
-        options = options.with_fluctuation(fluctuation.tolist())
+        options = _with_measured_widths(options, molecule, forces, platform)
     options.check_grid(len(forces), own=False)
     return variables(options, forces)
 
@@ -113,6 +112,18 @@ def _system_alone(system: openmm.System | MolecularSystem | str | Path) -> openm
     if isinstance(system, MolecularSystem):
         return system.system
     return system if isinstance(system, openmm.System) else read_system(Path(system))
+
+
+def _with_measured_widths(
+    options: BiasOptions,
+    molecule: MolecularSystem,
+    forces: list[openmm.Force],
+    platform: str | None,
+) -> BiasOptions:
+    """The options with widths from the fluctuation of the modes within the basin of the start."""
+    chosen = choose_platform(platform, molecule.topology.getNumAtoms())
+    _, fluctuation = equilibrate(molecule, forces, options, chosen)
+    return options.with_fluctuation(fluctuation.tolist())
 
 
 def _forces(

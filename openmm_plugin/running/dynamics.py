@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import unit
 
-from openmm_plugin.molecules import SYSTEM, as_molecule
+from openmm_plugin.molecules import SYSTEM, Topology, as_molecule
 from openmm_plugin.running.checkpoints import steps_of
 from openmm_plugin.running.simulation import run_dynamics, write_structure
 from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
@@ -87,7 +87,7 @@ class SimulatedRun:
 
 def simulate(
     system: MolecularSystem | openmm.System | str | Path,
-    topology: app.Topology | str | Path | None = None,
+    topology: Topology | None = None,
     positions: unit.Quantity | np.ndarray | None = None,
     options: SimulationOptions | None = None,
     folder: str | Path = "md",
@@ -102,8 +102,8 @@ def simulate(
     Args:
         system: An `openmm.System`, the path of a system.xml, or a `MolecularSystem` such as
             `build_molecule` makes.
-        topology: The topology of the system's atoms, or the path of a PDB; with a system.xml
-            topology.pdb beside it is read where None.
+        topology: The topology of the system's atoms, OpenMM's or MDTraj's, or the path of a PDB;
+            with a system.xml topology.pdb beside it is read where None.
         positions: The structure to start from, shape (n_atoms, 3), in nm or with unit; that of the
             PDB where None.
         options: How long the dynamics run, and what they keep.

@@ -59,7 +59,7 @@ class StandardInternal(PointLayer):
     each structure is counted once.
 
     Args:
-        round: The indices of the coordinates that stay angles, shape (k,).
+        circular: The indices of the coordinates that stay angles, shape (k,).
         line: The indices of the coordinates that are whitened, shape (n−k,).
         n_torsions: The number of torsions, which are the last coordinates.
         centre: The centre of every coordinate, shape (n,); an angle is cut opposite to it.
@@ -76,18 +76,18 @@ class StandardInternal(PointLayer):
     merge: Tensor
 
     def __init__(
-        self, round: Tensor, line: Tensor, n_torsions: int, centre: Tensor, whitening: Tensor
+        self, circular: Tensor, line: Tensor, n_torsions: int, centre: Tensor, whitening: Tensor
     ) -> None:
         super().__init__()
         n = len(centre)
-        self.register_buffer("round", round)
+        self.register_buffer("round", circular)  # its name in model files
         self.register_buffer("line", line)
         self.register_buffer("centre", centre)
         self.register_buffer("whitening", whitening)
         self.register_buffer("colouring", torch.linalg.inv(whitening))
         self.register_buffer("is_torsion", torch.arange(n) >= n - n_torsions)
         self.register_buffer("log_volume", torch.linalg.slogdet(whitening)[1])
-        self.register_buffer("merge", torch.argsort(torch.cat([round, line])))
+        self.register_buffer("merge", torch.argsort(torch.cat([circular, line])))
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
         """Follows a device but never a dtype: bonds in float32 would lose their digits."""
@@ -157,7 +157,7 @@ def standardise(xi: Tensor, n_atoms: int, weights: Tensor | None = None) -> Stan
             centre[k] = wrap(opposite + (w[:, 0] * wrap(xi[:, k] - opposite)).sum())
     d = xi - centre
     d[:, n - n_torsions :] = wrap(d[:, n - n_torsions :])
-    round, line = torch.nonzero(is_round)[:, 0], torch.nonzero(~is_round)[:, 0]
+    circular, line = torch.nonzero(is_round)[:, 0], torch.nonzero(~is_round)[:, 0]
     part = d[:, line]
     part = part - (w * part).sum(0)
     spread = (w * part * part).sum(0).sqrt()
@@ -177,4 +177,4 @@ def standardise(xi: Tensor, n_atoms: int, weights: Tensor | None = None) -> Stan
         )
     order = torch.arange(len(line) - 1, -1, -1)
     whitening = (vectors / variance.sqrt())[:, order] / spread.unsqueeze(-1)
-    return StandardInternal(round, line, n_torsions, centre, whitening)
+    return StandardInternal(circular, line, n_torsions, centre, whitening)

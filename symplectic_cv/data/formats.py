@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import mdtraj as md
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.io import netcdf_file
 
 from symplectic_cv.data import mdshare
 from symplectic_cv.data.periodic import known_box
-from symplectic_cv.errors import TrajectoryError
+from symplectic_cv.errors import OptionError, TrajectoryError
 
 FORMATS = (".xtc", ".dcd", ".h5", ".nc", ".trr", ".pdb", ".npz")
 SELF_DESCRIBING = (".h5", ".pdb")
@@ -38,6 +39,13 @@ class Chunk:
     times: np.ndarray | None = None
 
 
+class OpenMMTopology(Protocol):
+    """A topology of OpenMM, which this package does not import."""
+
+    def getNumAtoms(self) -> int:
+        """The number of atoms."""
+
+
 def load_topology(path: Path) -> md.Topology:
     """The topology in a PDB, h5 or other file that MDTraj knows.
 
@@ -52,6 +60,31 @@ def load_topology(path: Path) -> md.Topology:
         raise TrajectoryError(
             f"{path}: truncated, or not a readable topology ({_last_line(error)})"
         ) from error
+
+
+def as_topology(
+    topology: md.Topology | OpenMMTopology | str | Path, name: str = "topology"
+) -> md.Topology:
+    """An MDTraj topology.
+
+    Args:
+        topology: A topology of MDTraj or OpenMM, or a file that holds one.
+        name: The parameter that holds it, for the message.
+
+    Raises:
+        OptionError: The value is no topology.
+        TrajectoryError: The file is missing or unreadable.
+    """
+    if isinstance(topology, md.Topology):
+        return topology
+    if isinstance(topology, (str, Path)):
+        return load_topology(Path(topology))
+    if hasattr(topology, "getNumAtoms"):  # OpenMM's; this package does not import OpenMM
+        return md.Topology.from_openmm(topology)
+    raise OptionError(
+        f"`{name}` must be a topology of MDTraj or OpenMM, or a file such as a PDB; got "
+        f"{type(topology).__name__}"
+    )
 
 
 def find_topology(trajectory: Path) -> Path | None:
@@ -217,8 +250,9 @@ def find_files(
     return files, mdshare.heavy_atom_topology() if built_in else None
 
 
-def topology_for(first: Path, top: Path | None) -> md.Topology:
-    path = top if top is not None else find_topology(first)
+def topology_for(first: Path) -> md.Topology:
+    """The topology beside a trajectory; raises TrajectoryError where there is none."""
+    path = find_topology(first)
     if path is None:
         raise TrajectoryError(
             f"{first}: no topology found beside it; name one with `top` (a PDB of the same atoms)"

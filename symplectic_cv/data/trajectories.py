@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mdtraj as md
 import numpy as np
@@ -14,14 +14,15 @@ from symplectic_cv.data.assembly import Progress, assemble, box_vectors
 from symplectic_cv.data.formats import (
     CHUNK,
     Chunk,
+    OpenMMTopology,
+    as_topology,
     find_files,
-    load_topology,
     open_runs,
     require_atom_count,
     topology_for,
 )
 from symplectic_cv.data.periodic import Links, known_box
-from symplectic_cv.errors import TrajectoryError
+from symplectic_cv.errors import OptionError, TrajectoryError
 from symplectic_cv.molecule import Molecule, select_atoms
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class TrajectoryData:
     def from_array(
         cls,
         positions: np.ndarray,
-        topology: md.Topology | str | Path,
+        topology: md.Topology | OpenMMTopology | str | Path,
         atoms: str | Sequence[int] | None = None,
         box: np.ndarray | None = None,
         name: str = "array",
@@ -124,7 +125,7 @@ class TrajectoryData:
 
         Args:
             positions: Positions of all atoms of the topology, shape (F, N, 3), in nm.
-            topology: The topology of these atoms, or a file that holds it.
+            topology: The topology of these atoms, MDTraj's or OpenMM's, or a file that holds it.
             atoms: The modelled atoms: an MDTraj selection or atom indices from 0; the heavy atoms
                 of the solute where None.
             box: Periodic box, in nm: edges of a rectangular one, shape (3,), or box vectors,
@@ -135,8 +136,9 @@ class TrajectoryData:
             TrajectoryError: The shape does not fit the topology, a coordinate is not finite, or a
                 molecule cannot be made whole.
             SelectionError: The selection cannot carry a model.
+            OptionError: The topology is none.
         """
-        topology = topology if isinstance(topology, md.Topology) else load_topology(Path(topology))
+        topology = as_topology(topology)
         x = np.asarray(positions)
         if x.ndim != 3 or x.shape[2] != 3 or not np.issubdtype(x.dtype, np.number):
             raise TrajectoryError(
@@ -200,9 +202,32 @@ class TrajectoryData:
         return cls(*assemble([(name, chunks())], molecule))
 
 
+def as_data(frames: Any, name: str) -> TrajectoryData:
+    """Frames as a `TrajectoryData`.
+
+    Args:
+        frames: A `TrajectoryData`, or an MDTraj trajectory, of which the heavy atoms of the solute
+            are modelled.
+        name: The parameter that holds the frames, for the message.
+
+    Raises:
+        OptionError: The frames are something else; the message says how to read them.
+        TrajectoryError, SelectionError: The MDTraj trajectory cannot be modelled.
+    """
+    if isinstance(frames, TrajectoryData):
+        return frames
+    if isinstance(frames, md.Trajectory):
+        return TrajectoryData.from_mdtraj(frames)
+    remedy = "`TrajectoryData.from_array`, `from_mdtraj` or `from_mdanalysis` makes it"
+    if isinstance(frames, (str, Path)):
+        remedy = "read the file with `read_trajectories`"
+    kind = type(frames).__name__
+    raise OptionError(f"`{name}` must be a TrajectoryData; got {kind}: {remedy}")
+
+
 def read_trajectories(
     sources: str | Path | Sequence[str | Path],
-    top: str | Path | md.Topology | None = None,
+    top: str | Path | md.Topology | OpenMMTopology | None = None,
     atoms: str | Sequence[int] | None = None,
     molecule: Molecule | None = None,
     mdshare_folder: str | Path = Path("mdshare"),
@@ -215,8 +240,8 @@ def read_trajectories(
     Args:
         sources: One or several trajectory files (.xtc, .dcd, .h5, .nc, .trr, .pdb, or .npz of
             positions in nm, (F, N, 3) or (F, 3N)), or names `mdshare:…` of the mdshare repository.
-        top: The topology, or a file that holds it; it is looked for beside the first trajectory
-            where None.
+        top: The topology, MDTraj's or OpenMM's, or a file that holds it; it is looked for beside
+            the first trajectory where None.
         atoms: The modelled atoms: an MDTraj selection or atom indices from 0; the heavy atoms of
             the solute where None.
         molecule: The modelled atoms instead, those of a trained model; it excludes `atoms`.
@@ -236,10 +261,10 @@ def read_trajectories(
         raise TrajectoryError("no trajectory file given")
     files, built_in = find_files(sources, Path(mdshare_folder), mdshare_catalogue)
     topology = built_in
-    if isinstance(top, md.Topology):
-        topology = top
-    elif top is not None or topology is None:
-        topology = topology_for(files[0], Path(top) if top is not None else None)
+    if top is not None:
+        topology = as_topology(top, "top")
+    elif topology is None:
+        topology = topology_for(files[0])
     if like is not None:
         molecule = like.molecule
     if molecule is None:

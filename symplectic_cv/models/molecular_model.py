@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeAlias, TypeVar, overload
 
 import mdtraj as md
 import numpy as np
@@ -22,11 +22,10 @@ from symplectic_cv.models.phase_space import PhaseSpaceModel, in_float64
 from symplectic_cv.models.prior import HarmonicPrior
 from symplectic_cv.molecule import Molecule
 
-if TYPE_CHECKING:
-    pass
-
 BATCH = 8192
 """Structures of an array that are computed at once."""
+
+NotTensor: TypeAlias = TrajectoryData | md.Trajectory | np.ndarray
 
 Numbers = TypeVar("Numbers", Tensor, np.ndarray)
 """A tensor gives a tensor, an array gives a float64 array."""
@@ -81,11 +80,18 @@ class NeuralCanonicalTransformation(PhaseSpaceModel, MolecularModes):
         self.temperature = temperature
         self.frame = frame
 
-    def encode(self, positions: Numbers) -> Numbers:
+    @overload
+    def encode(self, positions: Tensor) -> Tensor: ...
+
+    @overload
+    def encode(self, positions: NotTensor) -> np.ndarray: ...
+
+    def encode(self, positions: Frames) -> Tensor | np.ndarray:
         """Latent coordinates of structures.
 
         Args:
-            positions: Whole structures, shape (..., N, 3), in nm, as an array or a tensor.
+            positions: Whole structures, shape (..., N, 3), in nm, as an array or a tensor; or
+                frames from `read_trajectories` or MDTraj, which give an array.
 
         Returns:
             Q, shape (..., n), in ps: a float64 array for an array, a tensor for a tensor.
@@ -121,13 +127,24 @@ class NeuralCanonicalTransformation(PhaseSpaceModel, MolecularModes):
             lambda z: self.frame.positions(self.flow.inverse(z.to(self.dtype))[0]),
         )
 
+    @overload
     def collective_variables(
-        self, positions: Numbers, modes: Sequence[int] | None = None
-    ) -> Numbers:
+        self, positions: Tensor, modes: Sequence[int] | None = ...
+    ) -> Tensor: ...
+
+    @overload
+    def collective_variables(
+        self, positions: NotTensor, modes: Sequence[int] | None = ...
+    ) -> np.ndarray: ...
+
+    def collective_variables(
+        self, positions: Frames, modes: Sequence[int] | None = None
+    ) -> Tensor | np.ndarray:
         """Values ω_k Q_k of modes, dimensionless, of unit variance under the training data.
 
         Args:
-            positions: Whole structures, shape (..., N, 3), in nm, as an array or a tensor.
+            positions: Whole structures, shape (..., N, 3), in nm, as an array or a tensor; or
+                frames from `read_trajectories` or MDTraj, which give an array.
             modes: The modes, 0 is the slowest; all of them where None.
 
         Returns:
@@ -147,11 +164,18 @@ class NeuralCanonicalTransformation(PhaseSpaceModel, MolecularModes):
             ],
         )
 
-    def log_likelihood(self, positions: Numbers) -> Numbers:
+    @overload
+    def log_likelihood(self, positions: Tensor) -> Tensor: ...
+
+    @overload
+    def log_likelihood(self, positions: NotTensor) -> np.ndarray: ...
+
+    def log_likelihood(self, positions: Frames) -> Tensor | np.ndarray:
         """ln ρ(q) of structures, the exact marginal over momenta (q in ps).
 
         Args:
-            positions: Whole structures, shape (..., N, 3), in nm, as an array or a tensor.
+            positions: Whole structures, shape (..., N, 3), in nm, as an array or a tensor; or
+                frames from `read_trajectories` or MDTraj, which give an array.
 
         Returns:
             The values in nats, shape (...): a float64 array for an array, a tensor for a tensor.
@@ -215,12 +239,14 @@ class NeuralCanonicalTransformation(PhaseSpaceModel, MolecularModes):
 
     def _map(
         self,
-        values: Numbers,
+        values: Frames,
         name: str,
         shape: tuple[int, ...],
         function: Callable[[Tensor], Tensor],
-    ) -> Numbers:
-        """The function of a tensor; of an array as a float64 array, computed in batches."""
+    ) -> Any:
+        """The function of a tensor as a tensor; of others as a float64 array, in batches."""
+        if isinstance(values, (TrajectoryData, md.Trajectory)):
+            values = self.positions_of(values)
         found: tuple[int, ...] = tuple(np.shape(values))
         if found[len(found) - len(shape) :] != shape or len(found) < len(shape):
             wanted = ", ".join(map(str, shape))

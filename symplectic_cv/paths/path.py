@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
+import mdtraj as md
 import numpy as np
 
 from symplectic_cv.data.structures import read_structure, require_same_handedness
+from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.errors import OptionError
 from symplectic_cv.models.model_folder import open_molecular_model
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
@@ -20,8 +23,9 @@ from symplectic_cv.paths.interpolation import (
 from symplectic_cv.paths.latent_path import LatentPath
 from symplectic_cv.paths.strings import refine_path
 
-Structure = np.ndarray | str | Path
-"""A whole structure of the modelled atoms, (n_atoms, 3) in nm, or a file: PDB or TRAJ:FRAME."""
+Structure: TypeAlias = np.ndarray | TrajectoryData | md.Trajectory | str | Path
+"""A structure of the modelled atoms: whole positions, shape (n_atoms, 3) in nm, one frame of
+`read_trajectories` or MDTraj, or a file: PDB or TRAJ:FRAME."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ def latent_path(
 
     Args:
         model: A model, or its folder.
-        start: The structure at the start, shape (n_atoms, 3) in nm, or a file: a PDB of one
+        start: The structure at the start: positions of the modelled atoms, shape (n_atoms, 3) in
+            nm; one frame from MDTraj or `read_trajectories`; or a file, which is a PDB of one
             structure, or TRAJ:FRAME with a frame counted from 0, such as "traj.xtc:12".
         end: The structure at the end, likewise.
         points: The number of structures, both ends included, at least 2.
@@ -137,12 +142,13 @@ def read_end(
 
     Args:
         model: The model.
-        structure: Whole positions, shape (n_atoms, 3) in nm, or a file: PDB or TRAJ:FRAME.
+        structure: Whole positions, shape (n_atoms, 3) in nm; one frame from MDTraj or
+            `read_trajectories`; or a file: PDB or TRAJ:FRAME.
         top: The topology of a trajectory file; the one beside it where None.
         name: The parameter that holds the structure, for messages about an array.
 
     Raises:
-        OptionError: An array of another shape.
+        OptionError: An array of another shape, or several frames.
         TrajectoryError: A missing or damaged file.
         SelectionError: Other atoms than the model's, or the mirror image of its molecule.
     """
@@ -150,6 +156,13 @@ def read_end(
         name = str(structure)
         positions = read_structure(name, model.molecule, top)
     else:
+        if isinstance(structure, (TrajectoryData, md.Trajectory)):
+            if structure.n_frames != 1:
+                raise OptionError(
+                    f"`{name}` has {structure.n_frames} frames: give one, such as trajectory[0] of "
+                    "MDTraj or data.positions[0]"
+                )
+            structure = model.positions_of(structure)[0]
         positions = np.asarray(structure, dtype=np.float64)
         if positions.shape != (model.molecule.n_atoms, 3):
             raise OptionError(

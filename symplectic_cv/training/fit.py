@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from symplectic_cv.checks import choose
-from symplectic_cv.data.trajectories import TrajectoryData
+from symplectic_cv.data.trajectories import TrajectoryData, as_data
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import RUN, require_free, start_run
 from symplectic_cv.flows.options import Chart
@@ -27,7 +27,11 @@ from symplectic_cv.training.loop import read_rows
 from symplectic_cv.training.options import ENERGY_WEIGHT, TrainingOptions
 from symplectic_cv.training.preparation import PreparedTraining, split_frames
 from symplectic_cv.training.result import FrameSource, HistoryRow, InternalRow, TrainingResult
-from symplectic_cv.training.torsion import TorsionResult, fit_torsions_in_folder
+from symplectic_cv.training.torsion import (
+    TORSION_OPTIONS,
+    TorsionResult,
+    fit_torsions_in_folder,
+)
 from symplectic_cv.units import thermal_energy
 
 CHECKPOINTS = "checkpoint"
@@ -99,21 +103,44 @@ def fit(
         if unused is not None:
             raise OptionError(f"`{unused}` has no meaning with `chart='torsion'`: leave it out")
         return fit_torsions_in_folder(data, temperature, weights, folder, resume, options)
-    known = {field.name for field in fields(TrainingOptions)}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise OptionError(f"`{unknown[0]}` is unknown; options are {', '.join(sorted(known))}")
-    if energies is not None and options.get("energy_weight") is None:
-        options["energy_weight"] = ENERGY_WEIGHT
-    chosen = TrainingOptions(chart=chart, steps=steps, seed=seed, **options)  # type: ignore[arg-type]
+    chosen = training_options({**options, "chart": chart, "steps": steps, "seed": seed}, energies)
     if energies is not None and not chosen.energy_weight > 0.0:
         raise OptionError("`energies` are given, but `energy_weight` is 0")
     if folder is not None and not resume:
         require_free(Path(folder))
+    data = as_data(data, "data")
     prepared = prepare(data, None, temperature, chosen, weights=weights, energies=energies)
     if folder is None:
         return train(prepared, progress=progress)
     return train_in_folder(prepared, folder, resume, progress)
+
+
+def training_options(chosen: dict[str, Any], energies: Energies | None = None) -> TrainingOptions:
+    """The options of a training from fields by name.
+
+    Args:
+        chosen: Fields of `TrainingOptions` by name. A field that is None takes the default of the
+            chart.
+        energies: The energies of the frames; with them the default of `energy_weight` is 1.
+
+    Raises:
+        OptionError: A field is unknown, belongs to another chart, or makes no sense.
+    """
+    chart = choose(Chart, chosen.get("chart", Chart.CARTESIAN), "chart")
+    known = [field.name for field in fields(TrainingOptions)]
+    unknown = next((name for name in chosen if name not in known), None)
+    if unknown in TORSION_OPTIONS:
+        raise OptionError(
+            f"`{unknown}` needs `chart='torsion'`; with `chart='{chart.value}'` the options are "
+            f"{', '.join(known)}"
+        )
+    if unknown is not None:
+        raise OptionError(f"`{unknown}` is unknown; options are {', '.join(known)}")
+    if energies is not None and chart is not Chart.INTERNAL:
+        raise OptionError("`energies` need `chart='internal'`")
+    if energies is not None and chosen.get("energy_weight") is None:
+        chosen = {**chosen, "energy_weight": ENERGY_WEIGHT}
+    return TrainingOptions(**chosen)
 
 
 def prepare(
@@ -125,8 +152,11 @@ def prepare(
     weights: np.ndarray | None = None,
     energies: Energies | None = None,
     system_sha256: str | None = None,
+    **chosen: Any,
 ) -> PreparedTraining:
     """Does all of a training that can fail because of the data, and nothing that takes long.
+
+    The options of the training are given as `options`, or by name as in `fit`.
 
     Args:
         frames: The frames: a `TrajectoryData`, an MDTraj trajectory, or an array of whole frames,
@@ -140,16 +170,21 @@ def prepare(
         energies: The energies of the frames, for internal coordinates; see `fit`.
         system_sha256: The SHA-256 of the file that the energies come from, which a resumed
             training must share.
+        chosen: Fields of `TrainingOptions` by name, such as `chart="internal"`, in place of
+            `options`.
 
     Raises:
         OptionError, SelectionError, FrameError, TrajectoryError, HamiltonianError: The data, atoms
             or options cannot carry a model.
     """
-    options = options or TrainingOptions()
+    if options is None:
+        options = training_options(chosen, energies)
+    elif chosen:
+        raise OptionError(f"give `{next(iter(chosen))}` within `options`, or leave `options` out")
     thermal_energy(temperature)
     names: Sequence[str] = ()
-    if isinstance(frames, md.Trajectory):
-        frames = TrajectoryData.from_mdtraj(frames)
+    if not isinstance(frames, np.ndarray):
+        frames = as_data(frames, "frames")
     if isinstance(frames, TrajectoryData):
         if molecule is not None or lengths is not None:
             raise OptionError("`molecule` and `lengths` are for arrays; the data know theirs")

@@ -23,7 +23,7 @@ from symplectic_cv.charts.torsion_metric import (
     velocity_metric,
 )
 from symplectic_cv.checks import check_whole, choose
-from symplectic_cv.data.trajectories import TrajectoryData
+from symplectic_cv.data.trajectories import TrajectoryData, as_data
 from symplectic_cv.errors import OptionError, TrajectoryError
 from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.models.model_folder import CONFIG
@@ -40,6 +40,8 @@ from symplectic_cv.training.preparation import check_weights
 from symplectic_cv.training.torsion_options import TorsionMetric
 
 CHUNK = 8192
+TORSION_OPTIONS = ("order", "n_modes", "metric", "amides")
+"""Options of a fit in torsions that `fit` takes by name."""
 STIFF = 1e-6
 """Below this circular variance a torsion does not move."""
 STEEP = 8.0
@@ -114,8 +116,7 @@ def fit_torsion_modes(
     check_order(order)
     if n_modes is not None:
         check_whole(n_modes, "n_modes")
-    if isinstance(data, md.Trajectory):
-        data = TrajectoryData.from_mdtraj(data)
+    data = as_data(data, "data")
     positions = data.positions
     share = np.ones(len(positions)) if weights is None else check_weights(weights, len(positions))
     bonds = find_rotatable_bonds(data.molecule, positions[0])
@@ -176,11 +177,11 @@ def fit_torsions_in_folder(
         OptionError: An option is unknown or makes no sense.
         OutputError: The folder holds another run.
     """
-    known = ("order", "n_modes", "metric", "amides")
-    unknown = next((name for name in options if name not in known), None)
+    unknown = next((name for name in options if name not in TORSION_OPTIONS), None)
     if unknown is not None:
         raise OptionError(
-            f"`{unknown}` has no meaning with `chart='torsion'`; options are {', '.join(known)}"
+            f"`{unknown}` has no meaning with `chart='torsion'`; options are "
+            f"{', '.join(TORSION_OPTIONS)}"
         )
     if folder is not None and not (resume and _holds_torsion_modes(Path(folder))):
         require_free(Path(folder))

@@ -69,6 +69,17 @@ def test_a_model_object_and_a_system_object_give_the_same(molecule):
     np.testing.assert_array_equal(one.energy, other.energy)
 
 
+def test_a_bare_system_needs_a_topology_and_no_structure(molecule):
+    model = sc.load_model(molecule / "model")
+    loaded = openmm_plugin.load_system(molecule / "system.xml")
+    one = openmm_plugin.sample(model, molecule / "system.xml", 8, "importance")
+    for topology in (loaded.topology, md.Topology.from_openmm(loaded.topology)):
+        other = openmm_plugin.sample(model, loaded.system, 8, "importance", topology=topology)
+        np.testing.assert_array_equal(one.energy, other.energy)
+    with pytest.raises(OptionError, match="`topology` must be a topology of OpenMM or MDTraj"):
+        openmm_plugin.sample(model, loaded.system, 8, "importance", topology=22)
+
+
 def test_an_analytic_model_belongs_to_sample_hamiltonian(molecule):
     model = prepare_variational(DoubleWell(), SMALL).model
     with pytest.raises(OptionError, match="not of a molecule"):

@@ -11,7 +11,7 @@ import pytest
 
 from symplectic_cv.data.mdshare import heavy_atom_topology
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
-from symplectic_cv.errors import SelectionError, TrajectoryError
+from symplectic_cv.errors import OptionError, SelectionError, TrajectoryError
 
 HEAVY = [1, 4, 5, 6, 8, 10, 14, 15, 16, 18]
 
@@ -58,6 +58,22 @@ def test_an_array_with_its_box_gives_the_same_frames(from_files, folder, shape):
     data = TrajectoryData.from_array(loaded.xyz, folder / "run.pdb", box=box)
     np.testing.assert_allclose(data.positions, from_files.positions, atol=1e-6)
     assert np.isnan(data.times_ps).all()
+
+
+def test_topologies_of_mdtraj_and_openmm_and_files_are_the_same(vacuum, relaxed, folder):
+    x = relaxed[None]
+    openmm = TrajectoryData.from_array(x, vacuum.topology)
+    for topology in (md.Topology.from_openmm(vacuum.topology), folder / "run.pdb"):
+        other = TrajectoryData.from_array(x, topology)
+        np.testing.assert_array_equal(openmm.positions, other.positions)
+        np.testing.assert_array_equal(openmm.molecule.masses, other.molecule.masses)
+        assert openmm.molecule.bonds == other.molecule.bonds
+    read = read_trajectories(folder / "run.xtc", top=vacuum.topology)
+    assert read.molecule.indices.tolist() == HEAVY
+    with pytest.raises(OptionError, match=r"`topology` must be a topology .* got int"):
+        TrajectoryData.from_array(x, 22)
+    with pytest.raises(OptionError, match=r"`top` must be a topology .* got Trajectory"):
+        read_trajectories(folder / "run.xtc", top=md.load(str(folder / "run.pdb")))
 
 
 def test_mdanalysis_gives_the_same_frames_in_nm(from_files, folder):

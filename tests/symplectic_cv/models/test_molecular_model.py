@@ -40,6 +40,14 @@ def test_arrays_and_tensors_give_the_same_values(model, data, method, monkeypatc
     assert getattr(model, method)(x[:0]).shape == (0, *array.shape[1:])
 
 
+@pytest.mark.parametrize("method", ["encode", "log_likelihood", "collective_variables"])
+def test_frames_give_what_their_positions_give(model, data, topology, method):
+    from_array = getattr(model, method)(data.positions)
+    np.testing.assert_array_equal(getattr(model, method)(data), from_array)
+    trajectory = md.Trajectory(data.positions, topology)
+    np.testing.assert_array_equal(getattr(model, method)(trajectory), from_array)
+
+
 def test_decode_inverts_encode(model, data):
     latent = model.encode(data.positions)
     x = model.decode(latent)

@@ -36,6 +36,16 @@ def test_files_and_their_positions_give_the_same_path(folder, network):
     np.testing.assert_array_equal(files.positions, arrays.positions)
 
 
+def test_single_frames_are_structures(folder, network):
+    loaded = md.load(str(folder / "run.xtc"), top=str(folder / "run.pdb"))
+    arrays = sc.latent_path(network, loaded.xyz[0], loaded.xyz[2], points=5)
+    last = sc.TrajectoryData.from_mdtraj(loaded[2])
+    frames = sc.latent_path(network, loaded[0], last, points=5)
+    np.testing.assert_allclose(frames.positions, arrays.positions, atol=1e-6)
+    with pytest.raises(OptionError, match=r"`end` has 4 frames: give one, such as trajectory\[0\]"):
+        sc.latent_path(network, loaded[0], loaded)
+
+
 def test_saving_writes_structures_and_the_table(folder, network, wobble):
     path = sc.latent_path(network, *wobble(2, seed=8, size=0.02), points=6, modes=[0, 1])
     path.save(folder / "out")

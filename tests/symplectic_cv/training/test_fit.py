@@ -56,6 +56,31 @@ def test_the_chart_decides_what_is_trained(data):
     assert same(result, train(prepared))
 
 
+def test_prepare_takes_the_options_of_fit_by_name(data):
+    options = TrainingOptions(chart="internal", seed=3, **SMALL)
+    by_name = prepare(data, chart="internal", seed=3, **SMALL)
+    assert by_name.options == options
+    assert same(train(by_name), train(prepare(data, options=options)))
+    with pytest.raises(OptionError, match="`seed` within `options`"):
+        prepare(data, options=options, seed=4)
+
+
+@pytest.mark.parametrize("call", [fit, prepare])
+def test_options_of_another_chart_are_refused_with_those_there_are(data, call):
+    with pytest.raises(OptionError, match=r"`order` needs `chart='torsion'`.*steps, batch"):
+        call(data, chart="internal", order=3)
+    with pytest.raises(OptionError, match=r"`n_mode` is unknown; options are steps, batch"):
+        call(data, chart="internal", n_mode=3)
+
+
+@pytest.mark.parametrize("chart", ["cartesian", "torsion"])
+def test_a_path_is_refused_with_the_remedy(chart):
+    with pytest.raises(OptionError, match="got str: read the file with `read_trajectories`"):
+        fit("trajectory.xtc", chart=chart)
+    with pytest.raises(OptionError, match=r"must be a TrajectoryData; got list: .*from_array"):
+        fit([1, 2], chart=chart)
+
+
 def test_an_internal_model_of_a_plain_string_can_be_loaded(data, tmp_path):
     result = fit(data, chart="internal", folder=tmp_path / "model", **SMALL)
     loaded = load_model(tmp_path / "model")
@@ -128,7 +153,7 @@ def test_energies_are_an_array_in_kj_per_mol_and_wrong_ones_are_refused(data):
         ({"chart": "polar"}, "`chart` must be cartesian, internal or torsion; got 'polar'"),
         ({"coupling": "cubic"}, "`coupling` must be affine, spline or autoregressive"),
         ({"momenta": "none"}, "`momenta` must be maxwell or rademacher"),
-        ({"stepps": 5}, "`stepps` is unknown; options are batch"),
+        ({"stepps": 5}, "`stepps` is unknown; options are steps, batch"),
         ({"steps": 2.5}, "`steps` must be a whole number"),
         ({"seed": -1}, "`seed` must be at least 0"),
         ({"device": "tpu"}, "`device` must be auto, cpu or cuda"),
