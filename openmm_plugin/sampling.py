@@ -46,8 +46,7 @@ def sample(
         model: A model of all atoms of the molecule, or its folder.
         system: An `openmm.System` without constraints, the path of its system.xml, or a
             `MolecularSystem`.
-        n: The number of samples in all, rounded up to a multiple of the chains; of proposals for
-            "importance" and "rejection".
+        n: The number of samples; of proposals for "importance" and "rejection".
         method: "independence", "pcn", "hmc", "hybrid", "importance" or "rejection".
         topology: The topology of the system's atoms, OpenMM's or MDTraj's, or the path of a PDB;
             topology.pdb beside a system.xml where None.

@@ -5,14 +5,20 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
+from contextlib import contextmanager
+from types import ModuleType, TracebackType
 from typing import Any
 
 START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 """A plain fork would copy OpenMM in the middle of its work."""
+
+
+_HIDING = threading.Lock()
+"""Held while `__main__` is hidden, because threads start processes at the same time."""
 
 
 class WorkerDied(Exception):
@@ -38,6 +44,9 @@ def die_with_parent() -> None:
 
 class WorkerProcesses:
     """Runs each call in a process of its own; `submit` gives a future, as Dask's client does.
+
+    The processes do not import the script that made this object, so that a script needs no
+    `if __name__ == "__main__":`. A function that is submitted must be one of an importable module.
 
     A call whose process dies raises `WorkerDied`, and may be submitted again. Leaving the context
     ends all processes.
@@ -68,7 +77,8 @@ class WorkerProcesses:
         with self._lock:
             if self._closed:
                 raise WorkerDied("it was not started")
-            process.start()
+            with _without_main():
+                process.start()
             self._processes.add(process)
         theirs.close()
         try:
@@ -98,6 +108,21 @@ class WorkerProcesses:
             for process in self._processes:
                 process.terminate()
         self._waiting.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Hides the running script from multiprocessing, which would run it again in each process.
+
+    multiprocessing reads the name and the file of `__main__` while a process is started.
+    """
+    with _HIDING:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 def _work(pipe: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:

@@ -89,7 +89,7 @@ class SamplingOptions:
 
     @property
     def steps(self) -> int:
-        """Kept steps of each chain; the last may overshoot the samples asked for."""
+        """The number of kept steps of each chain; some chains need one less."""
         return -(-self.samples // self.chains)
 
 

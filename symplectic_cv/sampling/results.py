@@ -134,7 +134,7 @@ def summarise(
                 watched[name] = values
         times = {name: autocorrelation_time(series) for name, series in watched.items()}
         rhats = {name: split_rhat(series) for name, series in watched.items()}
-        mean = float(energies.mean())
+        mean = float(energies.reshape(-1)[: options.samples].mean())
         error: float | None = standard_error(energies)
         slowest = max(times.values())
         ess = energies.size / slowest
@@ -150,7 +150,7 @@ def summarise(
     finite = np.isfinite(log_w)
     return {
         "method": options.method.value,
-        "samples": int(energies.size),
+        "samples": min(options.samples, energies.size),
         "chains": shape[1],
         "thin": options.thin,
         "warmup": options.warmup if chains else 0,
@@ -200,17 +200,25 @@ def sampling_cautions(summary: Mapping[str, Any]) -> list[str]:
 
 
 def write_samples(
-    folder: Path, target: LatentTarget, samples: SampledChains, method: Method
+    folder: Path, target: LatentTarget, samples: SampledChains, options: SamplingOptions
 ) -> None:
-    """samples.xtc with topology.pdb (or samples.npz) and samples.csv."""
+    """Writes samples.xtc with topology.pdb, or samples.npz, and samples.csv.
+
+    Args:
+        folder: The folder to write into.
+        target: The density that was sampled.
+        samples: The samples as the chains made them.
+        options: How they were drawn; no more than `options.samples` are written.
+    """
     model = target.model
-    q = coordinates(target, samples)
+    n = min(options.samples, samples.energy.size)
+    q = coordinates(target, samples)[:n]
     if isinstance(model, NeuralCanonicalTransformation):
         write_trajectory(folder, model, model.frame.positions(torch.from_numpy(q)).numpy())
     else:
-        arrays = {"q": q, "u": samples.u.reshape(len(q), -1)}
+        arrays = {"q": q, "u": samples.u.reshape(-1, samples.u.shape[-1])[:n]}
         if not target.only_coordinates:
-            x = samples.x.reshape(len(q), -1)
+            x = samples.x.reshape(-1, samples.x.shape[-1])[:n]
             arrays["p"] = x[:, : model.dimension] / math.sqrt(target.reduced.scale)
         aside = folder / f".{os.getpid()}.samples.npz"
         np.savez(aside, **arrays)  # type: ignore[arg-type]
@@ -222,10 +230,10 @@ def write_samples(
         "step": step,
         "log_likelihood": samples.log_likelihood.reshape(-1),
         "energy": energy_scale(target)[0] * samples.energy.reshape(-1),
-        "weight": weights(samples, method),
+        "weight": weights(samples, options.method),
         "log_weight": samples.log_weight.reshape(-1),
     }
-    write_table(folder / TABLE, table, "%.8g")
+    write_table(folder / TABLE, {name: column[:n] for name, column in table.items()}, "%.8g")
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> None:

@@ -21,7 +21,13 @@ from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.model_folder import open_model, read_config, weights_of
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.phase_space import PhaseSpaceModel
-from symplectic_cv.sampling.chains import Progress, SampledChains, SamplingOptions, sample_target
+from symplectic_cv.sampling.chains import (
+    Progress,
+    SampledChains,
+    SamplingOptions,
+    default_chains,
+    sample_target,
+)
 from symplectic_cv.sampling.moves import Method
 from symplectic_cv.sampling.results import (
     SUMMARY,
@@ -45,6 +51,9 @@ class SamplingComplete(OutputError):
 class Samples:
     """Samples of a Hamiltonian, and the numbers by which they are judged.
 
+    All chains make the same number of steps. Where the number of samples is no multiple of the
+    chains, the last step of some chains is left out.
+
     Attributes:
         target: The density that was sampled.
         chains: The samples as the chains made them.
@@ -59,12 +68,12 @@ class Samples:
     summary: dict[str, Any] = field(repr=False)
 
     def __len__(self) -> int:
-        return self.chains.energy.size
+        return min(self.options.samples, self.chains.energy.size)
 
     @property
     def coordinates(self) -> np.ndarray:
         """q in the Hamiltonian's own units, shape (n, dimension)."""
-        return coordinates(self.target, self.chains)
+        return coordinates(self.target, self.chains)[: len(self)]
 
     @property
     def positions(self) -> np.ndarray:
@@ -81,17 +90,17 @@ class Samples:
     @property
     def log_likelihood(self) -> np.ndarray:
         """ln ρ of the model, shape (n,), in nats."""
-        return self.chains.log_likelihood.reshape(-1)
+        return self.chains.log_likelihood.reshape(-1)[: len(self)]
 
     @property
     def energy(self) -> np.ndarray:
         """Energies, shape (n,): kJ/mol for a molecule, else the Hamiltonian's own unit."""
-        return energy_scale(self.target)[0] * self.chains.energy.reshape(-1)
+        return energy_scale(self.target)[0] * self.chains.energy.reshape(-1)[: len(self)]
 
     @property
     def weights(self) -> np.ndarray:
         """The weights of the samples in averages, shape (n,), 1 on average."""
-        return weights(self.chains, self.options.method)
+        return weights(self.chains, self.options.method)[: len(self)]
 
     def save(self, folder: str | Path) -> None:
         """Writes the samples, samples.csv and, last, summary.json; removes the checkpoint.
@@ -105,7 +114,7 @@ class Samples:
         """
         folder = Path(folder)
         make_folder(folder)
-        write_samples(folder, self.target, self.chains, self.options.method)
+        write_samples(folder, self.target, self.chains, self.options)
         write_summary(folder, self.summary)
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
 
@@ -121,7 +130,7 @@ def sample_hamiltonian(
     hamiltonian: Hamiltonian | ReducedHamiltonian | None = None,
     method: Method | str = Method.INDEPENDENCE,
     *,
-    chains: int = 32,
+    chains: int | None = None,
     thin: int = 1,
     warmup: int = 200,
     seed: int = 0,
@@ -135,10 +144,10 @@ def sample_hamiltonian(
 
     Args:
         model: A model, or its folder.
-        n: The number of samples in all; of proposals for "importance" and "rejection".
+        n: The number of samples; of proposals for "importance" and "rejection".
         hamiltonian: The Hamiltonian; the one that the model's folder names where None.
         method: "independence", "pcn", "hmc", "hybrid", "importance" or "rejection".
-        chains: The number of chains at once.
+        chains: The number of chains at once; 32 where None, or fewer for less than 128 samples.
         thin: The number of steps of a chain per sample.
         warmup: The number of steps of each chain before samples count; step sizes adapt then.
         seed: The seed that makes the samples repeatable.
@@ -158,6 +167,7 @@ def sample_hamiltonian(
         samples = sc.sample_hamiltonian("ringworld", 2000)
         samples.coordinates.mean(0)
     """
+    chains = default_chains(n) if chains is None else chains
     options = SamplingOptions(n, choose(Method, method, "method"), chains, thin, warmup, seed)
     reduced = analytic_hamiltonian(model, hamiltonian)
     return sample_reduced(model, reduced, options, None, folder, resume, progress)

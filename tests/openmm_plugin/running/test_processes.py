@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -30,6 +32,22 @@ def test_each_call_has_a_process_of_its_own():
         pids = {processes.submit(os.getpid).result(60) for _ in range(3)}
     assert len(pids) == 3
     assert os.getpid() not in pids
+
+
+def test_a_script_without_a_main_guard_is_not_run_again(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from openmm_plugin.running.processes import WorkerProcesses\n"
+        "print('begun')\n"
+        f"with WorkerProcesses(2, {HERE!r}) as processes:\n"
+        "    futures = [processes.submit(divmod, 7 + k, 3) for k in range(2)]\n"
+        "    print(*(future.result(60) for future in futures))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.split("\n") == ["begun", "(2, 1) (2, 2)", ""]
+    assert done.stderr == ""
 
 
 def test_a_process_that_dies_is_told_by_its_exit_status():
