@@ -26,7 +26,7 @@ from openmm_plugin.modelled_atoms import check_atoms
 from openmm_plugin.native_library import in_nanometers, make_force
 from openmm_plugin.torsion_forces import torsion_mode_forces
 from openmm_plugin.versions import choose_backend, native_problem, require_own_forces
-from symplectic_cv.errors import ModelError, OptionError
+from symplectic_cv.errors import ModelError, OptionError, RunWarning
 from symplectic_cv.exporting.compiled import core_problem
 from symplectic_cv.exporting.native_core import Core
 from symplectic_cv.exporting.native_format import SUFFIX, read_metadata
@@ -164,7 +164,7 @@ def mode_forces(
     """One force per exported mode, whose potential energy is the value of that mode.
 
     Args:
-        path: cv.pt from `symplectic-cv export`, whose cv.safetensors lies beside it, or the latter;
+        path: cv.pt from `symplectic_cv.export`, whose cv.safetensors lies beside it, or the latter;
             or cv.json of torsion modes, which become CustomTorsionForces.
         system: The system the forces are for; periodic where it is.
         backend: "auto", "native", "torchforce" or "python". With "torchforce" PyTorch should have
@@ -190,7 +190,7 @@ def mode_forces(
     chosen = choose_backend(backend, core is not None)
     problem = native_problem()
     if backend == "auto" and problem is not None:
-        warnings.warn(f"collective variables through {chosen}: {problem}", stacklevel=2)
+        warnings.warn(f"collective variables through {chosen}: {problem}", RunWarning, stacklevel=2)
     backend = chosen
     periodic = system.usesPeriodicBoundaryConditions()
     if core is not None and backend != "torchforce" and core_problem() is None:
@@ -266,8 +266,8 @@ def exported_files(path: Path) -> tuple[Optional[Path], Optional[Path]]:
     scripted, core = path.with_suffix(".pt"), path.with_suffix(SUFFIX)
     if path.suffix not in (".pt", SUFFIX) or not path.is_file():
         if path.is_file():
-            raise ModelError(f"{path}: not a file of `symplectic-cv export` (cv.pt, cv{SUFFIX})")
-        raise ModelError(f"{path}: no such file (`symplectic-cv export` makes one)")
+            raise ModelError(f"{path}: not a file of `symplectic_cv.export` (cv.pt, cv{SUFFIX})")
+        raise ModelError(f"{path}: no such file (`symplectic_cv.export` writes one)")
     if not core.is_file():
         return scripted, None
     if not scripted.is_file():

@@ -132,7 +132,7 @@ def read_system(xml: Path) -> openmm.System:
     """A serialized system; raises TrajectoryError where the file is missing or damaged."""
     if not xml.is_file():
         raise TrajectoryError(
-            f"{xml}: no such file (`system`; `symplectic-cv simulate` writes one)"
+            f"{xml}: no such file (`system`; `openmm_plugin.simulate` writes one)"
         )
     try:
         system = openmm.XmlSerializer.deserialize(xml.read_text())

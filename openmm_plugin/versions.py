@@ -142,7 +142,7 @@ def choose_backend(wanted: str, has_core: bool = True) -> str:
 
     def native() -> str | None:
         if not has_core:
-            return "there is no cv.safetensors beside cv.pt: `symplectic-cv export` writes both"
+            return "there is no cv.safetensors beside cv.pt: `symplectic_cv.export` writes both"
         return native_problem() or core_problem()
 
     problems = {"native": native, "python": pythonforce_problem, "torchforce": torchforce_problem}

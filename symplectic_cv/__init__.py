@@ -30,7 +30,7 @@ _NAMES = {
     "bias.reweighting": "reweight",
     "charts.eckart": "EckartFrame",
     "data.trajectories": "TrajectoryData read_trajectories",
-    "errors": "OptionError UserError",
+    "errors": "OptionError RunWarning UserError",
     "exporting.export": "export",
     "exporting.native_core": "Core load_core",
     "exporting.torchscript": "load_exported",

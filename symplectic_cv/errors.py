@@ -15,6 +15,10 @@ class UserError(ValueError):
         super().__init__(" ".join(message.split()))
 
 
+class RunWarning(UserWarning):
+    """What a user should know of a run that goes on; the command line shows it as a line."""
+
+
 class TrajectoryError(UserError):
     """A trajectory or topology file that is missing, damaged or does not fit."""
 

@@ -170,6 +170,22 @@ def test_the_library_speaks_of_parameters_not_of_flags() -> None:
     assert not found
 
 
+def test_the_library_speaks_of_functions_not_of_commands() -> None:
+    """No text of the library tells a user of Python to run a command."""
+    from symplectic_cv.cli.main import COMMANDS
+
+    found = [
+        f"{path.relative_to(ROOT)}: symplectic-cv {command}"
+        for path in SOURCES
+        if not str(path.relative_to(ROOT)).startswith("symplectic_cv/cli/")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for command in COMMANDS
+        if f"symplectic-cv {command}" in node.value
+    ]
+    assert not found
+
+
 PIP = ("--force-reinstall", "--no-deps", "--no-build-isolation")
 """Flags of pip, in remedies."""
 

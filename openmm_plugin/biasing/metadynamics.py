@@ -55,7 +55,8 @@ def metadynamics(
         options: How the modes are biased.
         folder: The folder of the run, made here.
         resume: Whether to continue the run that the folder holds, after a kill or to make it
-            longer. Where the folder holds none, a new run begins.
+            longer. Where the folder holds none, a new run begins,
+            and a `RunWarning` says so.
         progress: Called once before the first step, then at every hill; with walkers five times a
             second.
         warn: A function that is called with a line after each restart of a failed simulation.

@@ -148,7 +148,8 @@ def umbrella(
         options: Where the windows stand and how long they run.
         folder: The folder of the run, made here.
         resume: Whether to continue the run that the folder holds, after a kill or to make its
-            windows longer. Where the folder holds none, a new run begins.
+            windows longer. Where the folder holds none, a new run begins,
+            and a `RunWarning` says so.
         progress: Called once before the first step, then as the windows advance.
         warn: Called with a line where windows hardly overlap.
 

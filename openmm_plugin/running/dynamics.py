@@ -109,7 +109,8 @@ def simulate(
         options: How long the dynamics run, and what they keep.
         folder: The folder of the run, made here.
         resume: Whether to continue the run that the folder holds, after a kill or to make it
-            longer. Where the folder holds none, a new run begins.
+            longer. Where the folder holds none, a new run begins,
+            and a `RunWarning` says so.
         progress: Called once before the first step, then every few thousand steps.
 
     Raises:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import mdtraj as md
 import numpy as np
 import torch
 
@@ -176,7 +177,7 @@ def latent_frames(
 
 def analyze(
     model: NeuralCanonicalTransformation | str | Path,
-    data: TrajectoryData,
+    data: TrajectoryData | md.Trajectory,
     torsions: Sequence[str] | None = None,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
@@ -185,7 +186,7 @@ def analyze(
 
     Args:
         model: The model, or its folder.
-        data: The trajectory, of the model's atoms.
+        data: The frames, from `read_trajectories` or MDTraj, with the model's atoms.
         torsions: The torsions to compare with: names such as "phi", "psi" or "chi1", or
             "NAME=i,j,k,l" with atom numbers of the topology counted from 1. Phi and psi of the
             model's atoms where None; an empty list leaves the comparison out.
@@ -198,6 +199,8 @@ def analyze(
         FrameError: The model maps a frame to infinity.
     """
     model = open_molecular_model(model)
+    if isinstance(data, md.Trajectory):
+        data = model.read_frames(data)
     found = find_torsions(model.molecule, torsions)
     n_pairs = model.dimension * len(found)
     part_done = 0.0

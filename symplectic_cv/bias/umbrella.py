@@ -181,7 +181,7 @@ def even_windows(
 def path_windows(
     path: Path, modes: list[str], count: int, stiffness: float | None, kelvin: float
 ) -> Windows:
-    """Windows evenly along a table of points, such as the `path.csv` of `symplectic-cv path`.
+    """Windows evenly along a table of points, such as the path.csv of `LatentPath.save`.
 
     Args:
         path: CSV with a column for each of the modes; other columns are ignored.

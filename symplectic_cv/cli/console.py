@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import (
@@ -17,6 +19,7 @@ from rich.progress import (
 )
 
 from symplectic_cv.cli.errors import translated
+from symplectic_cv.errors import RunWarning
 
 console = Console(highlight=False, soft_wrap=True, emoji=False)
 error_console = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
@@ -30,6 +33,30 @@ def note(message: str) -> None:
 def warn(message: str) -> None:
     """Prints a warning on stderr. Parameters in backticks are shown as flags."""
     error_console.print(f"warning: {translated(message)}", style="yellow", markup=False)
+
+
+@contextmanager
+def shown_warnings() -> Iterator[None]:
+    """Within this context a `RunWarning` of the library is printed as a warning of the command."""
+    with warnings.catch_warnings():
+        plain = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if issubclass(category, RunWarning):
+                warn(str(message))
+            else:
+                plain(message, category, filename, lineno, file, line)
+
+        warnings.showwarning = show
+        warnings.simplefilter("always", RunWarning)
+        yield
 
 
 class Bar:

@@ -30,6 +30,15 @@ SYNONYMS_OF_COMMANDS = {
 }
 """The same for single commands."""
 
+COMMANDS_OF_CALLS = {
+    "symplectic_cv.export": "export",
+    "symplectic_cv.fit": "train",
+    "symplectic_cv.variational": "variational",
+    "openmm_plugin.simulate": "simulate",
+}
+"""Functions of the library that messages name, to the commands that call them."""
+
+CALL = re.compile(r"`((?:symplectic_cv|openmm_plugin)\.\w+)`")
 QUOTED = re.compile(r"`([A-Za-z_]\w*)(?:=([^`]*))?`")
 
 _flags: ContextVar[Mapping[str, str] | None] = ContextVar("flags", default=None)
@@ -71,14 +80,21 @@ def translation(flags: Mapping[str, str]) -> Iterator[None]:
 
 
 def translated(message: str) -> str:
-    """A message of the library, with parameters replaced by the running command's flags.
+    """A message of the library, with parameters as flags of the running command.
+
+    Functions become commands.
 
     Example:
         >>> with translation({"bias_factor": "--bias-factor", "opes": "--opes"}):
         ...     translated("`bias_factor` must be above 1; leave out `opes=True` and `other`")
         '--bias-factor must be above 1; leave out --opes and `other`'
+        >>> with translation({}):
+        ...     translated("no such file (`symplectic_cv.export` writes one)")
+        'no such file (`symplectic-cv export` writes one)'
     """
-    flags = _flags.get() or {}
+    flags = _flags.get()
+    if flags is None:
+        return message
 
     def replacement(match: re.Match[str]) -> str:
         name, value = match.groups()
@@ -88,7 +104,11 @@ def translated(message: str) -> str:
             return flags[name]
         return f"{flags[name]} {value.strip(chr(39) + chr(34))}"
 
-    return QUOTED.sub(replacement, message)
+    def command(match: re.Match[str]) -> str:
+        name = COMMANDS_OF_CALLS.get(match[1])
+        return match[0] if name is None else f"`symplectic-cv {name}`"
+
+    return QUOTED.sub(replacement, CALL.sub(command, message))
 
 
 def unknown_command(name: str, commands: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter, Token, convert
 from cyclopts.help import DefaultFormatter, HelpPanel
 
-from symplectic_cv.cli.console import error_console
+from symplectic_cv.cli.console import error_console, shown_warnings
 from symplectic_cv.cli.errors import (
     flags_of,
     translated,
@@ -152,7 +152,7 @@ def _run(words: list[str]) -> int:
         command, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
         return _refuse(usage_message(error))
-    with translation(flags):
+    with translation(flags), shown_warnings():
         try:
             command(*bound.args, **bound.kwargs)
         except UserError as error:

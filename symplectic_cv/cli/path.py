@@ -16,8 +16,7 @@ from symplectic_cv.models.model_folder import load_model
 from symplectic_cv.paths.latent_path import LatentPath, write_structures
 from symplectic_cv.paths.path import ComparedPaths, compare_paths, read_end
 from symplectic_cv.paths.strings import scan_mode
-from symplectic_cv.reports.path_figures import plot_path
-from symplectic_cv.reports.style import save_figure
+from symplectic_cv.reports.path_figures import draw_path
 
 
 @with_threads
@@ -127,26 +126,12 @@ def path(
     found.save(output)
     if hydrogens is not None:
         write_structures(output / "path-all-atom.pdb", hydrogens)
-    _draw(output / "path.png", found, compared, scan)
+    draw_path(output, found, compared, scan)
     _report(found, compared, scan)
     note(
         f"ends: {found.log_likelihood[0]:.1f} and {found.log_likelihood[-1]:.1f} nats; "
         f"{points} structures in {output / 'path.pdb'}"
     )
-
-
-def _draw(
-    target: Path, found: LatentPath, compared: ComparedPaths | None, scan: int | None
-) -> None:
-    panels = plot_path(
-        found.log_likelihood,
-        {} if compared is None else {k: v.log_likelihood for k, v in compared.others.items()},
-        found.angles,
-        None if compared is None else compared.straight.angles,
-        [torsion.name for torsion in found.torsions],
-        scan=None if scan is None else (scan, found.latent[:, scan]),
-    )
-    save_figure(panels, target)
 
 
 def _report(found: LatentPath, compared: ComparedPaths | None, scan: int | None) -> None:

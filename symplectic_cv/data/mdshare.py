@@ -91,7 +91,7 @@ def fetch(name: str, folder: Path, catalogue: Path | None = None) -> list[Path]:
             raise TrajectoryError(
                 f"{PREFIX}{name}: could not be downloaded from {repository.url} "
                 f"({reason}); without a network, make your own data with "
-                "`symplectic-cv simulate alanine-dipeptide`"
+                "`openmm_plugin.simulate`"
             ) from error
         complete = [Path(file) for file in ([found] if isinstance(found, str) else found)]
         return [file.replace(folder / file.name) for file in complete]

@@ -23,7 +23,7 @@ class Core:
     """Exported modes as functions of positions.
 
     Args:
-        content: The bytes of a file that `symplectic-cv export` wrote for the core.
+        content: The bytes of a file that `symplectic_cv.export` wrote for the core.
         name: The name of the file in messages.
         instructions: `baseline`, `avx2` or `avx512` at most; the best of this machine where None.
 
@@ -49,7 +49,7 @@ class Core:
         except ValueError as error:
             raise ModelError(
                 f"{name}: cannot be used as a collective variable: {error}; export it again with "
-                "`symplectic-cv export`"
+                "`symplectic_cv.export`"
             ) from error
         self.metadata: dict[str, Any] = read_metadata(content, name)
         self.indices = np.array(self._flow.atoms, dtype=np.int64)
@@ -172,7 +172,7 @@ class Core:
 
 
 def load_core(path: str | Path) -> Core:
-    """The core for a file of `symplectic-cv export`.
+    """The core for a file that `symplectic_cv.export` wrote.
 
     Raises:
         ModelError: missing, truncated, altered.
@@ -180,5 +180,5 @@ def load_core(path: str | Path) -> Core:
     """
     path = Path(path)
     if not path.is_file():
-        raise ModelError(f"{path}: no such file (`symplectic-cv export` makes one)")
+        raise ModelError(f"{path}: no such file (`symplectic_cv.export` writes one)")
     return Core(path.read_bytes(), str(path))

@@ -160,7 +160,7 @@ def load_exported(path: str | Path) -> tuple[torch.jit.ScriptModule, dict[str, A
     """
     path = Path(path)
     if not path.is_file():
-        raise ModelError(f"{path}: no such file (`symplectic-cv export` makes one)")
+        raise ModelError(f"{path}: no such file (`symplectic_cv.export` writes one)")
     extra = {METADATA: ""}
     try:
         module = torch.jit.load(str(path), map_location="cpu", _extra_files=extra)

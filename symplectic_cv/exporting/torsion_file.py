@@ -66,7 +66,7 @@ def read_torsion_file(path: str | Path) -> ExportedTorsionModes:
     """
     path = Path(path)
     if not path.is_file():
-        raise ModelError(f"{path}: no such file (`symplectic-cv export` makes one)")
+        raise ModelError(f"{path}: no such file (`symplectic_cv.export` writes one)")
     try:
         content = json.loads(path.read_text())
         if content["format"] != FORMAT or content["config_sha256"] != config_digest(content):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from symplectic_cv.errors import OutputError
+from symplectic_cv.errors import OutputError, RunWarning
 from symplectic_cv.files.atomic import write_atomically
 
 RUN = "run.json"
@@ -83,7 +84,8 @@ def start_run(folder: str | Path, settings: Mapping[str, Any], resume: bool) -> 
     Args:
         folder: The folder of the run. It is made where it is missing.
         settings: The settings that must be the same when the run is resumed, as JSON values.
-        resume: Whether to continue the run that the folder holds.
+        resume: Whether to continue the run that the folder holds. Where it holds none, a new run
+            begins, and a `RunWarning` says so.
 
     Returns:
         Whether the folder held a run that is resumed.
@@ -105,6 +107,9 @@ def start_run(folder: str | Path, settings: Mapping[str, Any], resume: bool) -> 
     if not record.is_file():
         if _holds_files(folder):
             raise OutputError(f"{folder}: holds no {RUN}, so there is no run to resume")
+        warnings.warn(
+            f"{folder}: holds no run to resume, so that a new one begins", RunWarning, stacklevel=3
+        )
         return start_run(folder, settings, resume=False)
     _require_same(folder, _read_settings(record), json.loads(json.dumps(settings)))
     return True

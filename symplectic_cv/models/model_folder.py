@@ -124,7 +124,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     folder = Path(folder)
     path = folder / CONFIG
     if not folder.is_dir():
-        raise ModelError(f"{folder}: no such model folder (`symplectic-cv train` makes one)")
+        raise ModelError(f"{folder}: no such model folder (`symplectic_cv.fit` makes one)")
     if not path.is_file():
         raise ModelError(
             f"{folder}: has no {CONFIG}: not a model folder, or an unfinished training"
@@ -160,8 +160,8 @@ def load_model(folder: str | Path) -> NeuralCanonicalTransformation:
         hamiltonian = read_config(Path(folder)).get("hamiltonian", {})
         name = hamiltonian.get("system", "an analytic Hamiltonian")
         raise ModelError(
-            f"{folder}: is a model of {name}, which has no atoms; this command needs the model of "
-            "a molecule (`symplectic-cv train`, or `symplectic-cv variational` with a system)"
+            f"{folder}: is a model of {name}, which has no atoms: give the model of a molecule "
+            "(from `symplectic_cv.fit`, or `symplectic_cv.variational` with a system)"
         )
     return model
 

@@ -99,7 +99,7 @@ class MolecularModes(ABC):
         import pandas as pd
 
         if isinstance(data, md.Trajectory):
-            data = self._read(data)
+            data = self.read_frames(data)
         values = self.modes(data, which)
         if not isinstance(data, TrajectoryData):
             raise OptionError(
@@ -125,7 +125,7 @@ class MolecularModes(ABC):
             FrameError: Coordinates are NaN or infinite.
         """
         if isinstance(data, md.Trajectory):
-            data = self._read(data)
+            data = self.read_frames(data)
         if isinstance(data, TrajectoryData):
             self.molecule.places_in(data.molecule.topology, data.names[0])
             if data.molecule.n_atoms != self.molecule.n_atoms:
@@ -148,7 +148,14 @@ class MolecularModes(ABC):
             )
         return values
 
-    def _read(self, trajectory: md.Trajectory) -> TrajectoryData:
-        """The model's atoms of an MDTraj trajectory, whole and checked."""
+    def read_frames(self, trajectory: md.Trajectory) -> TrajectoryData:
+        """The model's atoms in the frames of an MDTraj trajectory, whole and checked.
+
+        Args:
+            trajectory: Frames of the whole system, or of the modelled atoms alone.
+
+        Raises:
+            SelectionError, TrajectoryError: The frames are of other atoms, or cannot be made whole.
+        """
         places = self.molecule.places_in(trajectory.topology, "trajectory")
         return TrajectoryData.from_mdtraj(trajectory, atoms=[int(place) for place in places])

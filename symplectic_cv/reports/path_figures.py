@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from symplectic_cv.paths.latent_path import LatentPath
+from symplectic_cv.paths.path import ComparedPaths
 from symplectic_cv.reports.style import (
     BLUE,
     GREEN,
@@ -19,9 +22,12 @@ from symplectic_cv.reports.style import (
     angle_axis,
     in_house_style,
     mode_label,
+    save_figure,
     several_panels,
     torsion_label,
 )
+
+FIGURE = "path.png"
 
 TORSION_COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PINK, SKY)
 
@@ -86,3 +92,35 @@ def _unbroken(along: np.ndarray, degrees: np.ndarray) -> tuple[np.ndarray, np.nd
     """A line of angles with gaps where it leaves at one edge and enters at the other."""
     jumps = np.flatnonzero(np.abs(np.diff(degrees)) > 180.0) + 1
     return np.insert(along, jumps, np.nan), np.insert(degrees, jumps, np.nan)
+
+
+def draw_path(
+    folder: str | Path,
+    path: LatentPath,
+    compared: ComparedPaths | None = None,
+    scan: int | None = None,
+) -> Path:
+    """Draws path.png, a path beside the straight lines between its ends, into a folder.
+
+    Args:
+        folder: An existing folder.
+        path: The path.
+        compared: The path with the straight lines, from `symplectic_cv.paths.path.compare_paths`;
+            they are left out where None.
+        scan: The mode that moves alone along the path; None for a path between two structures.
+
+    Returns:
+        The path of the figure.
+    """
+    others = {} if compared is None else compared.others
+    panels = plot_path(
+        path.log_likelihood,
+        {name: other.log_likelihood for name, other in others.items()},
+        path.angles,
+        None if compared is None else compared.straight.angles,
+        [torsion.name for torsion in path.torsions],
+        scan=None if scan is None else (scan, path.latent[:, scan]),
+    )
+    target = Path(folder) / FIGURE
+    save_figure(panels, target)
+    return target

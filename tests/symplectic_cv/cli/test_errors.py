@@ -38,6 +38,8 @@ def raising(monkeypatch, command, message):
         (["umbrella", "m"], "`modes` names 2 modes", "--modes names 2 modes"),
         (["train", "a.xtc"], "`steps` of `adam` and `pace`", "--steps of `adam` and `pace`"),
         (["train", "a.xtc"], "no `trajectories` here", "no TRAJ here"),
+        (["train", "a.xtc"], "(`symplectic_cv.fit` makes it)", "(`symplectic-cv train` makes it)"),
+        (["train", "a.xtc"], "call `openmm_plugin.other`", "call `openmm_plugin.other`"),
     ],
 )
 def test_parameters_become_flags(monkeypatch, refused, words, message, shown):

@@ -112,7 +112,7 @@ def _assert_suggests_simulate(error):
     text = str(error.value)
     assert "\n" not in text
     assert f"mdshare:{NAME}" in text
-    assert "symplectic-cv simulate alanine-dipeptide" in text
+    assert "`openmm_plugin.simulate`" in text
 
 
 def test_a_damaged_download_leaves_nothing_behind(tmp_path, catalogue):

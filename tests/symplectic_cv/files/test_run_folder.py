@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from symplectic_cv.errors import OutputError
+from symplectic_cv.errors import OutputError, RunWarning
 from symplectic_cv.files.run_folder import RUN, require_free, require_free_file, start_run
 
 SETTINGS = {"command": "train", "seed": 1, "modes": [0, 1], "files": ["a.xtc"]}
@@ -60,7 +60,8 @@ def test_a_run_is_resumed_with_its_own_settings_alone(tmp_path):
 
 
 def test_resuming_nothing_starts_anew_but_not_over_other_files(tmp_path):
-    assert start_run(tmp_path / "new", SETTINGS, resume=True) is False
+    with pytest.warns(RunWarning, match="new: holds no run to resume, so that a new one begins"):
+        assert start_run(tmp_path / "new", SETTINGS, resume=True) is False
     assert (tmp_path / "new" / RUN).is_file()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
