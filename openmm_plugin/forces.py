@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from openmm_plugin.modelled_atoms import check_atoms
 from openmm_plugin.native_library import in_nanometers, make_force
+from openmm_plugin.systems import MolecularSystem, system_alone
 from openmm_plugin.torsion_forces import torsion_mode_forces
 from openmm_plugin.versions import choose_backend, native_problem, require_own_forces
 from symplectic_cv.errors import ModelError, OptionError, RunWarning
@@ -159,19 +160,23 @@ class PythonMode:
 
 
 def mode_forces(
-    path: str | Path, system: openmm.System, backend: str = "auto"
+    path: str | Path,
+    system: openmm.System | MolecularSystem | str | Path,
+    backend: str = "auto",
 ) -> list[openmm.Force]:
     """One force per exported mode, whose potential energy is the value of that mode.
 
     Args:
         path: cv.pt from `symplectic_cv.export`, whose cv.safetensors lies beside it, or the latter;
             or cv.json of torsion modes, which become CustomTorsionForces.
-        system: The system the forces are for; periodic where it is.
+        system: The system that the forces are for, or the path of its system.xml. The forces are
+            periodic where it is.
         backend: "auto", "native", "torchforce" or "python". With "torchforce" PyTorch should have
             one thread (`torch.set_num_threads(1)`): with more, one evaluation of a small network
             takes far longer.
 
     Raises:
+        OptionError: The path is a model, or the system is none.
         ModelError: the file cannot be read.
         BackendError: the backend cannot be used here.
         SelectionError: the modelled atoms are not in the system.
@@ -181,6 +186,12 @@ def mode_forces(
         forces = mode_forces("cv.pt", system)
         variable = openmm.app.BiasVariable(forces[0], -6.0, 6.0, 0.25, gridWidth=121)
     """
+    if not isinstance(path, (str, Path)):
+        raise OptionError(
+            f"`path` must be a file that `symplectic_cv.export` wrote; got {type(path).__name__}: "
+            "export the model, or give it to `openmm_plugin.bias_variables`"
+        )
+    system = system_alone(system)
     if Path(path).suffix == TORSION_SUFFIX:
         require_own_forces(backend)
         return list(torsion_mode_forces(read_torsion_file(path).model, system))

@@ -61,6 +61,11 @@ def as_molecule(
             )
         source = system.source or {"system_sha256": _digest(system.system)}
         return replace(system, source=source)
+    if not isinstance(system, (openmm.System, str, Path)):
+        raise OptionError(
+            "`system` must be an openmm.System, a MolecularSystem or the path of a system.xml; got "
+            f"{type(system).__name__}"
+        )
     if not isinstance(system, openmm.System) and not isinstance(topology, app.Topology):
         molecule = load_system(system, topology)
         if positions is not None:

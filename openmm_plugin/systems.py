@@ -130,6 +130,11 @@ def build_system(
 
 def read_system(xml: Path) -> openmm.System:
     """A serialized system; raises TrajectoryError where the file is missing or damaged."""
+    if str(xml) in BUILT_IN:
+        raise TrajectoryError(
+            f"{xml}: is a built-in molecule, not a file: give what `openmm_plugin.build_molecule` "
+            "makes of it"
+        )
     if not xml.is_file():
         raise TrajectoryError(
             f"{xml}: no such file (`system`; `openmm_plugin.simulate` writes one)"
@@ -141,6 +146,28 @@ def read_system(xml: Path) -> openmm.System:
     except Exception as error:
         raise TrajectoryError(f"{xml}: not a readable OpenMM system ({error})") from error
     return system
+
+
+def system_alone(system: openmm.System | MolecularSystem | str | Path) -> openmm.System:
+    """An OpenMM system without its structure.
+
+    Args:
+        system: The system, a `MolecularSystem`, or the path of a system.xml.
+
+    Raises:
+        OptionError: The value is none of these.
+        TrajectoryError: The file is missing or damaged.
+    """
+    if isinstance(system, MolecularSystem):
+        return system.system
+    if isinstance(system, openmm.System):
+        return system
+    if isinstance(system, (str, Path)):
+        return read_system(Path(system))
+    raise OptionError(
+        "`system` must be an openmm.System, a MolecularSystem or the path of a system.xml; got "
+        f"{type(system).__name__}"
+    )
 
 
 def load_system(xml: str | Path, pdb: str | Path | None = None) -> MolecularSystem:

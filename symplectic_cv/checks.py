@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from symplectic_cv.errors import OptionError
 
 Choice = TypeVar("Choice", bound=Enum)
+Kind = TypeVar("Kind")
 
 
 def choose(kind: type[Choice], value: Choice | str, name: str) -> Choice:
@@ -152,3 +153,28 @@ def check_number(
     if wanted is not None:
         raise OptionError(f"`{name}` must be {wanted}; got {value}")
     return number
+
+
+def check_kind(value: Kind | None, kind: type[Kind], name: str) -> Kind:
+    """Options of a kind; the default ones where None.
+
+    Args:
+        value: The options.
+        kind: The dataclass that they must be.
+        name: The parameter that holds them, for the message.
+
+    Raises:
+        OptionError: The value is of another type.
+
+    Example:
+        >>> check_kind({"step": 1}, slice, "options")
+        Traceback (most recent call last):
+        symplectic_cv.errors.OptionError: `options` must be of the class slice; got dict
+    """
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise OptionError(
+            f"`{name}` must be of the class {kind.__name__}; got {type(value).__name__}"
+        )
+    return value

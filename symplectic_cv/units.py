@@ -21,6 +21,10 @@ def thermal_energy(temperature: float) -> float:
         >>> round(thermal_energy(300.0), 4)
         2.4943
     """
-    if not 0.0 < temperature < float("inf"):
-        raise OptionError(f"`temperature` must be positive, in K; got {temperature}")
+    try:
+        positive = 0.0 < temperature < float("inf")
+    except TypeError:
+        positive = False
+    if not positive:
+        raise OptionError(f"`temperature` must be positive, in K; got {temperature!r}")
     return BOLTZMANN * temperature

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import MDAnalysis
 import mdtraj as md
 import numpy as np
 import pytest
@@ -73,6 +74,75 @@ def test_what_a_beginner_gets_wrong_ends_in_one_line(tmp_path):
     lost = np.full((22, 3), np.nan)
     with pytest.raises(OptionError, match="`positions` of atom 1"):
         as_molecule(molecule.system, molecule.topology, lost)
+
+
+def _wrong_calls(data, system):
+    """Calls that a beginner gets wrong, each with the words of its message."""
+    import openmm_plugin as plugin
+
+    file = "md/trajectory.xtc"
+    trajectory = md.Trajectory(data.positions, data.molecule.topology)
+    torsions = sc.fit(data, chart="torsion", order=1).model
+    universe = MDAnalysis.Universe.empty(10, trajectory=True)
+    yield lambda: sc.read_trajectories(trajectory), r"`TrajectoryData.from_mdtraj`"
+    yield lambda: sc.TrajectoryData.from_mdtraj(file), r"`trajectory` must be a Trajectory.* str"
+    yield lambda: sc.TrajectoryData.from_mdanalysis(trajectory), r"`source` must be a universe"
+    yield lambda: sc.fit(data, temperature=None), "`temperature` must be positive, in K; got None"
+    yield lambda: sc.fit(data, temperature="300"), "`temperature` must be positive"
+    yield lambda: sc.fit(data.positions), "`data` must be a TrajectoryData; got ndarray.*from_array"
+    yield lambda: sc.prepare(data, options={"steps": 1}), "`options` must be .* TrainingOptions"
+    yield lambda: torsions.modes(file), "`data` must be frames.*`read_trajectories`"
+    yield lambda: torsions.modes(universe), "`data` must be frames.*from_mdanalysis"
+    yield lambda: sc.latent_path(torsions, trajectory[0], trajectory[1]), "got TorsionModel: train"
+    yield lambda: sc.analyze(torsions, data), "got TorsionModel: train one with `chart` cartesian"
+    yield lambda: sc.export(None, path="cv.pt"), "`model` must be the model of a molecule.*NoneType"
+    yield lambda: sc.variational("ringwrld"), "'ringwrld' is not built in; there is ringworld"
+    yield lambda: plugin.mode_forces(torsions, system), "`path` must be a file .*bias_variables"
+    yield lambda: plugin.mode_forces("cv.pt", 22), "`system` must be an openmm.System.* got int"
+    yield lambda: plugin.simulate("alanine-dipeptide", folder="md"), "built-in .*build_molecule"
+    yield lambda: plugin.simulate(22, folder="md"), "`system` must be an openmm.System.* got int"
+    yield lambda: plugin.simulate(system, options={}, folder="md"), "`options` .* SimulationOptions"
+    for name in ("time_ns", "stride_ps", "temperature", "timestep_fs"):
+        yield lambda name=name: plugin.SimulationOptions(**{name: -1}), f"`{name}` must be positive"
+        yield (
+            lambda name=name: plugin.SimulationOptions(**{name: "1"}),
+            f"`{name}` must be a number",
+        )
+    yield lambda: plugin.SimulationOptions(seed="a"), "`seed` must be a whole number"
+    yield (
+        lambda: plugin.bias_variables(torsions, system, [0], 0.3, range=(3,)),
+        r"`range` must be two numbers, such as .*got \(3,\)",
+    )
+    yield lambda: plugin.umbrella(torsions, system, options={}), "`options` .* UmbrellaOptions"
+    yield lambda: plugin.metadynamics(torsions, system, options=[]), "`options` .* Metadynamics"
+    yield lambda: plugin.Adaptation(system, options={}), "`options` must be .* AdaptationOptions"
+
+
+def test_calls_that_a_beginner_gets_wrong_name_the_parameter(data, vacuum, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    calls = list(_wrong_calls(data, vacuum))
+    assert len(calls) > 20
+    for call, words in calls:
+        with pytest.raises(sc.UserError, match=words):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_positions_of_the_whole_system_are_refused_with_the_remedy(make_model, wobble):
+    model = make_model(indices=np.arange(0, 20, 2), n_system_atoms=22)
+    whole = np.zeros((5, 22, 3))
+    whole[:, model.molecule.indices] = wobble(5)
+    with pytest.raises(OptionError, match=r"all 22 atoms .* data\[:, model.molecule.indices\]"):
+        model.modes(whole)
+    assert model.modes(whole[:, model.molecule.indices]).shape == (5, 24)
+
+
+def test_one_mode_and_one_torsion_may_stand_alone(data, tmp_path):
+    model = sc.fit(data, steps=2).model
+    assert sc.export(model, modes=0, path=tmp_path / "cv.pt")["modes"] == [0]
+    one, several = (sc.analyze(model, data, torsions=names) for names in ("phi", ["phi"]))
+    np.testing.assert_array_equal(one.mutual_information, several.mutual_information)
+    assert [torsion.name for torsion in one.torsions] == ["phi"]
 
 
 def test_few_samples_take_fewer_chains():

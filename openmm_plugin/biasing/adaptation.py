@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import mdtraj as md
 import numpy as np
 import openmm
 from openmm import unit
@@ -40,6 +41,7 @@ from symplectic_cv.adaptation.round_folders import LoopFolder, RoundModel
 from symplectic_cv.adaptation.round_training import train_round
 from symplectic_cv.bias.reweighted import Reweighted
 from symplectic_cv.bias.states import States
+from symplectic_cv.checks import check_kind
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import require_free, start_run
@@ -78,7 +80,7 @@ class Adaptation:
         self,
         system: MolecularSystem | openmm.System | str | Path,
         topology: Structure | None = None,
-        data: TrajectoryData | str | Path | Sequence[str | Path] | None = None,
+        data: TrajectoryData | md.Trajectory | str | Path | Sequence[str | Path] | None = None,
         options: AdaptationOptions | None = None,
         folder: str | Path = "adapt",
         resume: bool = False,
@@ -93,7 +95,8 @@ class Adaptation:
             topology: The topology of the system's atoms (of OpenMM or MDTraj), an `md.Trajectory`,
                 or the path of a PDB; with a system.xml topology.pdb beside it is read where None.
             data: The frames to begin with: trajectory files of all atoms of the system, one or
-                several, or `TrajectoryData`. A short unbiased run is made where None.
+                several, a `TrajectoryData`, or an MDTraj trajectory. A short unbiased run is made
+                where None.
             options: How the loop trains, biases and ends.
             folder: The folder of the loop, made with the first round.
             resume: Whether to continue the loop that the folder holds. Where it holds none, a
@@ -108,7 +111,7 @@ class Adaptation:
             OutputError: the folder holds another run, and `resume` is False.
             TrajectoryError: a file is missing or damaged, or has too few frames.
         """
-        self.options = options or AdaptationOptions()
+        self.options = check_kind(options, AdaptationOptions, "options")
         self.folder = Path(folder)
         if not resume:
             require_free(self.folder)
@@ -121,6 +124,8 @@ class Adaptation:
         self._warn = warn
         self._current = 0
         self._frames_read = 0
+        if isinstance(data, md.Trajectory):
+            data = TrajectoryData.from_mdtraj(data)
         given = [] if data is None or isinstance(data, TrajectoryData) else _listed(data)
         first = data if isinstance(data, TrajectoryData) else given
         self._molecule, self._topology = molecule_of(system, topology, positions, first)

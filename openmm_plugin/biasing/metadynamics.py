@@ -20,6 +20,7 @@ from openmm_plugin.biasing.walkers import WalkerTask, check_scheduler, run_walke
 from openmm_plugin.molecules import SYSTEM, Topology, as_molecule
 from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
 from symplectic_cv.bias.run import BiasedRun, BiasRecord
+from symplectic_cv.checks import check_kind
 from symplectic_cv.files.lock import sole_writer
 from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
@@ -81,7 +82,7 @@ def metadynamics(
         run = openmm_plugin.metadynamics("model", "md/system.xml", options=options, folder="bias")
         run.free_energy().values
     """
-    options = options or MetadynamicsOptions()
+    options = check_kind(options, MetadynamicsOptions, "options")
     folder = Path(folder)
     if not resume:
         require_free(folder)

@@ -24,7 +24,7 @@ from symplectic_cv.bias.umbrella import (
     path_windows,
     read_window,
 )
-from symplectic_cv.checks import check_number, check_whole
+from symplectic_cv.checks import check_kind, check_number, check_whole
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest
 from symplectic_cv.files.run_folder import require_free
@@ -172,7 +172,7 @@ def umbrella(
         found = openmm_plugin.umbrella("model", "md/system.xml", options=options, folder="umbrella")
         found.axis, found.free_energy, found.error  # kJ/mol
     """
-    options = options or UmbrellaOptions()
+    options = check_kind(options, UmbrellaOptions, "options")
     folder = Path(folder)
     if not resume:
         require_free(folder)

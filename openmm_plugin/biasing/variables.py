@@ -15,7 +15,8 @@ from openmm_plugin.biasing.metadynamics_options import AUTO, Width, read_width
 from openmm_plugin.biasing.options import BiasOptions, check_count, variables
 from openmm_plugin.forces import exported_modes, mode_forces
 from openmm_plugin.molecules import Topology, as_molecule
-from openmm_plugin.systems import MolecularSystem, choose_platform, read_system
+from openmm_plugin.systems import MolecularSystem, choose_platform, system_alone
+from symplectic_cv.checks import check_number
 from symplectic_cv.errors import OptionError
 from symplectic_cv.exporting.export import export, exported_in
 from symplectic_cv.models.modes import listed
@@ -85,7 +86,7 @@ def bias_variables(
     modes = listed(modes) or ()
     check_count(modes)
     numbers = read_width(width, len(modes))
-    low, high = map(float, range)
+    low, high = read_range(range)
     options = BiasOptions(
         width=numbers,
         low=low,
@@ -95,7 +96,7 @@ def bias_variables(
         pace_ps=1e-3 * timestep_fs,
         seed=seed,
     )
-    bare = _system_alone(system)
+    bare = system_alone(system)
     forces = _forces(cv, bare, list(modes), backend)
     if numbers is None and topology is None and positions is None:
         options = BiasOptions(width=DEFAULT_WIDTH, low=low, high=high)
@@ -108,10 +109,12 @@ def bias_variables(
     return variables(options, forces)
 
 
-def _system_alone(system: openmm.System | MolecularSystem | str | Path) -> openmm.System:
-    if isinstance(system, MolecularSystem):
-        return system.system
-    return system if isinstance(system, openmm.System) else read_system(Path(system))
+def read_range(ends: tuple[float, float]) -> tuple[float, float]:
+    """The two ends of a grid as floats; raises OptionError unless there are two numbers."""
+    if not isinstance(ends, (tuple, list)) or len(ends) != 2:
+        raise OptionError(f"`range` must be two numbers, such as (-6.0, 6.0); got {ends!r}")
+    low, high = (check_number(end, "range") for end in ends)
+    return low, high
 
 
 def _with_measured_widths(

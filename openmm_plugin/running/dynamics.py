@@ -14,8 +14,8 @@ from openmm_plugin.molecules import SYSTEM, Topology, as_molecule
 from openmm_plugin.running.checkpoints import steps_of
 from openmm_plugin.running.simulation import run_dynamics, write_structure
 from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
+from symplectic_cv.checks import check_kind, check_number, check_whole
 from symplectic_cv.files.run_folder import require_free, start_run
-from symplectic_cv.units import thermal_energy
 
 TIMESTEP_FS, FLEXIBLE_TIMESTEP_FS = 2.0, 0.5
 
@@ -32,6 +32,13 @@ class SimulationOptions:
         seed: The seed of the thermostat.
         platform: The name of OpenMM's platform; the fastest for this size where None.
         checkpoint_ps: The time between checkpoints, in ps.
+
+    Raises:
+        OptionError: A value that makes no sense; the message names the parameter.
+
+    Example:
+        >>> SimulationOptions(time_ns=1.0).temperature
+        300.0
     """
 
     time_ns: float = 12.0
@@ -41,6 +48,13 @@ class SimulationOptions:
     seed: int = 0
     platform: str | None = None
     checkpoint_ps: float = 100.0
+
+    def __post_init__(self) -> None:
+        for name in ("time_ns", "stride_ps", "temperature", "checkpoint_ps"):
+            check_number(getattr(self, name), name, above=0.0)
+        if self.timestep_fs is not None:
+            check_number(self.timestep_fs, "timestep_fs", above=0.0)
+        check_whole(self.seed, "seed", least=0)
 
 
 @dataclass(frozen=True)
@@ -114,10 +128,10 @@ def simulate(
         progress: Called once before the first step, then every few thousand steps.
 
     Raises:
-        OptionError: an option makes no sense.
+        OptionError: The options, topology or positions make no sense.
         TrajectoryError: the system or its structure is missing or damaged.
         OutputError: the folder holds another run, or a damaged file.
-        SimulationError: the simulation blew up, or a time is not positive.
+        SimulationError: the simulation blew up.
 
     Example::
 
@@ -126,9 +140,8 @@ def simulate(
         run = openmm_plugin.simulate(molecule, options=options, folder="md")
         data = symplectic_cv.read_trajectories(run.trajectory)
     """
-    options = options or SimulationOptions()
+    options = check_kind(options, SimulationOptions, "options")
     folder = Path(folder)
-    thermal_energy(options.temperature)
     if not resume:
         require_free(folder)
     molecule = as_molecule(system, topology, positions)

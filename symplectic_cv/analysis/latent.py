@@ -178,7 +178,7 @@ def latent_frames(
 def analyze(
     model: NeuralCanonicalTransformation | str | Path,
     data: TrajectoryData | md.Trajectory,
-    torsions: Sequence[str] | None = None,
+    torsions: Sequence[str] | str | None = None,
     seed: int = 0,
     progress: Callable[[float], None] | None = None,
 ) -> Analysis:
@@ -187,7 +187,7 @@ def analyze(
     Args:
         model: The model, or its folder.
         data: The frames, from `read_trajectories` or MDTraj, with the model's atoms.
-        torsions: The torsions to compare with: names such as "phi", "psi" or "chi1", or
+        torsions: The torsion or torsions to compare with: names such as "phi", "psi" or "chi1", or
             "NAME=i,j,k,l" with atom numbers of the topology counted from 1. Phi and psi of the
             model's atoms where None; an empty list leaves the comparison out.
         seed: The seed by which frames are drawn for the mutual information.

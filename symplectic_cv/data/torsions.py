@@ -39,14 +39,16 @@ class Torsion:
     residue: str = ""
 
 
-def find_torsions(molecule: Molecule, definitions: Sequence[str] | None = None) -> list[Torsion]:
+def find_torsions(
+    molecule: Molecule, definitions: Sequence[str] | str | None = None
+) -> list[Torsion]:
     """The torsions to look at, each among the modelled atoms.
 
     Args:
         molecule: The modelled atoms.
-        definitions: Names that MDTraj knows (`phi psi omega chi1` …, all residues), or
-            `NAME=i,j,k,l` with 1-based atom numbers of the topology that the model was
-            trained on. The backbone's phi and psi where None.
+        definitions: One or several names that MDTraj knows (`phi psi omega chi1` …, all
+            residues), or `NAME=i,j,k,l` with 1-based atom numbers of the topology that the model
+            was trained on. The backbone's phi and psi where None.
 
     Returns:
         Named `phi`, `psi` where no kind occurs twice, otherwise `phi_ALA2` and so on.
@@ -62,6 +64,8 @@ def find_torsions(molecule: Molecule, definitions: Sequence[str] | None = None) 
         ['phi', 'psi']
     """
     found: list[Torsion] = []
+    if isinstance(definitions, str):
+        definitions = [definitions]
     for definition in BACKBONE if definitions is None else definitions:
         if "=" in definition:
             found.append(_from_numbers(definition, molecule))

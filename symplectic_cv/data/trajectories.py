@@ -99,6 +99,7 @@ class TrajectoryData:
         Raises:
             TrajectoryError: A coordinate is not finite, or a molecule cannot be made whole.
             SelectionError: The selection cannot carry a model.
+            OptionError: The trajectory is none of MDTraj's.
 
         Example:
             >>> from symplectic_cv.data.mdshare import heavy_atom_topology
@@ -107,6 +108,10 @@ class TrajectoryData:
             >>> TrajectoryData.from_mdtraj(trajectory).n_frames
             4
         """
+        if not isinstance(trajectory, md.Trajectory):
+            raise OptionError(
+                f"`trajectory` must be a Trajectory of MDTraj; got {type(trajectory).__name__}"
+            )
         box = known_box(trajectory.unitcell_vectors)
         return cls._from_frames(
             trajectory.xyz, trajectory.topology, atoms, box, trajectory.time, name
@@ -167,9 +172,15 @@ class TrajectoryData:
         Raises:
             TrajectoryError: A coordinate is not finite, or a molecule cannot be made whole.
             SelectionError: The selection cannot carry a model, or an element is unknown.
+            OptionError: The source is none of MDAnalysis.
         """
         from symplectic_cv.data.mdanalysis import frames_of, selection_of, topology_of
 
+        if not hasattr(source, "universe"):
+            raise OptionError(
+                "`source` must be a universe or an atom group of MDAnalysis; got "
+                f"{type(source).__name__}"
+            )
         molecule = select_atoms(
             topology_of(source.universe), selection_of(source) if atoms is None else atoms
         )
@@ -218,11 +229,22 @@ def as_data(frames: Any, name: str) -> TrajectoryData:
         return frames
     if isinstance(frames, md.Trajectory):
         return TrajectoryData.from_mdtraj(frames)
-    remedy = "`TrajectoryData.from_array`, `from_mdtraj` or `from_mdanalysis` makes it"
+    raise OptionError(
+        f"`{name}` must be a TrajectoryData; got {type(frames).__name__}: {remedy_for(frames)}"
+    )
+
+
+def remedy_for(frames: Any) -> str:
+    """How a user makes a `TrajectoryData` of frames in another form.
+
+    Args:
+        frames: What a user gave: a path, a universe of MDAnalysis, an array or anything else.
+    """
     if isinstance(frames, (str, Path)):
-        remedy = "read the file with `read_trajectories`"
-    kind = type(frames).__name__
-    raise OptionError(f"`{name}` must be a TrajectoryData; got {kind}: {remedy}")
+        return "read the file with `read_trajectories`"
+    if hasattr(frames, "universe"):
+        return "make it with `TrajectoryData.from_mdanalysis`"
+    return "make it with `TrajectoryData.from_array`"
 
 
 def read_trajectories(
@@ -256,7 +278,11 @@ def read_trajectories(
             atom count than its topology, or a molecule cannot be made whole.
         SelectionError: The selection cannot carry a model.
     """
-    sources = [sources] if isinstance(sources, (str, Path)) else list(sources)
+    if isinstance(sources, (str, Path)):
+        sources = [sources]
+    elif isinstance(sources, md.Trajectory):
+        raise OptionError("`sources` names files; use `TrajectoryData.from_mdtraj`")
+    sources = list(sources)
     if not sources:
         raise TrajectoryError("no trajectory file given")
     files, built_in = find_files(sources, Path(mdshare_folder), mdshare_catalogue)

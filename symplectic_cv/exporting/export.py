@@ -30,7 +30,7 @@ EXPORTED = "cv.pt"
 
 def export(
     model: NeuralCanonicalTransformation | TorsionModel | str | Path,
-    modes: Sequence[int] = (0, 1),
+    modes: Sequence[int] | int = (0, 1),
     path: str | Path | None = None,
     plumed: bool = False,
 ) -> dict[str, Any]:
@@ -58,15 +58,16 @@ def export(
     network = open_modes(model)
     files = exported_files(model, path, plumed)
     if isinstance(network, TorsionModel):
-        return _export_torsions(network, modes, files)
+        return _export_torsions(network, network.check_modes(modes), files)
     network.require_smooth()
+    modes = network.check_modes(modes)
     for file in files:
         require_free_file(file)
     path, beside = files[:2]
     core = core_bytes(network, modes)
     metadata = {
         "format": FORMAT,
-        "modes": network.check_modes(modes),
+        "modes": modes,
         "omega_rad_per_ps": [float(network.omega[mode]) for mode in modes],
         "temperature_k": network.temperature,
         "molecule": network.molecule.to_json(),
@@ -85,7 +86,7 @@ def export(
 
 
 def _export_torsions(
-    model: TorsionModel, modes: Sequence[int], files: Sequence[Path]
+    model: TorsionModel, modes: list[int], files: Sequence[Path]
 ) -> dict[str, Any]:
     content = torsion_file(model, modes)
     for file in files:

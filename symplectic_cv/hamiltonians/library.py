@@ -40,8 +40,8 @@ def find_hamiltonian(system: str, size: int | None = None) -> Hamiltonian:
         kind = _own(system)
     else:
         raise OptionError(
-            f"SYSTEM {system!r} is not built in; there is {', '.join(BUILT_IN)}; your own is "
-            "FILE.py:CLASS; a molecule has a system.xml"
+            f"the Hamiltonian {system!r} is not built in; there is {', '.join(BUILT_IN)}; your own "
+            "is FILE.py:CLASS; a molecule has a system.xml"
         )
     takes_size = "size" in inspect.signature(kind).parameters
     if size is not None and not takes_size:

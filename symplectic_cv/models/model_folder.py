@@ -243,4 +243,9 @@ def open_molecular_model(
         return model
     if isinstance(model, PhaseSpaceModel):
         raise ModelError("this is a model of an analytic Hamiltonian, which has no atoms")
+    if not isinstance(model, (str, Path)):
+        raise ModelError(
+            f"`model` must be a model with a flow, or its folder; got {type(model).__name__}: "
+            "train one with `chart` cartesian or internal"
+        )
     return load_model(model)

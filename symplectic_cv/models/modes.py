@@ -5,13 +5,14 @@ from __future__ import annotations
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import mdtraj as md
 import numpy as np
 from torch import Tensor
 
-from symplectic_cv.data.trajectories import TrajectoryData
+from symplectic_cv.data.trajectories import TrajectoryData, remedy_for
 from symplectic_cv.errors import FrameError, OptionError, SelectionError
 from symplectic_cv.molecule import Molecule
 
@@ -76,7 +77,7 @@ class MolecularModes(ABC):
     def modes(self, data: Frames, which: Sequence[int] | int | None = None) -> np.ndarray:
         """Values of modes in frames, dimensionless, shape (n_frames, n_modes), float64."""
 
-    def check_modes(self, modes: Sequence[int], name: str = "modes") -> list[int]:
+    def check_modes(self, modes: Sequence[int] | int, name: str = "modes") -> list[int]:
         """The modes as a list of ints; raises OptionError for one that does not exist."""
         return check_modes(modes, self.dimension, name)
 
@@ -134,7 +135,20 @@ class MolecularModes(ABC):
                     f"{self.molecule.n_atoms}: read with `molecule=model.molecule`"
                 )
             return data.positions
+        if isinstance(data, (str, Path)) or hasattr(data, "universe"):
+            raise OptionError(
+                f"`data` must be frames or positions; got {type(data).__name__}: {remedy_for(data)}"
+            )
         values = data.detach().cpu().numpy() if isinstance(data, Tensor) else np.asarray(data)
+        molecule = self.molecule
+        if values.ndim == 3 and values.shape[1:] == (molecule.n_system_atoms, 3) != (
+            molecule.n_atoms,
+            3,
+        ):
+            raise OptionError(
+                f"`data` has all {molecule.n_system_atoms} atoms of the system; give the "
+                f"{molecule.n_atoms} of the model, whole: data[:, model.molecule.indices]"
+            )
         if values.ndim not in (2, 3) or values.shape[-2:] != (self.molecule.n_atoms, 3):
             raise OptionError(
                 f"`data` has shape {values.shape}; give "

@@ -103,4 +103,6 @@ def open_modes(
         return model
     if isinstance(model, (str, Path)):
         return load_modes(model)
-    raise ModelError("this is no model of a molecule: its modes are not functions of positions")
+    raise ModelError(
+        f"`model` must be the model of a molecule, or its folder; got {type(model).__name__}"
+    )

@@ -13,7 +13,7 @@ import mdtraj as md
 import numpy as np
 import torch
 
-from symplectic_cv.checks import choose
+from symplectic_cv.checks import check_kind, choose
 from symplectic_cv.data.trajectories import TrajectoryData, as_data
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import RUN, require_free, start_run
@@ -177,9 +177,11 @@ def prepare(
         OptionError, SelectionError, FrameError, TrajectoryError, HamiltonianError: The data, atoms
             or options cannot carry a model.
     """
+    given = options is not None
     if options is None:
         options = training_options(chosen, energies)
-    elif chosen:
+    check_kind(options, TrainingOptions, "options")
+    if given and chosen:
         raise OptionError(f"give `{next(iter(chosen))}` within `options`, or leave `options` out")
     thermal_energy(temperature)
     names: Sequence[str] = ()

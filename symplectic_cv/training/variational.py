@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from symplectic_cv.checks import check_number, check_whole
+from symplectic_cv.checks import check_kind, check_number, check_whole
 from symplectic_cv.errors import HamiltonianError
 from symplectic_cv.flows.build import build_flow
 from symplectic_cv.flows.continuous import refined
@@ -167,7 +167,7 @@ def prepare_variational(
         >>> prepared.model.dimension
         2
     """
-    options = options or VariationalOptions()
+    options = check_kind(options, VariationalOptions, "options")
     check_hamiltonian(hamiltonian)
     start = find_start(ReducedHamiltonian(hamiltonian, beta), options.seed)
     reduced = ReducedHamiltonian(hamiltonian, beta, floor=start.energy)
