@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,24 @@ class Molecule:
             )
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ModelError(f"the molecule in config.json is incomplete: {error!r}") from error
+
+
+def bonded_neighbours(n_atoms: int, bonds: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """The neighbours of each atom, in the order of the bonds.
+
+    Args:
+        n_atoms: The number of atoms.
+        bonds: The pairs of bonded atoms, as places from 0.
+
+    Example:
+        >>> bonded_neighbours(4, [(0, 1), (1, 2)])
+        [[1], [0, 2], [1], []]
+    """
+    neighbours: list[list[int]] = [[] for _ in range(n_atoms)]
+    for i, j in bonds:
+        neighbours[i].append(j)
+        neighbours[j].append(i)
+    return neighbours
 
 
 def select_atoms(topology: md.Topology, selection: str | Sequence[int] | None = None) -> Molecule:

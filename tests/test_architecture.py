@@ -15,7 +15,7 @@ SOURCES = sorted(
     for path in (ROOT / package).rglob("*.py")
 )
 LEVELS = (
-    ("errors", "units", "version", "statistics", "batches", "checks", "molecule"),
+    ("errors", "units", "version", "statistics", "checks", "molecule"),
     ("files",),
     ("data", "flows"),
     ("charts",),

@@ -12,7 +12,7 @@ import numpy as np
 from openmm_plugin.biasing.shared_hills import walker_folder
 from openmm_plugin.running.checkpoints import CheckpointFolder
 from symplectic_cv.bias.hills import HILLS, merge, read_hills
-from symplectic_cv.bias.results import summarise
+from symplectic_cv.bias.results import write_results
 from symplectic_cv.bias.run import (
     COLVAR,
     OPES,
@@ -71,7 +71,7 @@ def join(parent: Path, count: int) -> BiasedRun:
         hills = merge(parts)
         bias = hills.on_grid(record.grid)
     run = BiasedRun(parent, record, join_frames(frames), hills)
-    summarise(run, bias)
+    write_results(run, bias)
     return run
 
 

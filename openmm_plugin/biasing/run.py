@@ -38,7 +38,7 @@ from openmm_plugin.running.failure import simulation_failure
 from openmm_plugin.running.simulation import langevin_simulation, relaxed_state, start_from
 from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.bias.hills import HILLS, merge, read_hills
-from symplectic_cv.bias.results import summarise
+from symplectic_cv.bias.results import write_results
 from symplectic_cv.bias.run import BiasedRun, BiasRecord
 from symplectic_cv.files.lock import sole_writer
 
@@ -115,7 +115,7 @@ def run_metadynamics(
         )
         last = simulation.run()
         run = BiasedRun.read(folder)
-        summarise(run, last)
+        write_results(run, last)
     return run
 
 

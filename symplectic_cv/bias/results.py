@@ -174,7 +174,7 @@ def _difference(first: float, second: float, kt: float) -> float:
     return float(-kt * np.log(second / first)) if first > 0 and second > 0 else float("nan")
 
 
-def summarise(run: BiasedRun, bias: np.ndarray) -> Convergence | None:
+def write_results(run: BiasedRun, bias: np.ndarray) -> Convergence | None:
     """Writes free_energy.npz and convergence.csv of a run into its folder.
 
     `free_energy.npz` holds one axis per mode under its name, and on that grid in kJ/mol

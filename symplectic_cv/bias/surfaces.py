@@ -82,7 +82,7 @@ def binned_surface(
         >>> found.free_energy.round(3), found.error.round(3)
         (array([0.   , 0.693]), array([0., 0.]))
     """
-    check_frames(values, weights, blocks)
+    require_blocks(values, weights, blocks)
     edges = [np.linspace(low, high, bins + 1) for low, high in ranges]
     places = np.zeros(len(values), dtype=np.int64)
     inside = np.ones(len(values), dtype=bool)
@@ -139,7 +139,7 @@ def region_difference(
         >>> round(region_difference(inside, ~inside, w, 1.0, blocks).value, 4)
         0.6931
     """
-    check_frames(inside, weights, blocks)
+    require_blocks(inside, weights, blocks)
     n_blocks = int(blocks.max()) + 1
     a = np.bincount(blocks[inside], weights[inside], n_blocks)
     b = np.bincount(blocks[reference], weights[reference], n_blocks)
@@ -151,7 +151,7 @@ def region_difference(
     return RegionDifference(value, error, float(student.ppf(0.975, n_blocks - 1)) * error)
 
 
-def check_frames(values: np.ndarray, weights: np.ndarray, blocks: np.ndarray) -> None:
+def require_blocks(values: np.ndarray, weights: np.ndarray, blocks: np.ndarray) -> None:
     """Raises OptionError unless values, weights and blocks belong to the same frames."""
     if not len(values) == len(weights) == len(blocks):
         raise OptionError(

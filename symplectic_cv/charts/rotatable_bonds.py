@@ -16,7 +16,7 @@ import numpy as np
 
 from symplectic_cv.data.torsions import KINDS, Torsion, find_torsions
 from symplectic_cv.errors import OptionError, SelectionError
-from symplectic_cv.molecule import Molecule
+from symplectic_cv.molecule import Molecule, bonded_neighbours
 
 PLANAR = 0.35
 """Triple product of unit bond vectors below which an atom with three neighbours is planar. It is
@@ -107,12 +107,8 @@ def find_rotatable_bonds(molecule: Molecule, reference: np.ndarray) -> list[Rota
 def heavy_neighbours(molecule: Molecule) -> list[list[int]]:
     """The heavy neighbours of each modelled atom, sorted; hydrogens have none and are none."""
     heavy = [atom.element.symbol != "H" for atom in molecule.topology.atoms]
-    neighbours: list[list[int]] = [[] for _ in heavy]
-    for i, j in molecule.bonds:
-        if heavy[i] and heavy[j]:
-            neighbours[i].append(j)
-            neighbours[j].append(i)
-    return [sorted(around) for around in neighbours]
+    bonds = [(i, j) for i, j in molecule.bonds if heavy[i] and heavy[j]]
+    return [sorted(around) for around in bonded_neighbours(molecule.n_atoms, bonds)]
 
 
 def equivalent_atoms(elements: Sequence[str], neighbours: Sequence[Sequence[int]]) -> list[int]:

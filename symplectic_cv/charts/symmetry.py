@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from symplectic_cv.molecule import Molecule
+from symplectic_cv.molecule import Molecule, bonded_neighbours
 
 AROUND = 4
 """Number of bonds of the atom that carries the three hydrogens."""
@@ -18,12 +18,8 @@ AROUND = 4
 def like_hydrogens(molecule: Molecule) -> list[tuple[int, ...]]:
     """The hydrogens of each group of three on an atom of four bonds, in the order of the atoms."""
     elements = [atom.element.symbol for atom in molecule.topology.atoms]
-    neighbours: list[list[int]] = [[] for _ in elements]
-    for i, j in molecule.bonds:
-        neighbours[i].append(j)
-        neighbours[j].append(i)
     groups = []
-    for around in neighbours:
+    for around in bonded_neighbours(molecule.n_atoms, molecule.bonds):
         hydrogens = sorted(i for i in around if elements[i] == "H")
         if len(around) == AROUND and len(hydrogens) == AROUND - 1:
             groups.append(tuple(hydrogens))

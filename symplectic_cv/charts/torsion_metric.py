@@ -22,7 +22,7 @@ import numpy as np
 
 from symplectic_cv.charts.rotatable_bonds import RotatableBond, beyond_bond
 from symplectic_cv.errors import FrameError, OptionError
-from symplectic_cv.molecule import Molecule
+from symplectic_cv.molecule import Molecule, bonded_neighbours
 from symplectic_cv.units import thermal_energy
 
 LINE = 0.02
@@ -171,10 +171,7 @@ def rigid_rotations(
             "defined: use `metric` velocity"
         )
     x = np.asarray(positions, dtype=np.float64)
-    neighbours: list[list[int]] = [[] for _ in range(molecule.n_atoms)]
-    for i, j in molecule.bonds:
-        neighbours[i].append(j)
-        neighbours[j].append(i)
+    neighbours = bonded_neighbours(molecule.n_atoms, molecule.bonds)
     whole = _molecules(neighbours)
     fields = np.zeros((len(x), len(bonds), molecule.n_atoms, 3))
     for place, bond in enumerate(bonds):

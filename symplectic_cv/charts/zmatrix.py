@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from symplectic_cv.errors import SelectionError
-from symplectic_cv.molecule import Molecule
+from symplectic_cv.molecule import Molecule, bonded_neighbours
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,7 @@ def z_matrix(
     if n_atoms < 3:
         raise SelectionError(f"internal coordinates need at least 3 atoms, got {n_atoms}")
     weight = np.ones(n_atoms) if heavy is None else np.where(heavy, 1.0, 1e-3)
-    neighbours: list[list[int]] = [[] for _ in range(n_atoms)]
-    for i, j in bonds:
-        neighbours[i].append(j)
-        neighbours[j].append(i)
+    neighbours = bonded_neighbours(n_atoms, bonds)
     distance = _distances(neighbours)
     if not np.isfinite(distance).all():
         apart = int(np.flatnonzero(~np.isfinite(distance[0]))[0])

@@ -9,7 +9,7 @@ from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note
 from symplectic_cv.cli.options import option
 from symplectic_cv.exporting.export import export as write_export
-from symplectic_cv.exporting.export import exported_files
+from symplectic_cv.exporting.export import files_to_export
 
 
 def export(
@@ -42,5 +42,5 @@ def export(
     metadata = write_export(model, modes, output, plumed)
     for mode, omega in zip(metadata["modes"], metadata["omega_rad_per_ps"], strict=True):
         note(f"mode {mode}: ω = {omega:.3f} rad/ps")
-    files = exported_files(model, output, plumed)
+    files = files_to_export(model, output, plumed)
     note("collective variables: " + ", ".join(map(str, files)))

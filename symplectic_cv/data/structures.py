@@ -21,7 +21,7 @@ from symplectic_cv.data.periodic import (
 from symplectic_cv.data.torsions import Torsion
 from symplectic_cv.data.trajectories import read_trajectories
 from symplectic_cv.errors import OptionError, SelectionError, TrajectoryError, UserError
-from symplectic_cv.molecule import Molecule
+from symplectic_cv.molecule import Molecule, bonded_neighbours
 
 CHIRAL_VOLUME = 0.3
 """Above this triple product of unit bond vectors a carbon is tetrahedral; 0.77 is ideal."""
@@ -100,11 +100,7 @@ def require_same_handedness(
         name: The name of the structure, for the message.
     """
     topology = molecule.topology
-    neighbours: dict[int, list[int]] = {}
-    for bond in topology.bonds:
-        neighbours.setdefault(bond.atom1.index, []).append(bond.atom2.index)
-        neighbours.setdefault(bond.atom2.index, []).append(bond.atom1.index)
-    for atom, around in sorted(neighbours.items()):
+    for atom, around in enumerate(bonded_neighbours(molecule.n_atoms, molecule.bonds)):
         if topology.atom(atom).element.symbol != "C" or len(around) < 3:
             continue
         three = sorted(around)[:3]

@@ -56,7 +56,7 @@ def export(
         ModelError: A model whose modes jump, as those of internal coordinates do.
     """
     network = open_modes(model)
-    files = exported_files(model, path, plumed)
+    files = files_to_export(model, path, plumed)
     if isinstance(network, TorsionModel):
         return _export_torsions(network, network.check_modes(modes), files)
     network.require_smooth()
@@ -114,7 +114,7 @@ def exported_in(folder: str | Path) -> Path:
     return torsions if torsions.is_file() else Path(folder) / EXPORTED
 
 
-def exported_files(
+def files_to_export(
     model: NeuralCanonicalTransformation | TorsionModel | str | Path,
     path: str | Path | None = None,
     plumed: bool = False,

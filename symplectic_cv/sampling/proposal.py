@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from symplectic_cv.batches import BATCH, batch_sizes
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.phase_space import PhaseSpaceModel
 from symplectic_cv.models.prior import LOG_2PI
+from symplectic_cv.sampling.batches import BATCH, batch_sizes
 from symplectic_cv.sampling.importance import normalised_weights
 from symplectic_cv.sampling.target import LatentMap, LatentTarget
 from symplectic_cv.statistics import effective_size

@@ -109,7 +109,7 @@ def weights(samples: SampledChains, method: Method) -> np.ndarray:
     return w / w.mean()
 
 
-def summarise(
+def sampling_summary(
     target: LatentTarget, samples: SampledChains, options: SamplingOptions
 ) -> dict[str, Any]:
     """The numbers by which a sampling is judged, for summary.json."""

@@ -33,7 +33,7 @@ from symplectic_cv.sampling.results import (
     SUMMARY,
     coordinates,
     energy_scale,
-    summarise,
+    sampling_summary,
     weights,
     write_samples,
     write_summary,
@@ -218,7 +218,7 @@ def sample_reduced(
             folder.rmdir()
         raise
     seconds = time.perf_counter() - begin
-    summary = summarise(target, found, options) | {"seconds": seconds}
+    summary = sampling_summary(target, found, options) | {"seconds": seconds}
     return Samples(target, found, options, summary)
 
 

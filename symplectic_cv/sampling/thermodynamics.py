@@ -20,13 +20,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from symplectic_cv.batches import batch_sizes
 from symplectic_cv.checks import check_whole
 from symplectic_cv.flows.continuous import refined
 from symplectic_cv.flows.options import Chart
 from symplectic_cv.hamiltonians.free_energy import draw_latent, free_energy_terms
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.phase_space import PhaseSpaceModel, in_float64
+from symplectic_cv.sampling.batches import batch_sizes
 from symplectic_cv.sampling.importance import RELIABLE_TAIL, normalised_weights, pareto_k
 from symplectic_cv.sampling.proposal import choose_scale, weigh_proposals
 from symplectic_cv.sampling.target import LatentTarget, require_same_dimension

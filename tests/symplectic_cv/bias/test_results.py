@@ -8,8 +8,8 @@ from symplectic_cv.bias.hills import Hills
 from symplectic_cv.bias.results import (
     convergence,
     settled_blocks,
-    summarise,
     weighted_surface,
+    write_results,
 )
 from symplectic_cv.bias.run import BiasedFrames, BiasedRun, BiasRecord
 from symplectic_cv.bias.well_tempered import bias_offset, known_free_energy
@@ -152,7 +152,7 @@ def test_a_summary_holds_both_estimates(run, tmp_path):
         np.column_stack([h.time_ps, h.centres, h.widths, h.heights]),
     )
     bias = h.on_grid(RECORD.grid)
-    curve = summarise(BiasedRun.read(tmp_path), bias)
+    curve = write_results(BiasedRun.read(tmp_path), bias)
     with np.load(tmp_path / "free_energy.npz") as archive:
         np.testing.assert_array_equal(archive["bias"], bias)
         np.testing.assert_allclose(

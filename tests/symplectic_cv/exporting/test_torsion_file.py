@@ -10,7 +10,7 @@ import pytest
 from ligands import torsion_model
 
 from symplectic_cv.errors import ModelError, OptionError, OutputError
-from symplectic_cv.exporting.export import export, exported_files, exported_in
+from symplectic_cv.exporting.export import export, exported_in, files_to_export
 from symplectic_cv.exporting.torsion_file import read_torsion_file
 
 
@@ -18,7 +18,7 @@ def test_a_file_holds_the_chosen_modes_in_their_order(tmp_path: Path) -> None:
     model = torsion_model()
     metadata = export(model, [1, 0], tmp_path, plumed=True)
     written = [tmp_path / "cv.json", tmp_path / "cv-plumed.dat"]
-    assert exported_files(model, tmp_path, plumed=True) == written
+    assert files_to_export(model, tmp_path, plumed=True) == written
     assert sorted(tmp_path.iterdir()) == sorted(written)
     assert metadata["modes"] == [1, 0]
     assert exported_in(tmp_path) == tmp_path / "cv.json"

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.image import imread
 
 import symplectic_cv as sc
-from symplectic_cv.bias.results import summarise
+from symplectic_cv.bias.results import write_results
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.reports.reweighting_report import draw_reweighted
 from symplectic_cv.reports.run_report import draw_biased_run
@@ -18,7 +18,7 @@ def test_a_run_has_its_figures(tmp_path, make_run, modes):
     run = BiasedRun.read(folder)
     grid = np.stack(np.meshgrid(*run.record.grid.axes, indexing="ij"), -1)
     bias = run.hill_list.at(grid.reshape(-1, len(modes))).reshape(run.record.grid.shape)
-    summarise(run, bias)
+    write_results(run, bias)
     (folder / "convergence.png").write_bytes(b"of an earlier part of the run")
     paths = draw_biased_run(folder)
     names = ["modes.png"] if len(modes) == 3 else ["modes.png", "free_energy.png"]
