@@ -177,9 +177,9 @@ def mode_forces(
 
     Raises:
         OptionError: The path is a model, or the system is none.
-        ModelError: the file cannot be read.
-        BackendError: the backend cannot be used here.
-        SelectionError: the modelled atoms are not in the system.
+        ModelError: The file cannot be read.
+        BackendError: The backend cannot be used here.
+        SelectionError: The modelled atoms are not in the system.
 
     Example::
 
@@ -242,7 +242,7 @@ def exported_modes(path: str | Path) -> list[int]:
     """The numbers of the modes in an exported file, in its order; 0 is the slowest.
 
     Raises:
-        ModelError: the file cannot be read.
+        ModelError: The file cannot be read.
     """
     if Path(path).suffix == TORSION_SUFFIX:
         return read_torsion_file(path).modes
@@ -272,7 +272,7 @@ def exported_files(path: Path) -> tuple[Optional[Path], Optional[Path]]:
     """The TorchScript file of an export and the one for the native core, as far as they are there.
 
     Raises:
-        ModelError: neither is, or they are not of the same export.
+        ModelError: Neither is, or they are not of the same export.
     """
     scripted, core = path.with_suffix(".pt"), path.with_suffix(SUFFIX)
     if path.suffix not in (".pt", SUFFIX) or not path.is_file():
@@ -297,7 +297,7 @@ def evaluate(forces: list[openmm.Force], n_atoms: int, positions: np.ndarray) ->
     """Values of the modes (len(forces),) at positions (n_atoms, 3) in nm, through OpenMM.
 
     Raises:
-        OptionError: positions of another number of atoms.
+        OptionError: Positions of another number of atoms.
     """
     if positions.shape != (n_atoms, 3):
         raise OptionError(f"positions have shape {positions.shape}, not ({n_atoms}, 3)")

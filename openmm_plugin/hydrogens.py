@@ -1,4 +1,4 @@
-"""Hydrogens for structures of heavy atoms, placed by OpenMM and relaxed around them."""
+"""Hydrogens for structures of heavy atoms, placed and relaxed by OpenMM."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from symplectic_cv.errors import OptionError, SelectionError
 from symplectic_cv.molecule import Molecule
 
 TOLERANCE = 1.0
-"""At which the relaxation ends, kJ/mol/nm."""
+"""The force at which the relaxation ends, in kJ/mol/nm."""
 
 
 def add_hydrogens(
@@ -23,18 +23,24 @@ def add_hydrogens(
     forcefield: Sequence[str] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> md.Trajectory:
-    """Structures with all their hydrogens, heavy atoms where they were.
+    """Structures with all their hydrogens. The heavy atoms stay in place.
 
     Args:
-        positions: Structures of the model's atoms, shape (P, N, 3), in nm; hydrogens among them
+        positions: Structures of the modelled atoms, shape (P, N, 3), in nm. Hydrogens among them
             are kept.
-        molecule: The model's atoms, whole residues but for hydrogens.
-        forcefield: XML files; Amber ff99SB-ILDN where None.
+        molecule: The modelled atoms, with all heavy atoms of their residues.
+        forcefield: Force-field files, OpenMM's or your own; Amber ff99SB-ILDN where None.
         progress: A function that is called with 1 after each structure.
 
     Raises:
-        OptionError: force-field files that cannot be read.
-        SelectionError: residues that the force field does not know, or that lack heavy atoms.
+        OptionError: The force-field files cannot be read.
+        SelectionError: The force field does not know a residue, or the residue lacks heavy atoms.
+
+    Example::
+
+        path = symplectic_cv.latent_path(model, start, end)
+        structures = openmm_plugin.add_hydrogens(path.positions, model.molecule)
+        structures.save("path-all-atom.pdb")
     """
     names = list(forcefield or FORCE_FIELDS[Solvent.VACUUM])
     try:

@@ -50,8 +50,8 @@ def as_molecule(
             It may be left out where `topology` is a PDB.
 
     Raises:
-        OptionError: the topology or the positions are missing, or have another number of atoms.
-        TrajectoryError: a file is missing or damaged.
+        OptionError: The topology or the positions are missing, or have another number of atoms.
+        TrajectoryError: A file is missing or damaged.
     """
     topology = _openmm_topology(topology)
     if isinstance(system, MolecularSystem):
@@ -154,9 +154,9 @@ def build_molecule(
         temperature: The temperature of the barostat of an explicit solvent, in K.
 
     Raises:
-        OptionError: neither or both of `name` and `pdb`, an unknown name, or a force field that
+        OptionError: Neither or both of `name` and `pdb`, an unknown name, or a force field that
             does not describe the molecule.
-        TrajectoryError: the PDB is missing or damaged.
+        TrajectoryError: The PDB is missing or damaged.
 
     Example:
         >>> build_molecule("alanine-dipeptide").topology.getNumAtoms()
@@ -200,8 +200,8 @@ def read_molecule(
         kept: The folder of a run that is resumed; its system.xml is read where it has one.
 
     Raises:
-        OptionError: neither or both of `system` and `pdb`, or options that belong to the other.
-        TrajectoryError: a file is missing or damaged.
+        OptionError: Neither or both of `system` and `pdb`, or options that belong to the other.
+        TrajectoryError: A file is missing or damaged.
     """
     if (system is None) == (pdb is None):
         raise OptionError(

@@ -1,7 +1,7 @@
 """The compiled OpenMM forces of this package: found, checked and loaded.
 
-The library carries the minor version of the OpenMM it was compiled against in its name; under
-any other one it would crash the process, so it is never loaded there.
+The name of the library holds the minor version of the OpenMM that it was compiled against. It would
+crash the process under any other version, so it is never loaded there.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from symplectic_cv.errors import BackendError
 
 @functools.cache
 def load_library() -> ctypes.CDLL:
-    """The library, with its forces known to OpenMM.
+    """Loads the library and registers its forces with OpenMM.
 
-    After this, XML that holds such a force can be read.
+    OpenMM can then read XML that holds such a force.
 
     Raises:
-        BackendError: not compiled, or against another OpenMM.
+        BackendError: The library is not compiled, or compiled against another OpenMM.
     """
     problem = native_problem()
     if problem is not None:
@@ -49,7 +49,7 @@ def call(name: str, force: openmm.Force, *arguments: object) -> None:
     """Calls a function of the library on a force.
 
     Raises:
-        BackendError: what the library says.
+        BackendError: The library reports an error.
     """
     library = load_library()
     pointer = ctypes.c_void_p(int(force.this))
@@ -58,12 +58,12 @@ def call(name: str, force: openmm.Force, *arguments: object) -> None:
 
 
 def in_nanometers(lengths: unit.Quantity) -> np.ndarray:
-    """Lengths in nm as a C-contiguous float64 array, in the shape they come in."""
+    """Lengths in nm as a C-contiguous float64 array of the same shape."""
     return np.ascontiguousarray(lengths.value_in_unit(unit.nanometer), dtype=np.float64)
 
 
 def doubles(array: np.ndarray | None) -> ctypes.c_void_p:
-    """A C-contiguous float64 array as the library takes it; null for None."""
+    """The address of a C-contiguous float64 array; the null pointer for None."""
     if array is None:
         return ctypes.c_void_p(None)
     assert array.dtype == np.float64 and array.flags.c_contiguous
@@ -73,19 +73,19 @@ def doubles(array: np.ndarray | None) -> ctypes.c_void_p:
 def make_force(
     kind: str, content: bytes, periodic: bool, name: str, children: str = "", **properties: object
 ) -> openmm.Force:
-    """A force of the library, made as OpenMM makes one from XML.
+    """A force of the library, made from XML by OpenMM.
 
     Args:
         kind: `SymplecticCVFlowForce` or `SymplecticCVFlowBiasForce`.
         content: The file for the native core that it carries.
         periodic: Whether its molecule is made whole in the periodic box.
         name: The name of the force.
-        children: XML inside it.
+        children: The XML inside the element of the force.
         properties: Further properties of the kind.
 
     Raises:
-        BackendError: not compiled, or against another OpenMM.
-        OpenMMException: content that is damaged.
+        BackendError: The library is not compiled, or compiled against another OpenMM.
+        OpenMMException: The content is damaged.
     """
     load_library()
     attributes = {

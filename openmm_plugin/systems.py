@@ -100,7 +100,7 @@ def build_system(
         temperature: The temperature of the barostat, in K.
 
     Raises:
-        OptionError: the force field does not know the molecule.
+        OptionError: The force field does not know the molecule.
     """
     names = list(force_field or FORCE_FIELDS[solvent])
     try:
@@ -178,7 +178,7 @@ def load_system(xml: str | Path, pdb: str | Path | None = None) -> MolecularSyst
         pdb: The atoms and a structure to start from; `topology.pdb` beside it where None.
 
     Raises:
-        TrajectoryError: a file that is missing or damaged, or another number of atoms.
+        TrajectoryError: A file that is missing or damaged, or another number of atoms.
     """
     xml = Path(xml)
     system = read_system(xml)
@@ -207,7 +207,7 @@ def choose_platform(name: str | None, n_atoms: int) -> openmm.Platform:
     """The named platform, or the one that is fastest for a system of this size.
 
     Raises:
-        OptionError: the platform is not installed; those that are, are named.
+        OptionError: The platform is not installed; those that are, are named.
     """
     count = openmm.Platform.getNumPlatforms()
     known = {openmm.Platform.getPlatform(i).getName(): i for i in range(count)}

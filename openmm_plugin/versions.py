@@ -1,7 +1,7 @@
-"""Which backends this installation can run, found out before anything is loaded.
+"""The backends that this installation can run, found before anything is loaded.
 
-Some pairs of versions do not raise an error but crash the process; they are told by
-their version numbers alone, without an import.
+Some pairs of versions do not raise an error but crash the process. They are recognised by their
+version numbers, without an import.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ OPENMM_PACKAGES = ("OpenMM", "openmm")
 
 
 def installed_version(*names: str) -> tuple[str, tuple[int, int]] | None:
-    """Full version and (major, minor) of the first of these packages that is installed."""
+    """The full version and (major, minor) of the first of these packages that is installed."""
     for name in names:
         try:
             text = version(name)
@@ -37,7 +37,7 @@ def installed_version(*names: str) -> tuple[str, tuple[int, int]] | None:
 
 
 def torchforce_problem() -> str | None:
-    """Why TorchForce cannot be used here, or None where it can; imports nothing."""
+    """The reason why TorchForce cannot be used here, or None. Nothing is imported."""
     plugin = installed_version(*TORCHFORCE_PACKAGES)
     if plugin is None and importlib.util.find_spec("openmmtorch") is None:
         return (
@@ -64,7 +64,7 @@ def torchforce_problem() -> str | None:
 
 
 def pythonforce_problem() -> str | None:
-    """Why PythonForce cannot be used here, or None where it can; imports nothing."""
+    """The reason why PythonForce cannot be used here, or None. Nothing is imported."""
     openmm = installed_version(*OPENMM_PACKAGES)
     if openmm is None:
         return "OpenMM is not installed: pip install 'openmm==8.5.2'"
@@ -74,7 +74,7 @@ def pythonforce_problem() -> str | None:
 
 
 def library_files() -> dict[tuple[int, int], Path]:
-    """The compiled forces here, by the OpenMM version each was compiled against."""
+    """The files of compiled forces, by the OpenMM version that each was compiled against."""
     found: dict[tuple[int, int], Path] = {}
     for folder in openmm_plugin.__path__:
         for path in sorted(Path(folder).glob("_flow_force_*.so")):
@@ -85,7 +85,7 @@ def library_files() -> dict[tuple[int, int], Path]:
 
 
 def native_problem() -> str | None:
-    """Why the native force cannot be used here, or None where it can; loads nothing."""
+    """The reason why the native force cannot be used here, or None. Nothing is loaded."""
     version = installed_version(*OPENMM_PACKAGES)
     if version is None:
         return "OpenMM is not installed: pip install 'openmm==8.5.2'"
@@ -109,13 +109,13 @@ OWN_FORCES = "openmm"
 
 
 def require_own_forces(wanted: str) -> str:
-    """The backend of torsion modes, which need no other.
+    """The backend of torsion modes: OpenMM's own forces.
 
     Args:
         wanted: The backend that a user names.
 
     Raises:
-        BackendError: It is another one.
+        BackendError: The named backend is another one.
     """
     if wanted not in ("auto", OWN_FORCES):
         raise BackendError(
@@ -126,7 +126,7 @@ def require_own_forces(wanted: str) -> str:
 
 
 def choose_backend(wanted: str, has_core: bool = True) -> str:
-    """`native`, `python` or `torchforce` for `auto`, or the wanted one if it works here.
+    """The backend to use: the wanted one if it works here, or the best one for `auto`.
 
     `auto` takes the native force, else PythonForce with the native core, else TorchForce, else
     PythonForce with TorchScript.
@@ -136,7 +136,7 @@ def choose_backend(wanted: str, has_core: bool = True) -> str:
         has_core: Whether there is a file for the native core.
 
     Raises:
-        BackendError: the wanted backend, or every one, cannot be used.
+        BackendError: The wanted backend, or every one, cannot be used.
         OptionError: The backend does not exist.
     """
 

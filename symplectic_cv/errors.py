@@ -16,7 +16,7 @@ class UserError(ValueError):
 
 
 class RunWarning(UserWarning):
-    """What a user should know of a run that goes on; the command line shows it as a line."""
+    """Something that a user should know about a run that goes on nevertheless."""
 
 
 class TrajectoryError(UserError):

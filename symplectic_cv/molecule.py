@@ -1,4 +1,4 @@
-"""Which atoms a model describes: their names, masses and places in the whole system."""
+"""The atoms that a model describes: their names, masses and places in the whole system."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def equilibrate(
     The first quarter of the equilibration, in which the structure still warms up, is left out.
 
     Raises:
-        SimulationError: it blew up; its frame is left in the folder of the run, where given.
+        SimulationError: It blew up; its frame is left in the folder of the run, where given.
     """
     probe = ModeProbe(forces, molecule)
     seen: list[np.ndarray] = []

@@ -37,7 +37,7 @@ def join(parent: Path, count: int) -> BiasedRun:
         count: The number of walkers.
 
     Raises:
-        OutputError: a walker with another bias, or with a damaged table.
+        OutputError: A walker with another bias, or with a damaged table.
     """
     folders = [walker_folder(parent, walker) for walker in range(1, count + 1)]
     record = BiasRecord.read(parent)

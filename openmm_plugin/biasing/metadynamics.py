@@ -67,11 +67,11 @@ def metadynamics(
 
     Raises:
         OptionError: An option makes no sense, or the start is outside the grid.
-        ModelError: the model is damaged, or cannot be biased.
-        BackendError: the backend or the scheduler cannot be used here.
-        TrajectoryError: the system or its structure is missing or damaged.
-        OutputError: the folder holds another run, or a damaged file.
-        SimulationError: the simulation blew up again and again.
+        ModelError: The model is damaged, or cannot be biased.
+        BackendError: The backend or the scheduler cannot be used here.
+        TrajectoryError: The system or its structure is missing or damaged.
+        OutputError: The folder holds another run, or a damaged file.
+        SimulationError: The simulation blew up again and again.
 
     Source: A. Barducci, G. Bussi, M. Parrinello, Phys. Rev. Lett. 100, 020603 (2008);
     M. Invernizzi, M. Parrinello, J. Phys. Chem. Lett. 11, 2731 (2020).

@@ -84,7 +84,7 @@ class MetadynamicsOptions:
             backend: The backend that will run, from `choose_backend`.
 
         Raises:
-            OptionError: an option makes no sense, or the grid is too large.
+            OptionError: An option makes no sense, or the grid is too large.
         """
         if n_modes is not None:
             check_count(range(n_modes))
@@ -162,7 +162,7 @@ def read_width(given: Width, n_modes: int | None) -> float | tuple[float, ...] |
         n_modes: The number of modes; None where it is not known yet.
 
     Raises:
-        OptionError: neither "auto" nor numbers, or another number of them than of modes.
+        OptionError: Neither "auto" nor numbers, or another number of them than of modes.
 
     Example:
         >>> read_width("auto", 2), read_width(0.3, 2), read_width([0.3, 0.4], 2)

@@ -58,7 +58,7 @@ class NativeMetadynamics:
         pace: The number of time steps between hills.
 
     Raises:
-        BackendError: the native force cannot be used here.
+        BackendError: The native force cannot be used here.
     """
 
     def __init__(

@@ -49,7 +49,7 @@ def opes_engine(
             time steps between two exchanges.
 
     Raises:
-        BackendError: openmm-opes is not installed.
+        BackendError: Openmm-opes is not installed.
     """
     require_opes()
     from openmm_opes import OPES

@@ -93,9 +93,9 @@ def run_metadynamics(
         begun: Called with the settled bias before the first step.
 
     Raises:
-        OptionError: more than three modes.
-        SimulationError: the simulation blew up again and again; the last checkpoint stays.
-        OutputError: a damaged checkpoint or table, another bias than the folder's, or another
+        OptionError: More than three modes.
+        SimulationError: The simulation blew up again and again; the last checkpoint stays.
+        OutputError: A damaged checkpoint or table, another bias than the folder's, or another
             process that runs in the folder.
     """
     check_count(forces)
@@ -201,8 +201,8 @@ class BiasedSimulation:
             The bias V in kJ/mol on the grid; the first mode runs along the first axis.
 
         Raises:
-            SimulationError: the simulation blew up again and again; the last checkpoint stays.
-            OutputError: a damaged checkpoint or table.
+            SimulationError: The simulation blew up again and again; the last checkpoint stays.
+            OutputError: A damaged checkpoint or table.
         """
         retry, failed = 0, None
         while True:

@@ -41,7 +41,7 @@ class BiasedModel:
         """The model itself, or the one in a model folder.
 
         Raises:
-            ModelError: a file of the folder is missing, damaged or altered.
+            ModelError: A file of the folder is missing, damaged or altered.
         """
         if isinstance(model, NeuralCanonicalTransformation):
             return cls(model, hashlib.sha256(weights_of(model)).hexdigest())
@@ -92,7 +92,7 @@ def begin_biased_run(
         One force per mode.
 
     Raises:
-        UserError: what `mode_forces`, `check` and `start_run` raise.
+        UserError: One of the errors of `mode_forces`, `check` and `start_run`.
     """
     with tempfile.TemporaryDirectory() as aside:
         export(model.network, modes, aside)

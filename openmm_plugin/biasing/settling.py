@@ -57,9 +57,9 @@ def settle(
         platform: OpenMM's platform.
 
     Raises:
-        OptionError: a grid that OpenMM cannot fit anew at each hill.
-        OutputError: the folder holds a run with another bias.
-        SimulationError: the equilibration blew up.
+        OptionError: A grid that OpenMM cannot fit anew at each hill.
+        OutputError: The folder holds a run with another bias.
+        SimulationError: The equilibration blew up.
     """
     file = carried_file(forces) if options.own_grid and not options.opes else None
     if (folder / RECORD).is_file():

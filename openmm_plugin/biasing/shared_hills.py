@@ -43,7 +43,8 @@ class SharedHills:
         walkers: The number of walkers.
 
     Attributes:
-        seen: bytes of the `hills.csv` of each other walker that are part of the bias, by number.
+        seen: The number of bytes of each other walker's `hills.csv` that are part of the bias, by
+            the walker's number.
     """
 
     def __init__(self, parent: Path, walker: int, walkers: int) -> None:

@@ -90,7 +90,7 @@ class UmbrellaOptions:
             temperature: The temperature in K.
 
         Raises:
-            OptionError: too few windows, an empty range, or several modes without a path.
+            OptionError: Too few windows, an empty range, or several modes without a path.
         """
         if self.path is not None:
             return path_windows(
@@ -157,12 +157,12 @@ def umbrella(
         The free energy along the windows, with standard errors.
 
     Raises:
-        OptionError: an option makes no sense, or the windows do not overlap at all.
-        ModelError: the model is damaged, or cannot be biased.
-        BackendError: the backend cannot be used here.
-        TrajectoryError: the system or its structure is missing or damaged.
-        OutputError: the folder holds another run, or a damaged file.
-        SimulationError: a simulation blew up.
+        OptionError: An option makes no sense, or the windows do not overlap at all.
+        ModelError: The model is damaged, or cannot be biased.
+        BackendError: The backend cannot be used here.
+        TrajectoryError: The system or its structure is missing or damaged.
+        OutputError: The folder holds another run, or a damaged file.
+        SimulationError: A simulation blew up.
 
     Source: M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008), through pymbar.
 

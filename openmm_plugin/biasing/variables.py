@@ -70,10 +70,10 @@ def bias_variables(
         One variable for each mode, in the order of `modes`.
 
     Raises:
-        OptionError: a mode that the file does not hold, or a range or width that makes no sense.
-        ModelError: the file cannot be read, or the model cannot be biased.
-        BackendError: the backend cannot be used here.
-        SelectionError: the modelled atoms are not in the system.
+        OptionError: A mode that the file does not hold, or a range or width that makes no sense.
+        ModelError: The file cannot be read, or the model cannot be biased.
+        BackendError: The backend cannot be used here.
+        SelectionError: The modelled atoms are not in the system.
 
     Example::
 

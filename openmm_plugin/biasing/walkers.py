@@ -46,7 +46,7 @@ Fraction = Callable[[float], None]
 
 @dataclass(frozen=True)
 class WalkerTask:
-    """All that a process needs to run any of the walkers.
+    """The description by which a process can run any of the walkers.
 
     Attributes:
         parent: The folder with cv.pt, system.xml and topology.pdb; the walkers' folders lie in it.
@@ -131,7 +131,7 @@ def run_walkers(
         progress: Called with the part of all steps that is done, 0 to 1.
 
     Raises:
-        UserError: what ended a walker, or that it kept dying.
+        UserError: What ended a walker, or that it kept dying.
     """
     with sole_writer(Path(task.parent)):
         if scheduler is None:
@@ -169,7 +169,7 @@ def _supervise(
         progress: Called with the part of all steps that is done.
 
     Raises:
-        UserError: what ended a walker, or that it kept dying.
+        UserError: What ended a walker, or that it kept dying.
     """
     running = {walker: submit(walker) for walker in range(1, task.walkers + 1)}
     deaths, reached = dict.fromkeys(running, 0), dict.fromkeys(running, 0)

@@ -30,7 +30,7 @@ from symplectic_cv.files.lock import sole_writer
 
 START = "start.xml"
 STEERING_MOVES = 50
-"""Small moves of the centre from one window to the next."""
+"""The number of small moves of the centre from one window to the next."""
 
 Done = Callable[[float], None]
 """Called with the part of all work that is done, 0 to 1."""
@@ -38,7 +38,7 @@ Done = Callable[[float], None]
 
 @dataclass(frozen=True)
 class UmbrellaTask:
-    """All that a process needs to run any of the windows.
+    """The description by which a process can run any of the windows.
 
     Attributes:
         parent: The folder with cv.pt, system.xml and topology.pdb; the windows' folders lie in it.
@@ -75,7 +75,7 @@ class UmbrellaTask:
 
 
 def window_folder(parent: Path, window: int) -> Path:
-    """Folder of a window, counted from 0; the folders count from 1."""
+    """The folder of a window. Windows are counted from 0, their folders from 1."""
     return parent / f"window-{window + 1:02d}"
 
 
@@ -103,11 +103,13 @@ def run_umbrella(task: UmbrellaTask, jobs: int = 1, progress: Done | None = None
     bias_kj_per_mol) and `checkpoint/`.
 
     Args:
+        task: The windows and their folder.
         jobs: The number of windows that run at the same time, each in a process.
+        progress: A function that is called with the part of all work that is done, 0 to 1.
 
     Raises:
-        SimulationError: one blew up.
-        OutputError: a damaged file, or another process that runs in the folder.
+        SimulationError: A simulation blew up.
+        OutputError: A file is damaged, or another process runs in the folder.
     """
     report = progress or (lambda part: None)
     parent, count = Path(task.parent), len(task.windows)

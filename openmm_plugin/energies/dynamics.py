@@ -14,14 +14,14 @@ from symplectic_cv.charts.eckart import EckartFrame
 class MolecularDynamics:
     """Velocity Verlet of all 3N Cartesian coordinates with fresh Maxwell momenta.
 
-    The whole molecule moves, turns and vibrates: ½|p|²/m + U(x) is what changes only by the
-    error of the time step. In Cartesian coordinates the volume element is 1, so that the
-    shape q follows π(q) ∝ |det A(q)| exp(−βU) without A being computed.
+    The whole molecule moves, turns and vibrates. ½|p|²/m + U(x) changes only by the error of
+    the time step. The volume element of Cartesian coordinates is 1, so the shape q follows
+    π(q) ∝ |det A(q)| exp(−βU), and A need not be computed.
 
     Args:
-        context: gives the system and the platform; not used itself.
+        context: A context of the system and the platform to use; it is not changed.
         frame: The Eckart frame of the coordinates q.
-        kt: kB·T in kJ/mol.
+        kt: The thermal energy kT, in kJ/mol.
     """
 
     timestep = 5e-4

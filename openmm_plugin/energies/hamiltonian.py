@@ -59,7 +59,7 @@ class MolecularHamiltonian(Hamiltonian):
             the frame of the minimum where None.
 
     Raises:
-        HamiltonianError: constraints, a box, virtual sites, fewer than three atoms, a
+        HamiltonianError: Constraints, a box, virtual sites, fewer than three atoms, a
             linear molecule, another frame's atoms, or an energy that is not invariant or has
             no minimum.
 
@@ -154,7 +154,7 @@ class MolecularHamiltonian(Hamiltonian):
         """A model of the molecule, as one that was learned from a trajectory.
 
         Raises:
-            OptionError: a flow other than a point transformation.
+            OptionError: A flow other than a point transformation.
         """
         if not isinstance(flow, PointTransformation):
             raise OptionError(
@@ -265,7 +265,7 @@ def _require_flexible(molecule: MolecularSystem, name: str) -> np.ndarray:
     """Masses (N,) in Da of a system of which every atom moves freely.
 
     Raises:
-        HamiltonianError: one that has a box, constraints or massless particles.
+        HamiltonianError: One that has a box, constraints or massless particles.
     """
     system = molecule.system
     n_atoms = system.getNumParticles()

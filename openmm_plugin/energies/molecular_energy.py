@@ -94,7 +94,7 @@ class MolecularEnergy:
 
 
 def _device(platform: openmm.Platform, place: int) -> dict[str, str]:
-    """Which GPU a Context of a pool takes; nothing to choose on other platforms."""
+    """The properties that give each Context of a pool its own GPU; empty on other platforms."""
     if "DeviceIndex" not in platform.getPropertyNames():
         return {}
     return {"DeviceIndex": str(place % max(1, torch.cuda.device_count()))}

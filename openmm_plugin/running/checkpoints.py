@@ -38,7 +38,7 @@ class CheckpointFolder:
     """The last complete checkpoint of a run, replaced whole each time.
 
     Args:
-        folder: where checkpoints are kept.
+        folder: The folder that keeps the checkpoints.
         growing: The files that are only appended to; their sizes belong to a checkpoint.
     """
 
@@ -92,15 +92,16 @@ class CheckpointFolder:
         """Puts the simulation and the growing files back to the last checkpoint.
 
         Args:
-            check: called with the arrays, the extra record and the sizes of the growing files
-                before anything is changed; a ValueError of it means a damaged checkpoint.
+            check: A function that is called with the arrays, the extra record and the sizes of the
+                growing files before anything is changed. It raises ValueError for a damaged
+                checkpoint.
 
         Returns:
-            Its arrays and extra record, or None where there is no checkpoint yet (growing
-            files are then removed: they belong to a run that never got anywhere).
+            The arrays and the extra record of the checkpoint. None where there is no checkpoint
+            yet; the growing files, which then hold the beginning of a killed run, are removed.
 
         Raises:
-            OutputError: a checkpoint that is damaged; nothing is changed then.
+            OutputError: A checkpoint that is damaged; nothing is changed then.
         """
         latest = self.latest()
         if latest is None:
@@ -183,7 +184,7 @@ def steps_of(time: float, timestep: float, option: str) -> int:
     """Number of time steps in a time, both in the same unit; at least one.
 
     Raises:
-        UserError: not a positive number.
+        UserError: Not a positive number.
     """
     if not 0.0 < time < float("inf"):
         raise SimulationError(f"`{option}` must be positive; got {time}")

@@ -129,9 +129,9 @@ def simulate(
 
     Raises:
         OptionError: The options, topology or positions make no sense.
-        TrajectoryError: the system or its structure is missing or damaged.
-        OutputError: the folder holds another run, or a damaged file.
-        SimulationError: the simulation blew up.
+        TrajectoryError: The system or its structure is missing or damaged.
+        OutputError: The folder holds another run, or a damaged file.
+        SimulationError: The simulation blew up.
 
     Example::
 

@@ -87,7 +87,7 @@ def relaxed_state(
         folder: The folder of the run, which receives the frame of a failure.
 
     Raises:
-        SimulationError: it blew up.
+        SimulationError: It blew up.
     """
     simulation = langevin_simulation(
         molecule, molecule.system, temperature, timestep, seed, platform
@@ -150,8 +150,8 @@ def run_dynamics(
         Number of frames.
 
     Raises:
-        SimulationError: it blew up, or a time is not positive.
-        OutputError: the checkpoint is damaged.
+        SimulationError: It blew up, or a time is not positive.
+        OutputError: The checkpoint is damaged.
     """
     timestep = timestep_fs / 1000.0
     total = steps_of(time_ns * 1000.0, timestep, "time_ns")

@@ -1,9 +1,9 @@
 """Excitation spectra of a model: density of its frequencies, power spectra of observables.
 
-A canonical transformation keeps Hamilton's equations, so the latent oscillators' motion,
-which is known in closed form, is the model's dynamics of the physical variables too. It
-makes any observable a stationary process A(t) under ρ, with a spectrum: lines at the ω_k
-where T is linear, overtones 2ω_k and combinations ω_k ± ω_l where it bends.
+A canonical transformation T keeps Hamilton's equations. The motion of the latent oscillators, which
+is known in closed form, therefore gives the model's dynamics of the physical variables. Any
+observable becomes a stationary process A(t) under ρ. Its spectrum has lines at the ω_k where T is
+linear, and overtones 2ω_k and combinations ω_k ± ω_l where T is not.
 
 Source: the paper, section III.C.1 ("one may also estimate the spectral density based on the
 learned frequencies").
@@ -25,20 +25,26 @@ from symplectic_cv.errors import OptionError
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.models.phase_space import PhaseSpaceModel
 
-REPLICATES = 8  # whose scatter is the standard error
-OVERTONE_ROOM = 2.5  # Nyquist / largest ω: every 2ω_k and ω_k + ω_l lies below
-BINS_PER_GAP = 4  # so that the main lobes (±2 bins) of Hann's window part
-FEWEST_POINTS = 1024  # few modes would need less; lines stay thin beside the largest ω
-STATIC_DRAWS = (8, 8192)  # batches and their size
-BATCH = 16_384  # phase-space points that the flow sees at once
+REPLICATES = 8
+"""The number of independent estimates, whose scatter gives the standard error."""
+OVERTONE_ROOM = 2.5
+"""The Nyquist frequency over the largest ω; every 2ω_k and ω_k + ω_l lies below it."""
+BINS_PER_GAP = 4
+"""The number of bins between two lines, so that the main lobes of Hann's window separate."""
+FEWEST_POINTS = 1024
+"""The smallest number of points of a trajectory, which keeps lines narrow beside the largest ω."""
+STATIC_DRAWS = (8, 8192)
+"""The number of batches of static draws, and their size."""
+BATCH = 16_384
+"""The number of phase-space points that the flow maps at once."""
 
 
 @dataclass(frozen=True)
 class PowerSpectrum:
-    """One-sided spectrum of W bins; times are in ps (reduced units) where ω is in rad/ps.
+    """The one-sided spectrum on W bins, in ps and rad/ps or in reduced units.
 
-    A line is spread over ±2 bins by the window. What differs between trajectories but does
-    not move, such as the mean of Q_k² at a given energy, is a line at ω = 0.
+    The window spreads a line over ±2 bins. A quantity that differs between trajectories but does
+    not change along one, such as the mean of Q_k² at a given energy, gives a line at ω = 0.
 
     Attributes:
         omega: The angular frequencies of the bins, (W,), evenly spaced from 0.
@@ -46,8 +52,8 @@ class PowerSpectrum:
             estimates the variance.
         standard_error: An upper bound of the standard error of `density`, shape (W,), from the
             scatter of eight estimates.
-        variance: ⟨A²⟩ − ⟨A⟩² from separate draws at rest in time, summed over the observables.
-        resolution: The equivalent width of a line, 1.5 bins: lines nearer than that merge.
+        variance: ⟨A²⟩ − ⟨A⟩² from separate static draws, summed over the observables.
+        resolution: The equivalent width of a line, 1.5 bins. Lines that are nearer merge.
         time_step: The time between points of a trajectory; frequencies above π / time_step fold.
         samples: The number of trajectories averaged.
     """
@@ -61,9 +67,13 @@ class PowerSpectrum:
     samples: int
 
     def weight(self, low: float = 0.0, high: float = math.inf) -> tuple[float, float]:
-        """∫ S dω over the bins in [low, high], and the most that its standard error can be.
+        """∫ S dω over an interval of frequencies, and an upper bound of its standard error.
 
-        The errors of the bins are added up: they are one and the same within a line.
+        The errors of the bins are added up, because bins of one line share their error.
+
+        Args:
+            low: The low end of the interval.
+            high: The high end of the interval.
         """
         inside = (self.omega >= low) & (self.omega <= high)
         spacing = self.omega[1]
@@ -79,22 +89,26 @@ def power_spectrum(
     seed: int = 0,
     most_points: int = 8192,
 ) -> PowerSpectrum:
-    """S_A(ω) of observables A = a · q, by trajectories of the latent oscillators.
+    """The power spectrum S_A(ω) of observables A = a · q, from trajectories of the oscillators.
 
-    The cost is samples × points images of the flow (momenta are left out by a point flow).
+    The flow maps samples × points phase-space points.
 
     Args:
-        observable: a, (n,), or several, (m, n), whose spectra are added up; None adds up
-            the n coordinates: the spectrum of the whole displacement.
-        samples: The number of trajectories, each from a draw of the latent density; rounded up to a
-            multiple of 8.
+        model: The model.
+        observable: The coefficients a, shape (n,), or those of several observables, shape (m, n),
+            whose spectra are added up. All n coordinates are taken where None.
+        samples: The number of trajectories, each from a draw of the latent density. It is rounded
+            up to a multiple of 8.
         seed: The seed of the draws.
-        most_points: of a trajectory. Fewer suffice where its length then parts the nearest
-            frequencies and the slowest from zero; the result states the resolution reached.
+        most_points: The largest number of points of a trajectory. Fewer are used where they
+            separate the nearest frequencies, and the slowest one from zero.
+
+    Returns:
+        The spectrum, which states its resolution.
 
     Raises:
-        OptionError: an observable of another length, not finite or zero; fewer than 8 samples or
-            64 points.
+        OptionError: An observable has another length, is not finite or is zero; or there are fewer
+            than 8 samples or 64 points.
     """
     omega = model.omega.to("cpu", torch.float64)
     rows = _rows(observable, len(omega))
@@ -136,7 +150,17 @@ def power_spectrum(
 
 
 def propagate(p: Tensor, q: Tensor, omega: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
-    """(P, Q) at the times (L,), (..., L, n) each, of oscillators ω (n,) at P, Q (..., n) at 0."""
+    """The motion of harmonic oscillators.
+
+    Args:
+        p: The momenta P at time 0, shape (..., n).
+        q: The coordinates Q at time 0, shape (..., n).
+        omega: The frequencies ω, shape (n,).
+        time: The times, shape (L,).
+
+    Returns:
+        P and Q at the times, shape (..., L, n) each.
+    """
     angle = time.unsqueeze(-1) * omega
     cos, sin = torch.cos(angle), torch.sin(angle)
     p, q = p.unsqueeze(-2), q.unsqueeze(-2)
@@ -149,15 +173,15 @@ def spectral_density(
     """Density of the modes: g(ω) = (1/n) Σ_k δ(ω − ω_k), each broadened to a Gaussian in ln ω.
 
     Args:
-        omega: ω (n,), all positive.
-        width: The standard deviation in ln ω, so 0.1 blurs by 10 %; twice the mean spacing of the
-            modes where None, but from 0.03 to 0.3.
+        omega: The frequencies ω, shape (n,), all positive.
+        width: The standard deviation in ln ω; 0.1 broadens by 10 %. Twice the mean spacing of the
+            modes where None, but at least 0.03 and at most 0.3.
 
     Returns:
         A grid of ω, evenly spaced in ln ω, and g there per unit of ω; ∫ g dω = 1.
 
     Raises:
-        OptionError: a frequency or a width that is not positive and finite.
+        OptionError: A frequency or the width is not positive and finite.
     """
     values = np.append(np.asarray(omega, dtype=np.float64), 1.0 if width is None else width)
     if len(values) < 2 or not (np.isfinite(values).all() and (values > 0.0).all()):
@@ -188,7 +212,7 @@ def _rows(observable: ArrayLike | Tensor | None, n: int) -> Tensor:
 
 
 def _points(omega: Tensor, most: int) -> int:
-    """Points of a trajectory that parts the lines, at most `most`."""
+    """The number of points of a trajectory that separates the lines, at most `most`."""
     lines = torch.cat([torch.zeros(1, dtype=omega.dtype), omega.sort().values])
     bin_width = float(torch.diff(lines).min()) / BINS_PER_GAP
     wanted = 2.0 * OVERTONE_ROOM * float(omega.max()) / max(bin_width, 1e-300)
@@ -198,10 +222,11 @@ def _points(omega: Tensor, most: int) -> int:
 def _draw(omega: Tensor, shape: tuple[int, int], generator: torch.Generator) -> list[Tensor]:
     """P and Q from the latent density, (R, M, n) each: R replicates of M draws.
 
-    Action and angle of a mode are stratified, M strata in each replicate and R · M in all (a
-    sliced Latin hypercube), so that the mean action, the weight of a mode's line, is off by
-    1/RM, not 1/√RM. The scatter of the replicates, 1/M√R, then bounds that error; for
-    independent replicates it would be told by their few largest actions, and often too small.
+    Action and angle of each mode are stratified: M strata in each replicate and R · M in all (a
+    sliced Latin hypercube). The error of the mean action, which is the weight of the mode's line,
+    is then of order 1/RM instead of 1/√RM. The scatter of the replicates, 1/M√R, bounds that error.
+    The scatter of independent replicates would depend on their few largest actions and would often
+    be too small.
     """
     r, m = shape
     order, share, place = torch.rand(

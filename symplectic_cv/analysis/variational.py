@@ -27,10 +27,10 @@ class ModesBesideDescriptors:
     """Samples of the slowest modes beside the Hamiltonian's descriptors.
 
     Attributes:
-        modes: ω_k Q_k, (F, K).
+        modes: The modes ω_k Q_k, dimensionless, (F, K).
         names, units: The names and units of the descriptors.
-        values: (F, D); angles in radians.
-        information: mutual information, (K, D) in nats.
+        values: The values of the descriptors, (F, D); angles are in radians.
+        information: The mutual information of each mode and descriptor, (K, D), in nats.
     """
 
     modes: np.ndarray

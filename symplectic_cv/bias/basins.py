@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 BARRIER = 1.0
-"""Least barrier between two basins, kT: what is lower is noise of the surface."""
+"""The lowest barrier that parts two basins, in kT; lower ones are noise of the surface."""
 
 
 def find_basins(surface: np.ndarray, barrier: float) -> np.ndarray:
-    """The basin of each grid point, 0 the deepest, −1 where the surface is infinite.
+    """The basin of each grid point; 0 is the deepest, −1 stands where the surface is infinite.
 
-    A watershed: the water rises from the minima, and where two basins meet, the shallower one
-    becomes a part of the deeper unless it is deeper than `barrier` below their meeting point.
+    The method is a watershed. Points are taken in the order of their height. Where two basins meet,
+    the shallower one becomes a part of the deeper one, unless its minimum lies at least `barrier`
+    below the meeting point.
 
     Args:
         surface: The free energy on an even grid of any dimension; infinite where nothing is known.

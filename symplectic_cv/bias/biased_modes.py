@@ -30,11 +30,11 @@ def modes_of_all(runs: Sequence[BiasedRun], data: TrajectoryData) -> list[np.nda
         data: The frames of all runs, one continuous run after another.
 
     Returns:
-        For each run r the modes on all frames, (F_all, n_r), dimensionless.
+        The modes of each run r on all frames, (F_all, n_r), dimensionless.
 
     Raises:
-        ModelError: an exported file that is missing or damaged.
-        OptionError: a model that needs an atom that `data` leaves out.
+        ModelError: An exported file that is missing or damaged.
+        OptionError: A model that needs an atom that `data` leaves out.
     """
     found = []
     first = 0
@@ -55,7 +55,8 @@ class _Exported:
     Attributes:
         name: The path of the exported file.
         indices: The places of the modelled atoms in the system, (N,).
-        values: maps whole frames of these atoms, (F, N, 3) in nm, to modes, (F, n).
+        values: The function that maps whole frames of these atoms, (F, N, 3) in nm, to modes,
+            (F, n).
     """
 
     name: str

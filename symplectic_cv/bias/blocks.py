@@ -1,7 +1,8 @@
 """Standard errors of weighted frames from blocks of time.
 
-Frames near in time are alike, so errors come from whole blocks: each resample (a bootstrap) draws
-as many blocks as there are, with replacement, and keeps the weights of their frames.
+Frames that are near in time are correlated. Errors are therefore estimated by a bootstrap of whole
+blocks: each resample draws as many blocks as there are, with replacement, and keeps the weights of
+their frames.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 
 BLOCKS = 20
+"""The default number of blocks."""
 RESAMPLES = 200
+"""The number of bootstrap resamples."""
 LEAST_BLOCKS = 3
 """The smallest number of blocks that gives a standard error, unless the runs have fewer."""
 
 
 def block_of_frames(lengths: Sequence[int], blocks: int = BLOCKS) -> np.ndarray:
-    """The block each frame belongs to, (F,); runs share the blocks by their lengths.
+    """The block that each frame belongs to, (F,). Longer runs get more of the blocks.
 
     Args:
         lengths: The number of frames of each continuous run.
@@ -43,7 +46,7 @@ def log_share_error(weights: np.ndarray, seed: int = 0) -> np.ndarray:
         seed: The seed of the resamples.
 
     Returns:
-        (P,), without unit; NaN where too few blocks hold the place.
+        The errors, (P,), without unit; NaN where too few blocks hold the place.
 
     Example:
         >>> log_share_error(np.array([[2.0, 1.0, 0.0], [2.0, 1.0, 0.0]])).round(6).tolist()
@@ -59,10 +62,19 @@ def log_share_error(weights: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def log_ratio_error(one: np.ndarray, two: np.ndarray, seed: int = 0) -> float:
-    """Standard error of ln Σ one / Σ two, sums of weights in each block, (n_blocks,) each.
+    """Standard error of the logarithm of the ratio of two weights, ln(Σ one / Σ two).
+
+    Args:
+        one: The sum of the weights of the numerator in each block, (n_blocks,).
+        two: The sum of the weights of the denominator in each block, (n_blocks,).
+        seed: The seed of the resamples.
 
     Returns:
-        NaN where too few blocks hold either of them.
+        The error, without unit; NaN where too few blocks hold either of the two.
+
+    Example:
+        >>> round(log_ratio_error(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0])), 12)
+        0.0
     """
     if not _known(np.stack([one, two], 1)).all():
         return float("nan")

@@ -27,8 +27,8 @@ STRETCHES = 20
 class Weighting(str, Enum):
     """The methods that remove a bias.
 
-    MBAR: all runs together; each stretch of time is a state with the bias in its middle.
-    RUNNING: each frame by exp((V − c)/kT) with the bias that it felt.
+    MBAR: All runs together. Each stretch of time is a state with the bias at its middle.
+    RUNNING: The weight exp((V − c)/kT) of each frame, with the bias that it felt.
     """
 
     MBAR = "mbar"
@@ -41,10 +41,10 @@ class CombinedRuns:
 
     Attributes:
         since_ps: The time of the first frame that is kept, for each run, ps.
-        strides: every how many frames are kept, for each run.
+        strides: The stride of each run: every n-th frame is kept.
         kept: The places of the kept frames among all frames, run after run, (F,).
         run: The number of the run that each kept frame belongs to, (F,).
-        lengths: kept frames of each continuous piece: each run, or each walker of a run.
+        lengths: The number of kept frames of each continuous piece: a run, or a walker of a run.
         weights: The unbiased weight of each kept frame, (F,), with sum 1.
         state: The MBAR state that each kept frame was drawn from, (F,); None for running weights.
         reduced: V/kT of every MBAR state on each kept frame, (K, F); None for running weights.
@@ -74,7 +74,7 @@ class CombinedRuns:
             strides: One stride for each run, 1 or more.
 
         Raises:
-            OptionError: another number of strides than of runs, or a stride below 1.
+            OptionError: Another number of strides than of runs, or a stride below 1.
         """
         n_runs = len(self.since_ps)
         if len(strides) != n_runs or min(strides) < 1:
@@ -127,15 +127,16 @@ def combine_runs(
 
     Args:
         runs: The biased runs, from `BiasedRun.read`.
-        modes: for each run r its biased modes on all frames of all runs, run after run,
-            (F_all, n_r), dimensionless. A single run may leave it out; its own table is used.
+        modes: The biased modes of each run r on all frames of all runs, run after run,
+            (F_all, n_r), dimensionless. They may be left out for a single run, whose own table
+            is then used.
         since_ps: The time of the first frame of each run to use, ps; the end of each run's
             transient where None.
         weighting: `mbar` or `running`.
         stretches: The number of stretches that each run is cut into, for MBAR.
 
     Raises:
-        OptionError: runs at different temperatures, modes of other frames, or no frame left.
+        OptionError: Runs at different temperatures, modes of other frames, or no frame left.
     """
     weighting = choose(Weighting, weighting, "weighting")
     kt = _common_kt(runs)
@@ -219,7 +220,7 @@ def biases_at(run: BiasedRun, modes: np.ndarray, times: Sequence[float]) -> list
     Args:
         run: The run whose bias is computed.
         modes: The biased modes of the run, (F, n), dimensionless.
-        times: increasing simulation times, ps.
+        times: The simulation times, increasing, in ps.
 
     Returns:
         The bias on each frame at each time, (F,) each, in kJ/mol.
@@ -227,9 +228,8 @@ def biases_at(run: BiasedRun, modes: np.ndarray, times: Sequence[float]) -> list
     if run.hill_list is None:
         return [run.bias_at(modes)] * len(times)
     inside, walls = run.record.grid.clamp(modes), run.record.walls_at(modes)
-    hills = run.hill_list[
-        run.hill_list.heights > 0.0
-    ]  # none is added once c(t) has reached the fill
+    # hills have no height once c(t) has reached the fill
+    hills = run.hill_list[run.hill_list.heights > 0.0]
     total, done, found = np.zeros(len(modes)), 0, []
     for until in np.searchsorted(hills.time_ps, times, side="right"):
         if until > done:

@@ -45,7 +45,7 @@ class FreeEnergy:
             names: The names of its modes.
 
         Raises:
-            OutputError: free_energy.npz is missing, which the end of a run writes, or damaged.
+            OutputError: Free_energy.npz is missing, which the end of a run writes, or damaged.
         """
         keys = ["free_energy", "reweighted", "error", "bias"]
         arrays = read_surface(folder, [*names, *keys])

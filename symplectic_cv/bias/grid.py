@@ -12,9 +12,10 @@ from symplectic_cv.errors import OptionError
 
 POINTS_PER_WIDTH = {1: 2.5, 2: 2.5, 3: 1.25}
 """Grid points per hill width, by the number of modes. The largest error of the cubic spline between
-them is 2.4e-4 of a hill at 2.5, and 6.5e-3 at 1.25, which three modes have to make do with."""
+them is 2.4e-4 of a hill at 2.5, and 6.5e-3 at 1.25. Three modes have 1.25, because a finer grid
+would be too large."""
 MOST_POINTS = 1_000_000
-"""The grid of all modes together, on which a run keeps its tables and surfaces."""
+"""The largest number of points of the grid of all modes together."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,15 @@ class BiasGrid:
 
     @classmethod
     def for_widths(cls, low: float, high: float, widths: Sequence[float]) -> BiasGrid:
-        """The grid from low to high along each mode that is fine enough for these hills.
+        """The grid that is fine enough for hills of these widths.
+
+        Args:
+            low: The low end along each mode.
+            high: The high end along each mode.
+            widths: The width of the hills along each mode.
 
         Raises:
-            OptionError: it would be too large.
+            OptionError: The grid would be too large.
         """
         n = len(widths)
         density = POINTS_PER_WIDTH[n]
@@ -65,7 +71,7 @@ class BiasGrid:
         return [np.linspace(low, high, number) for low, high, number in ends]
 
     def clamp(self, modes: np.ndarray) -> np.ndarray:
-        """Modes (…, n) moved to the edge of the grid where they lie beyond it."""
+        """Modes, shape (…, n), moved to the edge of the grid where they lie beyond it."""
         return np.clip(modes, self.low, self.high)
 
     def to_json(self) -> dict[str, Any]:

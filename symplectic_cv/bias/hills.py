@@ -1,4 +1,4 @@
-"""Hills: the history of a metadynamics run, from which its bias can be rebuilt anywhere.
+"""Hills of a metadynamics run, from which its bias can be computed anywhere.
 
 `hills.csv` has one row per hill: time_ps, the modes at its centre, its width along each mode
 and its height in kJ/mol. A hill is height · exp(−Σ_k (s_k − centre_k)² / 2 width_k²).
@@ -26,10 +26,10 @@ class Hills:
     """Gaussian hills in the order in which they were added.
 
     Attributes:
-        time_ps: (H,) in ps.
-        centres: (H, n), dimensionless modes.
-        widths: (H, n).
-        heights: (H,) in kJ/mol.
+        time_ps: The times at which the hills were added, shape (H,), in ps.
+        centres: The modes at the centres, shape (H, n), dimensionless.
+        widths: The widths along each mode, shape (H, n), dimensionless.
+        heights: The heights, shape (H,), in kJ/mol.
 
     Example:
         >>> one = np.ones((1, 1))
@@ -54,7 +54,14 @@ class Hills:
         return self.centres.shape[1]
 
     def at(self, modes: np.ndarray) -> np.ndarray:
-        """The sum of all hills at modes (F, n), (F,) in kJ/mol."""
+        """The sum of all hills.
+
+        Args:
+            modes: The places, shape (F, n), dimensionless.
+
+        Returns:
+            The sum at each place, shape (F,), in kJ/mol.
+        """
         modes = np.asarray(modes, dtype=np.float64)
         total = np.zeros(len(modes))
         step = max(1, CHUNK // max(1, len(self)))
@@ -68,7 +75,7 @@ class Hills:
         return total
 
     def on_grid(self, grid: BiasGrid) -> np.ndarray:
-        """The sum of all hills on a grid, (points…) in kJ/mol, first mode along the first axis."""
+        """The sum of all hills on a grid, in kJ/mol; the first mode runs along the first axis."""
         total = np.zeros((grid.shape[0], int(np.prod(grid.shape[1:]))))
         step = max(1, CHUNK // (total.size // total.shape[0] + total.shape[0]))
         for first in range(0, len(self), step):
@@ -85,7 +92,7 @@ class Hills:
 
 
 def hills_header(names: Sequence[str]) -> list[str]:
-    """Columns of hills.csv for modes of these names."""
+    """The columns of hills.csv for modes of these names."""
     return ["time_ps", *names, *(f"width_{name}" for name in names), "height_kj_per_mol"]
 
 
@@ -94,11 +101,12 @@ def read_hills(path: Path, n_bytes: int | None = None, skip: int = 0) -> Hills:
 
     Args:
         path: The table.
-        n_bytes: How far to read, in bytes; it must be the end of a row. The whole file where None.
-        skip: Where to begin, in bytes; it must be the end of a row, or 0 for the beginning.
+        n_bytes: The place at which reading ends, in bytes; it must be the end of a row. The whole
+            file is read where None.
+        skip: The place at which reading begins, in bytes; it must be the end of a row, or 0.
 
     Raises:
-        OutputError: the file is missing, cut or holds something else.
+        OutputError: The file is missing, cut or holds something else.
     """
     try:
         with open(path, "rb") as handle:
@@ -123,7 +131,7 @@ def read_hills(path: Path, n_bytes: int | None = None, skip: int = 0) -> Hills:
 
 
 def merge(parts: Sequence[Hills]) -> Hills:
-    """Hills of several walkers as one history, by time."""
+    """The hills of several walkers together, in the order of time."""
     joined = Hills(
         np.concatenate([part.time_ps for part in parts]),
         np.concatenate([part.centres for part in parts]),

@@ -20,7 +20,8 @@ class Region:
 
     Attributes:
         name: The name of the region.
-        ends: low and high end along each descriptor, in degrees for torsions and nm for distances.
+        ends: The low and the high end along each descriptor, in degrees for torsions and in nm
+            for distances.
     """
 
     name: str
@@ -51,7 +52,7 @@ def parse_regions(definitions: Sequence[str]) -> list[Region]:
         definitions: One text for each region, in degrees for torsions and nm for distances.
 
     Raises:
-        OptionError: a text that is not a region, a name used twice, or one region alone.
+        OptionError: A text that is not a region, a name used twice, or one region alone.
 
     Example:
         >>> parse_regions(["near=ends:0.5:0.7", "far=ends:0.7:2"])[0]

@@ -30,7 +30,8 @@ CONVERGENCE_HEADER = [
     "error_kj_per_mol",
 ]
 TRANSIENT = 0.2
-"""Part of the frames at the start that the weighted estimate leaves out: the bias is young then."""
+"""The share of frames at the start that the weighted estimate leaves out, because the bias still
+changes quickly there."""
 BLOCKS = 10
 TIMES = 40
 """Points of the convergence curve."""
@@ -44,9 +45,11 @@ class Convergence:
 
     Attributes:
         time_ps: The time in ps.
-        from_bias: by the bias at the time; NaN for OPES.
-        from_weights: by the weights of the frames until then; NaN while a basin is unseen.
-        error: The standard error of `from_weights`, from blocks; NaN while too few know a basin.
+        from_bias: ΔF from the bias at that time; NaN for OPES.
+        from_weights: ΔF from the weights of the frames up to that time; NaN while a basin is
+            unseen.
+        error: The standard error of `from_weights`, from blocks; NaN while too few blocks
+            hold a basin.
     """
 
     time_ps: np.ndarray
@@ -60,12 +63,17 @@ def weighted_surface(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Free energy on the grid from weighted frames, and its standard error, in kJ/mol.
 
-    Every frame counts as a Gaussian of half the hills' width. The error is that of −kT ln p, from
+    Every frame counts as a Gaussian of half the hills' width. The error of −kT ln p comes from
     resampled blocks of time of each walker.
 
+    Args:
+        frames: The frames of the run, with their weights.
+        record: The record of the bias, with its grid and temperature.
+        seed: The seed of the resamples.
+
     Returns:
-        F with least value 0, infinite where no frame came near; the error is infinite there too,
-        and where too few blocks came near.
+        F, whose least value is 0, and its error. Both are infinite where no frame came near. The
+        error is also infinite where too few blocks came near.
     """
     settled, blocks = settled_blocks(frames)
     grid = record.grid

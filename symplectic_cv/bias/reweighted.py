@@ -63,7 +63,7 @@ class Reweighted:
             folder: The output folder; it is made where it is missing.
 
         Raises:
-            OutputError: the folder cannot be made.
+            OutputError: The folder cannot be made.
         """
         folder = Path(folder)
         make_folder(folder)

@@ -60,11 +60,11 @@ def reweight(
         method: `mbar`, or `running` for weights exp((V − c)/kT) of the bias each frame felt.
         skip_ps: The time to leave out at the start of each run, ps; the transient that is found in
             the run's bias where None.
-        stride: every how many frames to use, one number for all runs or one for each. Runs that
-            rarely cross between states need a larger stride, as
-            `symplectic_cv.adaptation.judging.thinning_strides` gives it.
+        stride: The stride of the frames that are used: one number for all runs, or one for each.
+            Runs that rarely cross between states need a larger stride, which
+            `symplectic_cv.adaptation.judging.thinning_strides` computes.
         bins: The number of bins along each descriptor.
-        seed: seed of the bootstrap resamples behind the errors.
+        seed: The seed of the bootstrap resamples behind the errors.
         blocks: The number of blocks of time that the errors are estimated from.
         progress: A function that is called with the number of frames just read.
 
@@ -72,9 +72,9 @@ def reweight(
         Profiles, planes and differences with standard errors; `.save(folder)` writes them.
 
     Raises:
-        OptionError: an unknown `method`, or descriptors, regions or strides that do not fit.
-        OutputError: a folder without a run, or weights that do not match the frames.
-        TrajectoryError: a trajectory or topology that is missing or damaged.
+        OptionError: An unknown `method`, or descriptors, regions or strides that do not fit.
+        OutputError: A folder without a run, or weights that do not match the frames.
+        TrajectoryError: A trajectory or topology that is missing or damaged.
     """
     weighting = choose(Weighting, method, "method")
     torsions = [torsions] if isinstance(torsions, str) else torsions
@@ -120,8 +120,8 @@ def read_runs(
         progress: A function that is called with the number of frames just read.
 
     Raises:
-        OutputError: a folder without a run, or weights that do not match the frames.
-        TrajectoryError: a trajectory or topology that is missing or damaged.
+        OutputError: A folder without a run, or weights that do not match the frames.
+        TrajectoryError: A trajectory or topology that is missing or damaged.
     """
     given = [runs] if isinstance(runs, str | Path | BiasedRun) else runs
     read = [run if isinstance(run, BiasedRun) else BiasedRun.read(run) for run in given]
@@ -153,8 +153,8 @@ def free_energies(
         masks: Regions as masks of all frames, (F_all,) each; each is compared with the first.
         bins: The number of bins along each descriptor.
         blocks: The number of blocks of time that the errors are estimated from.
-        seed: seed of the bootstrap resamples behind the errors.
-        method: how `combined` was weighted, for the record.
+        seed: The seed of the bootstrap resamples behind the errors.
+        method: The weighting of `combined`, for the record.
     """
     columns = [Column(c.name, c.unit, c.values[combined.kept], c.periodic) for c in columns]
     inside = {name: mask[combined.kept] for name, mask in masks.items()}

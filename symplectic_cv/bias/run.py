@@ -29,22 +29,23 @@ from symplectic_cv.units import thermal_energy
 RECORD, COLVAR = "bias.json", "colvar.csv"
 METADYNAMICS, OPES = "metadynamics", "opes"
 WEIGHT_TOLERANCE = 1e-4
-"""Relative, of a weight to the one of bias and c beside it; all are written to 8 digits."""
+"""The largest relative difference between a weight in the table and exp((bias − c)/kT) of the same
+row; the table has 8 digits."""
 
 
 @dataclass(frozen=True)
 class BiasRecord:
-    """`bias.json`: what is needed to evaluate a run's bias, fixed when the run begins.
+    """`bias.json`: the settings that define a run's bias, fixed when the run begins.
 
     Attributes:
         method: `metadynamics` or `opes`.
         modes: The column of each biased mode, such as `mode_0`.
         grid: The grid of the bias.
         widths: The widths of the hills along each mode (OPES: of the first kernels).
-        wall: force constant of the walls at the ends of the grid, kJ/mol.
-        bias_factor: γ.
-        temperature: K.
-        pace_ps: The time between hills, and between frames.
+        wall: The force constant of the walls at the ends of the grid, in kJ/mol.
+        bias_factor: The bias factor γ.
+        temperature: The temperature, in K.
+        pace_ps: The time between hills, and between frames, in ps.
         settings: The settings of the method, for the record.
     """
 
@@ -110,11 +111,11 @@ class BiasedFrames:
     """`colvar.csv`, one row per frame of the trajectory beside it.
 
     Attributes:
-        time_ps: (F,) in ps.
-        modes: (F, n).
-        bias: The energy of bias and walls that the frame has felt, (F,) in kJ/mol.
-        offset: c(t), (F,) in kJ/mol.
-        weight: exp((bias − c)/kT), (F,).
+        time_ps: The times of the frames, (F,), in ps.
+        modes: The biased modes, (F, n), dimensionless.
+        bias: The energy of bias and walls that the frame has felt, (F,), in kJ/mol.
+        offset: The offset c(t) of the bias, (F,), in kJ/mol.
+        weight: The weight exp((bias − c)/kT), (F,).
         walker: The number of the walker, (F,); all 1 where there was one.
     """
 
@@ -160,7 +161,7 @@ def read_colvar(path: Path, kt: float | None = None) -> BiasedFrames:
         kt: kT in kJ/mol, to check that each weight is the one of its frame; no check where None.
 
     Raises:
-        OutputError: the table is missing, cut, not finite, or has weights of other frames.
+        OutputError: The table is missing, cut, not finite, or has weights of other frames.
     """
     kind = "a table of frames"
     frame = read_table(path, finite=True, kind=kind)
@@ -239,7 +240,7 @@ class BiasedRun:
         """The free energy on the grid of the modes, in kJ/mol.
 
         Raises:
-            OutputError: the run has not ended yet, or its file is damaged.
+            OutputError: The run has not ended yet, or its file is damaged.
         """
         return FreeEnergy.read(self.folder, self.record.modes)
 
@@ -248,7 +249,7 @@ class BiasedRun:
         """Reads the tables of a run.
 
         Raises:
-            OutputError: a table is missing or damaged, or the tables belong to different runs.
+            OutputError: A table is missing or damaged, or the tables belong to different runs.
         """
         folder = Path(folder)
         record = BiasRecord.read(folder)
@@ -278,7 +279,7 @@ class BiasedRun:
         grid of free_energy.npz; beyond the grid both are flat, and the walls rise.
 
         Raises:
-            OutputError: the grid of an OPES run is missing or damaged.
+            OutputError: The grid of an OPES run is missing or damaged.
         """
         inside = self.record.grid.clamp(np.asarray(modes, dtype=np.float64))
         if self.hill_list is not None:

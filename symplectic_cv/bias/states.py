@@ -103,7 +103,7 @@ def find_states(
             choice.
 
     Raises:
-        OptionError: no or too many modes, or weights that do not match the frames.
+        OptionError: No or too many modes, or weights that do not match the frames.
 
     Example:
         >>> rng = np.random.default_rng(0)

@@ -22,8 +22,8 @@ class BinnedSurface:
     Attributes:
         names: The names of the descriptors.
         axes: The centres of the bins along each descriptor, (B,) each.
-        free_energy: kJ/mol, one axis per descriptor; the least value is 0, and bins without a
-            frame are infinite.
+        free_energy: The free energy in kJ/mol, one axis per descriptor. Its least value is 0; it
+            is infinite in bins without a frame.
         error: The standard error of −kT ln p, kJ/mol; NaN where too few blocks hold a frame.
         frames: The number of frames in each bin, unweighted.
     """
@@ -70,10 +70,10 @@ def binned_surface(
         kt: kT in kJ/mol.
         blocks: The block of time that each frame belongs to, (F,), from `block_of_frames`.
         bins: The number of bins along each descriptor.
-        seed: seed of the bootstrap resamples.
+        seed: The seed of the bootstrap resamples.
 
     Raises:
-        OptionError: weights that do not fit the frames, or no frame in the ranges.
+        OptionError: Weights that do not fit the frames, or no frame in the ranges.
 
     Example:
         >>> values, blocks = np.array([[0.2], [0.3], [0.7], [0.8]]), np.array([0, 1, 0, 1])
@@ -127,7 +127,7 @@ def region_difference(
         weights: The weights of the frames, (F,).
         kt: kT in kJ/mol.
         blocks: The block of time that each frame belongs to, (F,).
-        seed: seed of the bootstrap resamples.
+        seed: The seed of the bootstrap resamples.
 
     Returns:
         The difference. It is infinite where a region holds no weight; its error is infinite

@@ -30,12 +30,13 @@ from symplectic_cv.units import thermal_energy
 
 TABLE = "umbrella.csv"
 TRANSIENT = 0.1
-"""Part of each window that is left out at its start."""
+"""The share of each window that is left out at its start."""
 BINS_PER_WINDOW = 3
 BEYOND = 1e3
-"""Energy of frames beyond the ends of the axis, kT: they take no part in its free energy."""
+"""The energy in kT that is given to frames beyond the ends of the axis, so that they take no part
+in its free energy."""
 LEAST_OVERLAP = 0.03
-"""Between neighbours; with less, windows hardly know of each other (the field's rule of thumb)."""
+"""The smallest overlap of neighbours whose free energies can be joined; a rule of thumb."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Windows:
 
     Attributes:
         modes: The names of the modes that are held, n of them.
-        centres: (K, n), in order along the mode or the path.
-        stiffness: κ in kJ/mol per squared unit of a mode.
-        temperature: K.
+        centres: The centres of the windows, (K, n), in order along the mode or the path.
+        stiffness: The force constant κ, in kJ/mol per squared unit of a mode.
+        temperature: The temperature, in K.
 
     Example:
         >>> two = Windows(["mode_0"], np.array([[0.0], [1.0]]), 10.0, 300.0)
@@ -170,7 +171,7 @@ def even_windows(
             of the distance to its neighbours.
 
     Raises:
-        OptionError: fewer than two windows, an empty range, or a κ that is not positive.
+        OptionError: Fewer than two windows, an empty range, or a κ that is not positive.
     """
     if not 0.0 < high - low < float("inf"):
         raise OptionError(f"`range` {low:g} {high:g} must be finite and not empty")
@@ -187,7 +188,7 @@ def path_windows(
         path: CSV with a column for each of the modes; other columns are ignored.
 
     Raises:
-        OptionError: an unreadable table, too few points, or a mode that it lacks.
+        OptionError: An unreadable table, too few points, or a mode that it lacks.
     """
     _check_count(count)
     table = read_table(
@@ -240,7 +241,7 @@ def read_window(path: Path, n_modes: int) -> np.ndarray:
     """The modes of the frames in a window's colvar.csv, (F, n_modes).
 
     Raises:
-        OutputError: the table is missing, cut, of other modes or not finite.
+        OutputError: The table is missing, cut, of other modes or not finite.
     """
     kind = "the table of a window"
     table = read_table(path, finite=True, kind=kind).to_numpy(np.float64)
@@ -259,7 +260,7 @@ def combine_windows(windows: Windows, series: Sequence[np.ndarray]) -> UmbrellaR
         series: The modes of the frames of each window, (F, n) each.
 
     Raises:
-        OptionError: a window with fewer than ten frames, or windows that do not overlap at all.
+        OptionError: A window with fewer than ten frames, or windows that do not overlap at all.
     """
     with quiet_pymbar():
         return _combine(windows, *_independent_frames(series))

@@ -59,7 +59,7 @@ def mbar_weights(reduced: np.ndarray, counts: Sequence[int]) -> np.ndarray:
         counts: The number of frames drawn from each state, (K,), with sum F.
 
     Raises:
-        OptionError: shapes that do not fit, or energies that are not finite.
+        OptionError: Shapes that do not fit, or energies that are not finite.
 
     Source: M. R. Shirts and J. D. Chodera, J. Chem. Phys. 129, 124105 (2008), through pymbar.
 
@@ -90,13 +90,13 @@ def mbar_weights(reduced: np.ndarray, counts: Sequence[int]) -> np.ndarray:
 
 
 def settled_from(series: np.ndarray, most: float = 0.5) -> int:
-    """Number of the first frame after the initial transient of a series.
+    """The number of the first frame after the initial transient of a series.
 
-    Among a hundred candidates it is the one that leaves the most uncorrelated frames after it.
+    Of a hundred candidates the one is taken after which there are the most uncorrelated frames.
 
     Args:
-        series: values over time, (F,). For metadynamics this is the bias minus c(t), which drifts
-            until the basins are full.
+        series: The values over time, (F,). For metadynamics this is the bias minus c(t), which
+            drifts until the basins are full.
         most: The largest part of the series that may be given up.
 
     Source: J. D. Chodera, J. Chem. Theory Comput. 12, 1799 (2016), through pymbar.

@@ -42,7 +42,7 @@ def internal_flow(
 
     Args:
         options: The options of the flow; `coupling`, `layers`, `hidden` and `bins` are used.
-        scale: ps per unit of each latent variable, shape (n,).
+        scale: The scale of each latent variable, shape (n,), in ps per unit.
     """
     k, n = len(standard.round), len(standard.centre)
     angles, line = torch.arange(k), torch.arange(k, n)

@@ -29,9 +29,14 @@ def like_hydrogens(molecule: Molecule) -> list[tuple[int, ...]]:
 def exchange(
     positions: Tensor, groups: list[tuple[int, ...]], generator: torch.Generator
 ) -> Tensor:
-    """Each frame (F, N, 3) with the hydrogens of each group in a random cyclic order.
+    """Frames with the hydrogens of each group in a random cyclic order.
 
     A cyclic order keeps the chirality of the group; the other order would give its mirror image.
+
+    Args:
+        positions: The frames, shape (F, N, 3), in nm.
+        groups: The hydrogens of each group, from `like_hydrogens`.
+        generator: The source of the random numbers.
 
     Example:
         >>> x = torch.arange(4.0).view(1, 4, 1).expand(1, 4, 3)

@@ -1,1 +1,1 @@
-"""From trajectory files to whole molecules in memory."""
+"""Reading of trajectories: whole molecules in memory from files and other libraries."""

@@ -114,7 +114,15 @@ def require_same_handedness(
 
 
 def undefined_torsions(positions: np.ndarray, torsions: Sequence[Torsion]) -> np.ndarray:
-    """Which torsions of which structures (P, N, 3) have three atoms on a line, (P, T) bool."""
+    """A mask of torsions that are undefined because three of their atoms lie on a line.
+
+    Args:
+        positions: The structures, shape (P, N, 3), in nm.
+        torsions: The T torsions.
+
+    Returns:
+        The mask, shape (P, T).
+    """
     undefined = np.zeros((len(positions), len(torsions)), dtype=bool)
     for place, torsion in enumerate(torsions):
         for i, j, k in (torsion.atoms[:3], torsion.atoms[1:]):

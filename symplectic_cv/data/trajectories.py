@@ -235,10 +235,10 @@ def as_data(frames: Any, name: str) -> TrajectoryData:
 
 
 def remedy_for(frames: Any) -> str:
-    """How a user makes a `TrajectoryData` of frames in another form.
+    """The advice on how to make a `TrajectoryData` of frames in another form.
 
     Args:
-        frames: What a user gave: a path, a universe of MDAnalysis, an array or anything else.
+        frames: The value that was given: a path, a universe of MDAnalysis, an array or another.
     """
     if isinstance(frames, (str, Path)):
         return "read the file with `read_trajectories`"

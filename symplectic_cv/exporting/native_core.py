@@ -1,8 +1,9 @@
 """The native core: exported modes and their gradients in C++, for NumPy arrays.
 
-A frame costs a hundredth of what TorchScript takes, many frames at once less still. It needs
-neither torch nor OpenMM, keeps its superposition in float64 and its networks in float32, and
-releases the interpreter while it works; any number of threads may share one core.
+A frame takes a hundredth of the time that TorchScript takes, and less where many frames are
+computed at once. The core needs neither torch nor OpenMM. It superposes in float64 and evaluates
+networks in float32. It releases the interpreter while it works; any number of threads may share one
+core.
 
 The compiled part is built by `pip install` where there is a C++ compiler.
 """
@@ -29,11 +30,11 @@ class Core:
 
     Attributes:
         metadata: The modes, ω in rad/ps, temperature, molecule, SHA-256.
-        indices: (N,) places of the modelled atoms in the system.
+        indices: The places of the modelled atoms in the system, shape (N,).
 
     Raises:
-        ModelError: truncated, altered, or not such a file.
-        BackendError: the core is not compiled here.
+        ModelError: The content is truncated, altered, or not of such a file.
+        BackendError: The core is not compiled here.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Core:
 
     @property
     def instructions(self) -> str:
-        """Which kernels run: `baseline`, `avx2` or `avx512`."""
+        """The kernels that run: `baseline`, `avx2` or `avx512`."""
         return self._flow.instructions
 
     def values(
@@ -85,8 +86,8 @@ class Core:
             selected: The positions are (F, N, 3), of the modelled atoms alone.
 
         Raises:
-            OptionError: arrays of another shape, or too few atoms.
-            FrameError: a frame whose values are not finite.
+            OptionError: Arrays of another shape, or too few atoms.
+            FrameError: A frame whose values are not finite.
 
         Example::
 
@@ -106,8 +107,8 @@ class Core:
 
         Args:
             positions, box, selected: The frames, as `values` takes them.
-            combinations: (m, n_modes), the weights of the modes in each gradient; one gradient
-                per mode where None.
+            combinations: The weights of the modes in each gradient, shape (m, n_modes); one
+                gradient per mode where None.
         """
         return self.values_and_gradients(positions, combinations, box, selected)[1]
 
@@ -175,8 +176,8 @@ def load_core(path: str | Path) -> Core:
     """The core for a file that `symplectic_cv.export` wrote.
 
     Raises:
-        ModelError: missing, truncated, altered.
-        BackendError: the core is not compiled here.
+        ModelError: The file is missing, truncated or altered.
+        BackendError: The core is not compiled here.
     """
     path = Path(path)
     if not path.is_file():

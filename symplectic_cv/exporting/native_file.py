@@ -42,9 +42,9 @@ def export_core(
         path: The file to write, `*.safetensors`.
 
     Raises:
-        OptionError: a mode that the model does not have.
-        ModelError: a flow that the core cannot express, named.
-        OutputError: the file exists.
+        OptionError: A mode that the model does not have.
+        ModelError: The flow has a layer that the core cannot express; the message names it.
+        OutputError: The file exists.
     """
     path = require_free_file(Path(path))
     content = core_bytes(model, modes)

@@ -30,7 +30,7 @@ def read_metadata(content: bytes, name: str) -> dict[str, Any]:
     """Metadata of a file for the core; the molecule as in `Molecule.to_json`.
 
     Raises:
-        ModelError: not such a file; `name` is what the message calls it.
+        ModelError: The content is of no such file; the message calls the file `name`.
     """
     try:
         length = int.from_bytes(content[:8], "little")

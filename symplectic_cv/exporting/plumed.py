@@ -59,8 +59,8 @@ def export_for_plumed(
         path: The path of cv.pt, which sets the names; the file stays unchanged.
 
     Raises:
-        OptionError: a mode that the model does not have.
-        OutputError: one of the files exists.
+        OptionError: A mode that the model does not have.
+        OutputError: One of the files exists.
     """
     script, lines = (require_free_file(file) for file in plumed_files(Path(path)))
     modes = model.check_modes(modes)

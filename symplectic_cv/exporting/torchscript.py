@@ -39,7 +39,7 @@ class CollectiveVariables(nn.Module):
         modes: The modes to export; 0 is the slowest.
 
     Raises:
-        OptionError: a mode that the model does not have.
+        OptionError: A mode that the model does not have.
     """
 
     indices: Tensor
@@ -125,7 +125,7 @@ class CollectiveVariables(nn.Module):
 
         Args:
             positions, box: The positions and the box, as `forward` takes them.
-            combinations: (m, len(modes)), float64, weights of the modes in each gradient.
+            combinations: The weights of the modes in each gradient, (m, len(modes)), float64.
         """
         y, rotation, a = superpose(self.whole(positions, box), self.reference, self.masses)
         values, tapes = self.latent(y)
@@ -156,7 +156,7 @@ def load_exported(path: str | Path) -> tuple[torch.jit.ScriptModule, dict[str, A
     """An exported file as a module on the CPU, and its metadata.
 
     Raises:
-        ModelError: missing, truncated, or not written by `export`.
+        ModelError: The file is missing, truncated, or not written by `export`.
     """
     path = Path(path)
     if not path.is_file():
@@ -177,7 +177,7 @@ def stored_metadata(path: Path) -> dict[str, Any]:
     """Metadata of an exported file, without loading the module.
 
     Raises:
-        ModelError: truncated, or not written by `export`.
+        ModelError: The file is truncated, or not written by `export`.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -20,7 +20,7 @@ class LinearSymplectic(CanonicalTransformation):
 
     Args:
         phase_space_dimension: The dimension 2n of phase space.
-        orthogonal: only the rotations to normal modes, B = C = 0 and A = −Aᵀ.
+        orthogonal: Whether only rotations to normal modes are learned: B = C = 0 and A = −Aᵀ.
 
     Raises:
         OptionError: The dimension is odd.

@@ -41,7 +41,7 @@ class Chart(str, Enum):
 
 
 class Flow(str, Enum):
-    """Which canonical transformations a model may use.
+    """The kinds of canonical transformations.
 
     POINT: New coordinates are functions of the coordinates alone, and momenta follow; the choice
         of the paper for molecules.

@@ -1,7 +1,7 @@
-"""The interface of a Hamiltonian, and the check that reports a faulty one early.
+"""The interface of a Hamiltonian, and a check that finds a faulty one early.
 
-Your own is a subclass with a `dimension` and a `potential`; docs/own_hamiltonian.md is the
-recipe.
+A Hamiltonian of your own is a subclass with a `dimension` and a `potential`; see
+docs/own_hamiltonian.md.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from symplectic_cv.models.phase_space import PhaseSpaceModel
 from symplectic_cv.models.prior import HarmonicPrior
 
 COLD = 10.0
-"""Factor on the potential at the start of a training, which begins this many times too cold."""
+"""The factor on the potential at the start of a training, which makes it colder by this factor."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Descriptor:
     """A physical quantity to compare the modes with.
 
     Attributes:
-        values: (B,).
+        values: The values at B points, shape (B,).
         unit: The unit, for axes and tables; empty for pure numbers.
         circular: Whether the values are angles in radians.
     """
@@ -41,7 +41,7 @@ class Descriptor:
 
 @dataclass(frozen=True)
 class Start:
-    """The Gaussian that a learning starts from, in scaled variables.
+    """The Gaussian that a training starts from, in scaled variables.
 
     Attributes:
         shift: The centre of the Gaussian, (n,).
@@ -50,7 +50,7 @@ class Start:
         spread: The typical size of each coordinate, (n,), the unit of the couplings.
         energy: The energy at the centre, in nats.
         cold: The factor on the potential at the first step.
-        learn_rotation: Whether the axes are only a guess and are learned.
+        learn_rotation: Whether the axes are learned, because they are only a guess.
     """
 
     shift: Tensor
@@ -74,20 +74,39 @@ class Mover(Protocol):
     def move(
         self, q: Tensor, timestep: float, n_steps: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """The end point of the dynamics from q (B, n), and the change of βH on the way, (B,)."""
+        """Runs the dynamics.
+
+        Args:
+            q: The starting points, shape (B, n).
+            timestep: The time step.
+            n_steps: The number of time steps.
+            generator: The source of the random momenta.
+
+        Returns:
+            The end points, shape (B, n), and the change of βH on the way, shape (B,).
+        """
         ...
 
 
 class Hamiltonian:
-    """H(p, q) of n coordinates with unit masses: ½|p|² + V(q) unless `energy` says otherwise.
+    """A Hamiltonian H(p, q) of n coordinates with unit masses.
 
-    Energies are in units in which kT = 1/β; for an analytic Hamiltonian its own units.
+    It is ½|p|² + V(q), unless a subclass replaces `energy`. Energies are in units in which
+    kT = 1/β.
 
     Attributes:
         name: The name in messages, files and figures.
         dimension: The number n of coordinates.
-        time_unit, length_unit: for axes and tables; empty for reduced units.
+        time_unit, length_unit: The units on axes and in tables; empty for reduced units.
         kinetic: Whether H is ½|p|² + V(q), so that momenta can be averaged exactly.
+
+    Example:
+        >>> class Quartic(Hamiltonian):
+        ...     name, dimension = "quartic", 1
+        ...     def potential(self, q):
+        ...         return (q**4).sum(-1)
+        >>> Quartic().energy(torch.tensor([[1.0]]), torch.tensor([[2.0]]))
+        tensor([16.5000])
     """
 
     name: str = "hamiltonian"
@@ -100,23 +119,38 @@ class Hamiltonian:
         return type(self).energy is Hamiltonian.energy
 
     def potential(self, q: Tensor) -> Tensor:
-        """V(q), (B,), from coordinates (B, n); PyTorch must be able to differentiate it."""
+        """The potential V(q), which PyTorch must be able to differentiate.
+
+        Args:
+            q: The coordinates of B points, shape (B, n).
+
+        Returns:
+            The energies, shape (B,).
+        """
         raise NotImplementedError
 
     def energy(self, p: Tensor, q: Tensor) -> Tensor:
-        """H(p, q), (B,), from momenta and coordinates (B, n)."""
+        """The energy H(p, q).
+
+        Args:
+            p: The momenta of B points, shape (B, n).
+            q: The coordinates of B points, shape (B, n).
+
+        Returns:
+            The energies, shape (B,).
+        """
         return 0.5 * (p * p).sum(-1) + self.potential(q)
 
     def log_volume(self, q: Tensor) -> Tensor:
-        """ln of the volume element of the coordinates, (B,); 0 for Cartesian ones."""
+        """The logarithm of the volume element at q (B, n), shape (B,); 0 for Cartesian q."""
         return torch.zeros(q.shape[:-1], dtype=q.dtype, device=q.device)
 
     def guess(self) -> Tensor:
-        """A point (n,) near a minimum, from which the learning starts."""
+        """A point near a minimum, shape (n,), from which a training starts."""
         return torch.zeros(self.dimension, dtype=torch.float64)
 
     def known_start(self, beta: float = 1.0, scale: float | None = None) -> Start | None:
-        """The Gaussian to start a learning from; None for a cold start in a minimum.
+        """The Gaussian to start a training from; None for a cold start in a minimum.
 
         Args:
             beta: The inverse temperature of the energy.
@@ -127,31 +161,34 @@ class Hamiltonian:
     def model(
         self, flow: CanonicalTransformation, prior: HarmonicPrior, options: FlowOptions
     ) -> PhaseSpaceModel:
-        """The model that a flow makes of this Hamiltonian."""
+        """The model of this Hamiltonian with a given flow and prior."""
         return PhaseSpaceModel(flow, prior, options)
 
     def mover(self) -> Mover | None:
-        """Short dynamics of its own for the hybrid sampler; None for velocity Verlet in q."""
+        """The short dynamics of the hybrid sampler; None for velocity Verlet in q."""
         return None
 
     def exact_free_energy(self, beta: float) -> float | None:
-        """−ln Z = −ln ∫ dp dq exp(−βH) in nats from a calculation without a flow, or None."""
+        """−ln Z = −ln ∫ dp dq exp(−βH) in nats, computed without a flow; None if unknown."""
         return None
 
     def exact_omega(self) -> Tensor | None:
-        """Frequencies (n,) of the normal modes, slowest first, for a harmonic Hamiltonian."""
+        """The frequencies of the normal modes, (n,), slowest first; None unless H is harmonic."""
         return None
 
     def descriptors(self, q: Tensor) -> Mapping[str, Descriptor]:
-        """Quantities to compare the modes with, by name."""
+        """Quantities to compare the modes with, by name, at coordinates q (B, n)."""
         return {}
 
 
 def check_hamiltonian(hamiltonian: Hamiltonian) -> None:
-    """Raises HamiltonianError where a Hamiltonian cannot be learned from.
+    """Checks that a model can be trained on a Hamiltonian.
 
-    It must have a positive whole dimension, and give one finite, differentiable energy for
-    each phase-space point near its guess.
+    It must have a positive whole dimension. For each phase-space point near its guess it must give
+    one energy that is finite and differentiable.
+
+    Raises:
+        HamiltonianError: The Hamiltonian fails one of these conditions; the message names it.
     """
     name, n = hamiltonian.name, hamiltonian.dimension
     if not isinstance(n, int) or n < 1:
@@ -165,7 +202,7 @@ def check_hamiltonian(hamiltonian: Hamiltonian) -> None:
     p, noise = torch.randn(2, 5, n, generator=generator, dtype=torch.float64)
     q = (guess + 1e-3 * noise).requires_grad_(True)
     p.requires_grad_(True)
-    if hamiltonian.kinetic:  # before it is added to ½|p|², which would hide its shape
+    if hamiltonian.kinetic:  # adding ½|p|² would hide a wrong shape
         require_energies(hamiltonian, hamiltonian.potential(q), 5)
     energy = require_energies(hamiltonian, hamiltonian.energy(p, q), 5)
     if not torch.isfinite(energy).all():
@@ -184,10 +221,15 @@ def check_hamiltonian(hamiltonian: Hamiltonian) -> None:
 
 
 def require_energies(hamiltonian: Hamiltonian, energy: object, n_points: int) -> Tensor:
-    """The energies, if there is one for each point and none is NaN.
+    """Returns energies after checking that there is one for each point and none is NaN.
+
+    Args:
+        hamiltonian: The Hamiltonian, for its name in messages.
+        energy: The value that its `energy` or `potential` returned.
+        n_points: The number of points.
 
     Raises:
-        HamiltonianError: anything else.
+        HamiltonianError: The value is no tensor, has another shape, or holds NaN.
     """
     name = hamiltonian.name
     if not isinstance(energy, Tensor):

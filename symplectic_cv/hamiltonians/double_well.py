@@ -12,7 +12,7 @@ from symplectic_cv.hamiltonians.base import Descriptor, Hamiltonian, gaussian_mo
 
 
 class DoubleWell(Hamiltonian):
-    """H = ½p² + 2(q² − 1)²: two wells at q = ±1, a barrier of 2 between them, n = 1."""
+    """H = ½p² + 2(q² − 1)², with wells at q = ±1 and a barrier of 2 between them; n = 1."""
 
     name = "double-well"
     dimension = 1
@@ -22,7 +22,7 @@ class DoubleWell(Hamiltonian):
         return self.barrier * ((q * q - 1.0) ** 2).sum(-1)
 
     def exact_free_energy(self, beta: float) -> float:
-        """By quadrature over the coordinate."""
+        """−ln Z in nats, by quadrature over the coordinate."""
         reach = 1.0 + (40.0 / (beta * self.barrier)) ** 0.25 + 1.0
         half, _ = quad(
             lambda q: math.exp(-beta * self.barrier * (q * q - 1.0) ** 2),

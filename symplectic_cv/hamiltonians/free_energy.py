@@ -1,7 +1,7 @@
 """The variational free energy of a model on samples of its latent density.
 
-The free energy F = E[ln ρ(x) + βH(x)] is an upper bound to −ln Z. Training minimises it, and the
-thermodynamics of a model reports it; both use the samples and the terms of this module.
+The free energy F = E[ln ρ(x) + βH(x)] is an upper bound on −ln Z. Training minimises it, and
+`thermodynamics` reports it. Both use the samples and the terms of this module.
 """
 
 from __future__ import annotations
@@ -16,31 +16,46 @@ from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.phase_space import PhaseSpaceModel
 
 WIDE_SHARE = 0.25
-"""Share of each batch that is drawn from the wider Gaussian."""
+"""The share of each batch that is drawn from the wider Gaussian."""
 
 
 def free_energy_terms(
     model: PhaseSpaceModel, reduced: ReducedHamiltonian, p: Tensor, q: Tensor, heat: float = 1.0
 ) -> Tensor:
-    """ln ρ(x) + βH(x) in nats, (B,), of which the weights of ρ see no gradient."""
+    """The terms ln ρ(x) + βH(x) of the free energy, in nats, shape (B,).
+
+    The gradient by the weights of the model does not run through ln ρ, because its mean is zero.
+
+    Args:
+        model: The model, with density ρ.
+        reduced: The Hamiltonian at its temperature.
+        p: Scaled momenta of samples of the model, shape (B, n).
+        q: Scaled coordinates of the samples, shape (B, n).
+        heat: The factor on the potential.
+    """
     frozen = {name: value.detach() for name, value in model.named_parameters()}
     log_density = functional_call(model, frozen, (p, q))
     return log_density + reduced.capped(reduced.energy(p, q, heat), heat)
 
 
 def wide_scale(dimension: int) -> float:
-    """Standard deviation of the wider Gaussian: 1.5 for two coordinates, less for more of them."""
+    """The standard deviation of the wider Gaussian: 1.5 for two coordinates, less for more."""
     return math.sqrt(1.0 + 1.25 * math.sqrt(2.0 / max(2, dimension)))
 
 
 def draw_latent(
     n_samples: int, dimension: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Samples of z ~ N by a mixture with a wider Gaussian, and their weights.
+    """Samples of the latent density from a mixture with a wider Gaussian, and their weights.
+
+    Args:
+        n_samples: The number of samples.
+        dimension: The number n of coordinates.
+        generator: The source of the random numbers.
 
     Returns:
-        Momenta P and scaled coordinates ωQ, (n_samples, n) each, float32, and the weights
-        N(z) / mixture(z), (n_samples,), of expectation one.
+        Momenta P and scaled coordinates ωQ, shape (n_samples, n) each, float32; and the weights
+        N(z) / mixture(z), shape (n_samples,), whose expectation is one.
     """
     wide = wide_scale(dimension)
     n_wide = round(WIDE_SHARE * n_samples)
@@ -54,7 +69,21 @@ def draw_latent(
 
 
 def whitened_latent(n_samples: int, dimension: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Momenta P and scaled coordinates ωQ, float64, whose first two moments are exact."""
+    """Samples of the latent density whose first two moments are exact.
+
+    Args:
+        n_samples: The number of samples, more than 2n.
+        dimension: The number n of coordinates.
+        seed: The seed of the samples.
+
+    Returns:
+        Momenta P and scaled coordinates ωQ, shape (n_samples, n) each, float64.
+
+    Example:
+        >>> p, q = whitened_latent(100, 1, seed=0)
+        >>> round(float(p.mean()), 9) + 0.0, round(float((q * q).mean()), 9)
+        (0.0, 1.0)
+    """
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(n_samples, 2 * dimension, generator=generator, dtype=torch.float64)
     z = z - z.mean(0)

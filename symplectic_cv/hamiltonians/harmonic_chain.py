@@ -17,10 +17,10 @@ class HarmonicChain(Hamiltonian):
     Its normal modes are ω_k = 2 sin(πk / (2n + 2)), Q_k ∝ Σ_i q_i sin(ikπ/(n + 1)).
 
     Args:
-        size: The n, the number of particles.
+        size: The number n of particles.
 
     Raises:
-        OptionError: no particle.
+        OptionError: There is no particle.
     """
 
     name = "harmonic-chain"
@@ -35,18 +35,18 @@ class HarmonicChain(Hamiltonian):
         return 0.5 * (torch.diff(q, dim=-1, prepend=zero, append=zero) ** 2).sum(-1)
 
     def exact_free_energy(self, beta: float) -> float:
-        """By normal modes: Z = Π 2π/(β ω_k)."""
+        """−ln Z in nats, from the normal modes: Z = Π 2π/(β ω_k)."""
         omega = self.exact_omega().numpy()
         return float(np.log(beta * omega / (2.0 * np.pi)).sum())
 
     def exact_omega(self) -> Tensor:
-        """Square roots of the eigenvalues of the chain's force constants, slowest first."""
+        """The square roots of the eigenvalues of the force constants, slowest first."""
         n = self.dimension
         squares = eigvalsh_tridiagonal(np.full(n, 2.0), np.full(n - 1, -1.0))
         return torch.as_tensor(np.sqrt(squares))
 
     def normal_modes(self) -> Tensor:
-        """√(2/(n+1)) sin(ikπ/(n+1)): row i, column k, slowest first, (n, n)."""
+        """The matrix √(2/(n+1)) sin(ikπ/(n+1)) of row i and column k, (n, n), slowest first."""
         n = self.dimension
         i = torch.arange(1, n + 1, dtype=torch.float64)
         return (2.0 / (n + 1)) ** 0.5 * torch.sin(torch.outer(i, i) * torch.pi / (n + 1))

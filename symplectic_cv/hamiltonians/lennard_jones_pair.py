@@ -15,9 +15,8 @@ from symplectic_cv.hamiltonians.base import Descriptor, Hamiltonian, gaussian_mo
 class LennardJonesPair(Hamiltonian):
     """H = ½|p|² + ½k Σ|x_i|² + 4ε(s⁶ − s³), s = σ²/(r² + δ²), n = 4.
 
-    q holds x₁ and x₂. The core is softened (δ) so that it is high but finite, as it must be
-    for a learner that at first samples clashes. The pair turns freely, vibrates, and moves
-    as a whole in the trap.
+    q holds x₁ and x₂. The core is softened by δ, so that it is high but finite: a training samples
+    clashes at first. The pair turns freely, vibrates, and moves as a whole in the trap.
     """
 
     name = "lennard-jones-pair"
@@ -40,7 +39,7 @@ class LennardJonesPair(Hamiltonian):
         return torch.tensor([-half, 0.0, half, 0.0], dtype=torch.float64)
 
     def exact_free_energy(self, beta: float) -> float:
-        """The centre of mass by hand, the distance by quadrature.
+        """−ln Z in nats, by quadrature over the distance; the other integrals are known.
 
         With R = (x₁ + x₂)/2 and r = x₂ − x₁ the trap is k|R|² + ¼k|r|², and dx₁dx₂ = dR dr.
         """

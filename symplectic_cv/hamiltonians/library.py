@@ -1,4 +1,4 @@
-"""Hamiltonians by name: the built-in ones, and a user's own from a Python file."""
+"""Hamiltonians by name: the built-in ones, and those in Python files of users."""
 
 from __future__ import annotations
 
@@ -26,13 +26,11 @@ def find_hamiltonian(system: str, size: int | None = None) -> Hamiltonian:
 
     Args:
         system: A built-in name, or FILE.py:CLASS.
-        size: for a Hamiltonian of variable size (its class takes `size`); its default where
-            None.
+        size: The size of a Hamiltonian whose class takes `size`; its default where None.
 
     Raises:
-        OptionError: an unknown name, or a size for a system that has none.
-        HamiltonianError: a file or class that is not one, or one that `check_hamiltonian`
-            refuses.
+        OptionError: The name is unknown, or a size is given for a Hamiltonian of fixed size.
+        HamiltonianError: The file or class cannot be used, or `check_hamiltonian` refuses it.
     """
     if system in BUILT_IN:
         kind: Any = BUILT_IN[system]

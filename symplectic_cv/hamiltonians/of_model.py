@@ -1,4 +1,4 @@
-"""The Hamiltonian that a model was learned from, in the variables of the model."""
+"""The Hamiltonian that a model was trained on, in the variables of the model."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def analytic_hamiltonian(
         beta: The inverse temperature, for a `Hamiltonian`.
 
     Raises:
-        OptionError: A model of a molecule, or a model object without its `hamiltonian`.
-        ModelError: A folder that does not name its Hamiltonian.
+        OptionError: The model is of a molecule.
+        ModelError: The Hamiltonian is not given, and no folder names it.
     """
     if isinstance(hamiltonian, ReducedHamiltonian):
         return hamiltonian
@@ -55,12 +55,12 @@ def with_floor_of(
     Args:
         model: The model.
         hamiltonian: The molecule in the frame of the model, with energies in kT.
-        record: What the model's folder says of its Hamiltonian; see `hamiltonian_record`.
+        record: The record of the Hamiltonian in the model's folder; see `hamiltonian_record`.
     """
     reduced = ReducedHamiltonian(hamiltonian, floor=_floor(record))
     if reduced.floor > -math.inf:
         return reduced
-    # learned from a trajectory: the cap counts from the most likely structure of the model
+    # a model of a trajectory has no record; the cap counts from its most likely structure
     latent = torch.zeros(1, model.dimension, dtype=model.dtype)
     with torch.no_grad():
         centre = reduced.configuration(model.flow.inverse(latent)[0].double())
@@ -106,7 +106,7 @@ def in_variables_of(
         beta: The other inverse temperature.
 
     Raises:
-        OptionError: It has another number of coordinates.
+        OptionError: The Hamiltonian has another number of coordinates.
     """
     other = ReducedHamiltonian(hamiltonian, beta, reduced.scale, reduced.floor)
     require_same_dimension(model, other)
@@ -126,7 +126,7 @@ def require_molecule(model: PhaseSpaceModel | str | Path) -> NeuralCanonicalTran
     """The model of a molecule.
 
     Raises:
-        OptionError: A model of an analytic Hamiltonian.
+        OptionError: The model is of an analytic Hamiltonian.
     """
     network = open_model(model)
     if not isinstance(network, NeuralCanonicalTransformation):

@@ -1,8 +1,7 @@
-"""A Hamiltonian at a temperature, in nats and in the variables that flows are learned in.
+"""A Hamiltonian at a temperature, in nats and in the variables of a flow.
 
-With β ≠ 1 both p and q are scaled by √β. That leaves frequencies as they are, makes
-momenta N(0, 1), and is what the units of a molecule already do; the volume element brings
-−n ln β to ln Z.
+With β ≠ 1 both p and q are scaled by √β. Frequencies stay the same, and momenta become N(0, 1). The
+volume element adds −n ln β to ln Z. The units of a molecule include this scaling.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from symplectic_cv.errors import OptionError
 from symplectic_cv.hamiltonians.base import Hamiltonian, require_energies
 
 ENERGY_CAP = 1000.0
-"""Energies that lie this much (nats) above the start grow only as their logarithm from there, so
-that a clash cannot throw a training off its course."""
+"""The energy above the start, in nats, from which on the excess counts by its logarithm only. A
+clash would otherwise dominate the gradient of a training."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +25,11 @@ class ReducedHamiltonian:
     """βH − ln(volume element) in nats, as a function of x = √β_units (p, q).
 
     Args:
-        hamiltonian: H.
-        beta: inverse temperature β.
-        units_beta: β of the variables, where it is not that of the energy; a model learned
-            at one temperature is asked about another one so.
-        floor: The energy in nats above which the cap counts: that of the start.
+        hamiltonian: The Hamiltonian H.
+        beta: The inverse temperature β of the energy.
+        units_beta: The inverse temperature that scales the variables; `beta` where None. It differs
+            where a model of one temperature is used at another one.
+        floor: The energy of the start in nats, from which the cap of energies counts.
     """
 
     hamiltonian: Hamiltonian
@@ -49,7 +48,7 @@ class ReducedHamiltonian:
 
     @property
     def scale(self) -> float:
-        """β of the variables."""
+        """The inverse temperature that scales the variables."""
         return self.beta if self.units_beta is None else self.units_beta
 
     @property
@@ -59,14 +58,16 @@ class ReducedHamiltonian:
 
     @property
     def log_momentum_volume(self) -> float:
-        """ln ∫ exp(−βp²/2) over the scaled momenta, where they can be integrated by hand."""
+        """ln ∫ exp(−βp²/2) over the scaled momenta of a Hamiltonian ½|p|² + V(q)."""
         return 0.5 * self.dimension * math.log(2.0 * math.pi * self.scale / self.beta)
 
     def energy(self, p: Tensor, q: Tensor, heat: float = 1.0) -> Tensor:
-        """βH − ln(volume element) in nats, (B,), at scaled momenta and coordinates (B, n).
+        """βH − ln(volume element) in nats, shape (B,).
 
         Args:
-            heat: multiplies the potential (of a Hamiltonian that has one) while it cools.
+            p: Scaled momenta, shape (B, n).
+            q: Scaled coordinates, shape (B, n).
+            heat: The factor on the potential of a Hamiltonian ½|p|² + V(q).
         """
         if self.hamiltonian.kinetic:
             moving = 0.5 * self.beta / self.scale * (p * p).sum(-1)
@@ -77,19 +78,24 @@ class ReducedHamiltonian:
         return energy - self.hamiltonian.log_volume(q / root)
 
     def configuration(self, q: Tensor, heat: float = 1.0) -> Tensor:
-        """βV − ln(volume element) in nats, (B,), for a Hamiltonian ½|p|² + V(q)."""
+        """βV − ln(volume element) in nats, shape (B,), for a Hamiltonian ½|p|² + V(q).
+
+        Args:
+            q: Scaled coordinates, shape (B, n).
+            heat: The factor on the potential.
+        """
         real = q / math.sqrt(self.scale)
         found = self.hamiltonian.potential(real)
         energy = self.beta * require_energies(self.hamiltonian, found, len(q))
         return heat * energy - self.hamiltonian.log_volume(real)
 
     def capped(self, energy: Tensor, heat: float = 1.0) -> Tensor:
-        """Energies whose excess over the cap grows as its logarithm only."""
+        """Energies of which the excess over the cap counts by its logarithm, shape (B,)."""
         limit = heat * (self.floor + ENERGY_CAP) if math.isfinite(self.floor) else math.inf
         over = energy > limit
         excess = torch.where(over, energy - limit, torch.zeros_like(energy))
         return torch.where(over, limit + torch.log1p(excess.clamp(max=1e30)), energy)
 
     def over_cap(self, energy: Tensor) -> Tensor:
-        """Which energies the cap would change, (B,) bool."""
+        """The mask of the energies that the cap would change, shape (B,)."""
         return energy > self.floor + ENERGY_CAP

@@ -15,7 +15,7 @@ from symplectic_cv.hamiltonians.base import Descriptor, Hamiltonian, gaussian_mo
 class Ringworld(Hamiltonian):
     """H = ½|p|² + (|q| − 2)²/0.32, n = 2.
 
-    The angle is a free rotor, the radius a stiff oscillator.
+    The angle turns freely. The radius is a stiff oscillator.
     """
 
     name = "ringworld"
@@ -30,7 +30,7 @@ class Ringworld(Hamiltonian):
         return torch.tensor([self.radius, 0.0], dtype=torch.float64)
 
     def exact_free_energy(self, beta: float) -> float:
-        """By quadrature over the radius; the angle and the momenta are integrated by hand."""
+        """−ln Z in nats, by quadrature over the radius; the other integrals are known."""
         radial, _ = quad(
             lambda r: r * math.exp(-beta * (r - self.radius) ** 2 / self.width),
             0.0,

@@ -1,8 +1,8 @@
-"""The start of learning from a Hamiltonian: cold, in a minimum of its potential.
+"""The start of a training on a Hamiltonian: cold, in a minimum of its potential.
 
-A flow that starts in one place and is heated grows along the soft directions and bends with
-them. One that starts broad instead tears: Ringworld's disk of samples then opens a slit,
-and no latent variable is the angle.
+A flow that starts in one place and is heated grows along the soft directions and bends with them. A
+flow that starts broad is cut instead: Ringworld's disk of samples opens a slit, and no latent
+variable becomes the angle.
 """
 
 from __future__ import annotations
@@ -19,19 +19,28 @@ from symplectic_cv.hamiltonians.base import COLD, Start
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 
 WIDTHS = 2.5
-"""Unit of length of the couplings, in thermal widths of the stiffest direction."""
+"""The unit of length of the couplings, in thermal widths of the stiffest direction."""
 
 
 def find_start(reduced: ReducedHamiltonian, seed: int = 0) -> Start:
-    """The start that the Hamiltonian provides, or else a cold start."""
+    """The start that the Hamiltonian provides, or a cold start.
+
+    Args:
+        reduced: The Hamiltonian at its temperature.
+        seed: The seed of the point from which a minimum is searched.
+    """
     return reduced.hamiltonian.known_start(reduced.beta, reduced.scale) or cold_start(reduced, seed)
 
 
 def cold_start(reduced: ReducedHamiltonian, seed: int = 0) -> Start:
-    """A minimum of the potential, and in it a ball as narrow as its stiffest direction.
+    """A ball in a minimum of the potential, as narrow as its stiffest direction.
+
+    Args:
+        reduced: The Hamiltonian at its temperature.
+        seed: The seed of the point from which the minimum is searched.
 
     Raises:
-        HamiltonianError: no minimum is found, or it has no curvature at all.
+        HamiltonianError: No minimum is found, or it has no curvature at all.
     """
     hamiltonian, n = reduced.hamiltonian, reduced.dimension
 

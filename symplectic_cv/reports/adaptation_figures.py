@@ -77,6 +77,6 @@ def _rate(row: RoundProgress) -> str:
 
 
 def _run(row: RoundProgress) -> str:
-    """Which run a bar is of, and how long it was."""
+    """The label of a bar: its run and the length of the run."""
     name = str(row.round) if row.round else "start"
     return f"{name}\n" + ("unknown" if np.isnan(row.time_ns) else f"{row.time_ns:g} ns")

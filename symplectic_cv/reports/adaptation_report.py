@@ -122,7 +122,7 @@ def _state_row(result: Reweighted, states: States, state: int) -> list[str]:
 
 
 def _thinning(strides: Sequence[int]) -> str:
-    """Which rounds count less, and why."""
+    """A sentence on the rounds that count less, with the reason."""
     thinned = [f"1 in {stride:,} of round {k}" for k, stride in enumerate(strides, 1) if stride > 1]
     if not thinned:
         return "All their frames count."

@@ -145,7 +145,8 @@ def plot_free_energy_estimates(
             made where None.
 
     Returns:
-        The Axes: from the bias where there is one, from the weights, the error.
+        The Axes of the estimate from the bias where there is one, of the estimate from the weights,
+        and of the error.
     """
     shown = [("from the bias", from_bias)] if from_bias is not None else []
     shown.append(("from the weights", reweighted))

@@ -1,7 +1,7 @@
-"""Runs of many chains: start, warm-up, blocks that survive a kill.
+"""Runs of many chains: their start, warm-up and blocks, which survive a kill.
 
-Every block follows from (seed, block) and the state of the chains alone, so a run that is
-killed and resumed takes the same steps as one that is not.
+Every block depends on the seed, the number of the block and the state of the chains alone. A run
+that is killed and resumed therefore takes the same steps as one that is not.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from symplectic_cv.sampling.target import LatentTarget, Points
 from symplectic_cv.statistics import effective_share
 
 PILOT = 2048
-"""Samples of the flow from which the chains' starting points are chosen by weight."""
+"""The number of samples of the flow from which the starts of the chains are chosen by weight."""
 PILOTS = 8
-"""So many pilots are drawn before it is said that the model does not fit."""
+"""The number of pilots that are drawn before the model is said not to fit."""
 BLOCK = 2048
-"""Points of all chains between two writes to disk, about."""
+"""The approximate number of points of all chains between two writes to disk."""
 ADAPTING = 0.75
-"""Part of the warm-up in which step sizes adapt; in the rest the chains settle."""
+"""The part of the warm-up in which step sizes adapt. The chains settle in the rest."""
 STATE, PILOT_FILE = "state", "pilot"
-"""Files of a checkpoint, beside the blocks."""
+"""The files of a checkpoint beside the blocks."""
 
 Progress = Callable[[int], None]
 """Called with the number of samples made since the last call."""
 
 
 MOST_CHAINS = 32
-"""Chains at once by default."""
+"""The default number of chains."""
 FEWEST_PER_CHAIN = 4
-"""Samples of each chain at least."""
+"""The smallest number of samples of each chain."""
 
 
 def default_chains(samples: int) -> int:
@@ -64,8 +64,8 @@ class SamplingOptions:
         method: See `Method`.
         chains: The number of chains.
         thin: The number of steps of a chain per kept sample.
-        warmup: Steps of each chain before samples count; step sizes adapt in the first
-            part of them.
+        warmup: The number of steps of each chain before samples count. Step sizes adapt in the
+            first part of them.
         seed: The seed of all random numbers.
     """
 
@@ -99,7 +99,7 @@ class SampledChains:
 
     Attributes:
         u, x: The scaled latent variables and coordinates, (S, C, d).
-        log_likelihood, energy, log_weight: in nats, (S, C); see `Points`.
+        log_likelihood, energy, log_weight: The values of `Points` in nats, (S, C).
         acceptance: The share of accepted proposals after the warm-up.
         proposals: The number of proposals of all chains after the warm-up.
         proposed_log_weights: ln w of samples of the flow, (P,), for the importance ESS.
@@ -127,13 +127,13 @@ def sample_target(
 
     Args:
         target: The density to sample.
-        options: See `SamplingOptions`.
+        options: The options of the sampling.
         folder: The folder that keeps blocks; a run found there is continued.
-        progress: See `Progress`.
+        progress: A function that is called with the number of samples made since the last call.
 
     Raises:
-        SamplingError: no sample of the flow has any weight, or no proposal is ever accepted.
-        OutputError: a damaged checkpoint.
+        SamplingError: No sample of the flow has a weight, or no proposal is ever accepted.
+        OutputError: The checkpoint is damaged.
     """
     if options.method not in MOVES:
         return _weighted(target, options, folder, progress)

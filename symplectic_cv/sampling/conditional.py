@@ -39,7 +39,7 @@ def parse_fixed(given: Sequence[str], model: NeuralCanonicalTransformation) -> d
     """Modes and their dimensionless values from texts such as `mode 0 = 1.2`.
 
     Raises:
-        OptionError: another form, a mode that does not exist or is named twice, or a value
+        OptionError: Another form, a mode that does not exist or is named twice, or a value
             where the model knows nothing.
     """
     fixed: dict[int, float] = {}
@@ -84,7 +84,7 @@ def conditional_latent(
     Latent points of no structure (an angle over π, a torsion beyond its cut) are drawn again.
 
     Raises:
-        SamplingError: next to no point with these values is a structure.
+        SamplingError: Next to no point with these values is a structure.
     """
     return draw_latent_structures(in_float64(model), n_samples, seed, fixed)
 

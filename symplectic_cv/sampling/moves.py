@@ -1,8 +1,7 @@
 """Markov moves in the latent space of a model, each exact for any flow.
 
-A move takes C chains at once and leaves the target invariant. Those with a step size adapt
-it while the chains warm up; after that it is fixed, so that what is counted comes from one
-Markov chain.
+A move takes C chains at once and leaves the target invariant. A move with a step size adapts it
+while the chains warm up. After that it is fixed, so that all samples come from one Markov chain.
 
 Sources: independence Metropolis with flows: F. Noé et al., Science 365, eaaw1147 (2019);
 M. Gabrié et al., PNAS 119, e2109420119 (2022). Preconditioned Crank–Nicolson: S. L. Cotter
@@ -25,22 +24,23 @@ from symplectic_cv.errors import OptionError
 from symplectic_cv.sampling.target import LatentTarget, Points
 
 PROPOSALS_AT_ONCE = 4096
-"""The move of the independence sampler, whose proposals do not depend on the current points."""
+"""The number of proposals that the independence sampler makes at once; they do not depend on the
+current points."""
 TURNS = 6
-"""Leapfrog steps of one Hamiltonian move."""
+"""The number of leapfrog steps of a Hamiltonian move."""
 DYNAMICS_STEPS = 25
-"""Steps of the short dynamics of the hybrid sampler."""
+"""The number of steps of the short dynamics of the hybrid sampler."""
 
 
 class Method(str, Enum):
     """The methods of sampling.
 
     INDEPENDENCE: Metropolis with proposals from the flow.
-    PCN: preconditioned Crank–Nicolson, a local move in the latent space.
+    PCN: Preconditioned Crank–Nicolson, a local move in the latent space.
     HMC: Hamiltonian Monte Carlo in the latent space; the learned ω precondition it.
-    HYBRID: independence moves and short molecular dynamics take turns.
-    IMPORTANCE: samples of the flow with weights.
-    REJECTION: samples of the flow, each kept with a chance in proportion to its weight.
+    HYBRID: Independence moves alternate with short molecular dynamics.
+    IMPORTANCE: Samples of the flow with weights.
+    REJECTION: Samples of the flow, each kept with a probability in proportion to its weight.
     """
 
     INDEPENDENCE = "independence"
@@ -56,10 +56,10 @@ class Step:
     """One step of all chains.
 
     Attributes:
-        points: The present points of the chains, (C,).
+        points: The points of the C chains after the step.
         accepted: Whether each chain moved, (C,) bool.
         chance: The probability of acceptance, (C,).
-        proposed: ln w of the proposals of the flow, (C,), where it did.
+        proposed: ln w of the proposals of the flow, (C,); None where the flow made none.
     """
 
     points: Points
@@ -72,8 +72,8 @@ class Move:
     """A Markov move of all chains.
 
     Attributes:
-        size: The step size, which `adapt` changes; None where there is none.
-        goal: The share of accepted proposals that it aims at.
+        size: The step size, which `adapt` changes; None for a move without one.
+        goal: The share of accepted proposals at which `adapt` aims.
         largest: The largest step size.
     """
 
@@ -85,17 +85,31 @@ class Move:
         self.target = target
 
     def steps(self, points: Points, n_steps: int, generator: torch.Generator) -> Iterator[Step]:
-        """Takes this number of steps from the given points."""
+        """Takes a number of steps from the given points, one after another.
+
+        Args:
+            points: The points of the chains.
+            n_steps: The number of steps.
+            generator: The source of the random numbers.
+        """
         for _ in range(n_steps):
             step = self.step(points, generator)
             points = step.points
             yield step
 
     def step(self, points: Points, generator: torch.Generator) -> Step:
+        """Takes one step from the given points."""
         raise NotImplementedError
 
     def adapt(self, chance: Tensor, n_before: int) -> None:
-        """Moves ln(size) towards the goal by a gain that falls with the steps before."""
+        """Changes the step size, so that the share of accepted proposals nears its goal.
+
+        ln(size) changes by the distance to the goal times a gain that falls with the steps.
+
+        Args:
+            chance: The probabilities of acceptance in the last step, (C,).
+            n_before: The number of steps before the last one.
+        """
         if self.size is not None:
             gain = 2.0 / (1.0 + n_before) ** 0.6
             factor = math.exp(gain * (float(chance.mean()) - self.goal))
@@ -103,7 +117,14 @@ class Move:
 
 
 def decide(here: Points, there: Points, log_chance: Tensor, generator: torch.Generator) -> Step:
-    """The Metropolis decision; a point of no weight is never moved to."""
+    """The Metropolis decision of each chain. A point without weight is never accepted.
+
+    Args:
+        here: The points of the chains.
+        there: The proposed points.
+        log_chance: ln of the ratio that decides, (C,).
+        generator: The source of the random numbers.
+    """
     usable = torch.isfinite(there.log_weight) & ~torch.isnan(log_chance)
     log_chance = torch.where(usable, log_chance, -math.inf).clamp(max=0.0)
     dice = torch.rand(len(here), generator=generator, dtype=torch.float64)
@@ -112,7 +133,7 @@ def decide(here: Points, there: Points, log_chance: Tensor, generator: torch.Gen
 
 
 class Independence(Move):
-    """u' ~ N(0, 1), accepted with min(1, w'/w)."""
+    """Independence Metropolis: u' ~ N(0, 1), accepted with probability min(1, w'/w)."""
 
     def steps(self, points: Points, n_steps: int, generator: torch.Generator) -> Iterator[Step]:
         chains, done = len(points), 0
@@ -131,7 +152,10 @@ class Independence(Move):
 
 
 class CrankNicolson(Move):
-    """u' = √(1−s²) u + s ξ, accepted with min(1, w'/w); s = 1 is the independence sampler."""
+    """Preconditioned Crank–Nicolson: u' = √(1−s²) u + s ξ, accepted with probability min(1, w'/w).
+
+    The step size s = 1 gives the independence sampler.
+    """
 
     size = 0.2
     goal = 0.3
@@ -146,10 +170,11 @@ class CrankNicolson(Move):
 
 
 class LatentHamiltonian(Move):
-    """Dynamics of ½|v|² + ½|u|² − ln w(u), accepted by its error.
+    """Hamiltonian Monte Carlo: dynamics of ½|v|² + ½|u|² − ln w(u), accepted by its error.
 
-    The oscillators ½(v² + u²), all of period 2π because u is scaled by the learned ω, are
-    turned exactly; ∂ ln w/∂u kicks. For a perfect flow every step size is accepted.
+    The oscillators ½(v² + u²) are turned exactly. All have the period 2π, because u is scaled by
+    the learned ω. The force ∂ ln w/∂u changes v between two turns. It vanishes for a perfect flow,
+    so that every step size is accepted.
     """
 
     size = 0.1
@@ -160,7 +185,7 @@ class LatentHamiltonian(Move):
         assert self.size is not None
         target = self.target
         v = target.draw(len(points), generator)
-        # a random length keeps trajectories from closing on themselves
+        # with a fixed length a trajectory could return to its start
         angle = self.size * (0.8 + 0.4 * float(torch.rand((), generator=generator)))
         cos, sin = math.cos(angle), math.sin(angle)
         u, (there, slope) = points.u, target.slope(points.u)
@@ -177,7 +202,7 @@ class LatentHamiltonian(Move):
 class ShortDynamics(Move):
     """Dynamics of the physical system with fresh thermal momenta, accepted by its error.
 
-    A molecule moves by OpenMM in all its Cartesian coordinates, another Hamiltonian in q by
+    OpenMM moves a molecule in all its Cartesian coordinates. Another Hamiltonian moves in q by
     velocity Verlet. The Metropolis decision removes the error of the time step.
     """
 
@@ -225,7 +250,7 @@ class ShortDynamics(Move):
 
 
 class Hybrid(Move):
-    """An independence move, then short dynamics: jumps between states, motion within them."""
+    """An independence move, which may change the state, then short dynamics within it."""
 
     def __init__(self, target: LatentTarget) -> None:
         super().__init__(target)

@@ -1,10 +1,10 @@
 """Proposals for importance sampling: a mixture of a model and of a broad Gaussian.
 
-A flow trained on the free-energy bound is narrow where it may choose, and leaves gaps where the map
-is cut (a ring must be). The weights of such a proposal alone have no variance that could be
-estimated. The proposal is therefore a mixture. Most samples come from the flow, as wide as a pilot
-run finds best. A fixed share comes from a broad Gaussian over the same region, which bounds the
-weights in the gaps.
+A flow that was trained on the free-energy bound tends to be too narrow. It leaves gaps where the
+map is cut, as it must be on a ring. The variance of the weights of such a proposal alone could not
+be estimated. The proposal is therefore a mixture. Most samples come from the flow, with the width
+that a pilot run finds best. A fixed share comes from a broad Gaussian over the same region, which
+bounds the weights in the gaps.
 
 Source: T. Hesterberg, Technometrics 37, 185 (1995).
 """
@@ -52,10 +52,10 @@ class WeighedSamples:
 
 
 class MixtureProposal:
-    """A mixture of a model, wider than it is, and of a broad Gaussian.
+    """A mixture of a widened model and a broad Gaussian.
 
     Args:
-        latent_map: The map of the model; it says whether momenta are left out.
+        latent_map: The map of the model, with or without momenta.
         scale: The standard deviation of the latent Gaussian behind the model's samples.
         generator: The source of the random numbers.
     """
@@ -90,7 +90,7 @@ class MixtureProposal:
         return x, log_density
 
     def _from_flow(self, n_samples: int) -> tuple[Tensor, Tensor]:
-        """Samples of the flow, and which are structures: of internal coordinates not all are."""
+        """Samples of the flow, and the mask of those that are structures."""
         n = self.latent_map.model.dimension
         u = self.scale * torch.randn(
             n_samples, 2 * n, generator=self.generator, dtype=torch.float64

@@ -1,4 +1,4 @@
-"""Statistics of Markov chains: autocorrelation, effective size, agreement.
+"""Statistics of Markov chains: autocorrelation time, R̂ and standard error.
 
 Sources: A. D. Sokal, Monte Carlo Methods in Statistical Mechanics (1996), for the window of
 the autocorrelation time; A. Gelman et al., Bayesian Data Analysis (3rd ed., 2013), section
@@ -14,11 +14,14 @@ WINDOW = 5.0
 
 
 def autocorrelation_time(series: np.ndarray) -> float:
-    """Integrated autocorrelation time g = 1 + 2 Σ ρ(k) in steps, of chains (S, C).
+    """The integrated autocorrelation time g = 1 + 2 Σ ρ(k) of chains, in steps.
 
-    A mean over all S·C values has the variance σ² g / (S·C). Deviations are those from the
-    mean of all chains, so that chains that disagree count as correlated. A series that never
-    changes has g = S·C: it is one value.
+    The mean over all S·C values has the variance σ² g / (S·C). Deviations are taken from the mean
+    of all chains, so that chains that disagree count as correlated. A series that never changes has
+    g = S·C, because it is one value.
+
+    Args:
+        series: The values of C chains at S steps, shape (S, C).
 
     Example:
         >>> white = np.random.default_rng(0).normal(size=(2000, 8))
@@ -41,9 +44,13 @@ def autocorrelation_time(series: np.ndarray) -> float:
 
 
 def split_rhat(series: np.ndarray) -> float:
-    """R̂ of chains (S, C), each cut in two: near 1 where all halves tell the same.
+    """R̂ of chains that are cut in two; it is near 1 where all halves have the same mean.
 
-    NaN for fewer than four steps; infinite where chains stand still in different places.
+    Args:
+        series: The values of C chains at S steps, shape (S, C).
+
+    Returns:
+        R̂; NaN for fewer than four steps, infinite where chains stand still at different values.
 
     Example:
         >>> white = np.random.default_rng(0).normal(size=(500, 4))
@@ -63,6 +70,15 @@ def split_rhat(series: np.ndarray) -> float:
 
 
 def standard_error(series: np.ndarray) -> float:
-    """Standard error of the mean of correlated chains (S, C)."""
+    """The standard error of the mean of correlated chains.
+
+    Args:
+        series: The values of C chains at S steps, shape (S, C).
+
+    Example:
+        >>> white = np.random.default_rng(0).normal(size=(2500, 4))
+        >>> round(standard_error(white), 2)
+        0.01
+    """
     values = np.asarray(series, dtype=np.float64)
     return float(values.std() * np.sqrt(autocorrelation_time(values) / values.size))

@@ -6,8 +6,9 @@ the importance weight
 
     ln w = ln π − ln ρ,    π(q) ∝ |det A(q)| exp(−βU(x(q))),
 
-A that of the Eckart frame (`symplectic_cv.charts.eckart`); without a frame the volume element is 1.
-Samplers and the estimates of thermodynamics work on this form, so that each is exact for any flow.
+A is the matrix of the Eckart frame (`symplectic_cv.charts.eckart`); without a frame the volume
+element is 1. Samplers and the estimates of thermodynamics use this form, so that each is exact for
+any flow.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ def estimate(
         progress: A function that is called with the number of samples done since the last call.
 
     Raises:
-        OptionError: too few samples, or another number of coordinates than the model has.
+        OptionError: Too few samples, or another number of coordinates than the model has.
     """
     _check(model, reduced, n_samples)
     model = in_float64(model)
@@ -156,7 +156,7 @@ def free_energy_difference(
     (`units_beta`), so that both are densities of the same x.
 
     Raises:
-        OptionError: too few samples, or another number of coordinates.
+        OptionError: Too few samples, or another number of coordinates.
     """
     _check(model, reduced, n_samples)
     _check(model, other, n_samples)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Momenta(str, Enum):
-    """How the momenta of a training step are drawn.
+    """The distributions that the momenta of a training step are drawn from.
 
     MAXWELL: Momenta are drawn from N(0, I), as in the paper.
     RADEMACHER: Momenta are ±1 with equal chance, which gives the same expectation with the least

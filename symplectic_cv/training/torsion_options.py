@@ -6,7 +6,7 @@ from enum import Enum
 
 
 class TorsionMetric(str, Enum):
-    """Which motion of the torsions counts in a frequency.
+    """The kinds of metrics by which the frequency of a mode of torsions is measured.
 
     VELOCITY: G, with bonds and angles free to move along; the default.
     MOMENTUM: The inverse of M, with bonds and angles held.
