@@ -54,11 +54,12 @@ class ModeProbe:
 
 def check_start(forces: list[openmm.Force], start: MolecularSystem, options: BiasOptions) -> None:
     """Raises OptionError where the starting structure is outside the grid."""
-    for k, value in enumerate(ModeProbe(forces, start)(start.positions)):
-        if not options.low <= value <= options.high:
+    values = ModeProbe(forces, start)(start.positions)
+    for k, (value, (low, high)) in enumerate(zip(values, options.ends(len(forces)), strict=True)):
+        if not low <= value <= high:
             raise OptionError(
                 f"the starting structure has {value:.2f} in biased mode {k}, outside of the grid "
-                f"[{options.low}, {options.high}]: give a wider `range`, or start from another "
+                f"[{low}, {high}]: give a wider `range`, or start from another "
                 "structure (`topology`)"
             )
 

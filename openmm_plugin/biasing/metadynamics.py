@@ -93,7 +93,7 @@ def metadynamics(
     biased = BiasedModel.of(model)
     backend = biased.backend(options.backend)
     modes = biased.network.check_modes(options.modes)
-    bias = options.bias_options(len(modes), biased.network.temperature, backend)
+    bias = options.bias_options(len(modes), biased.network.temperature, backend, biased.ends(modes))
     checkpoint_ps = options.checkpoint_time()
     molecule = as_molecule(system, topology, positions)
     platform = choose_platform(options.platform, molecule.topology.getNumAtoms())

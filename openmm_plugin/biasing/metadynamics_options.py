@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil, floor
 
-from openmm_plugin.biasing.options import CHECKPOINT_PS, MAX_MODES, BiasOptions, check_count
+from openmm_plugin.biasing.options import (
+    CHECKPOINT_PS,
+    HIGH,
+    LOW,
+    MAX_MODES,
+    BiasOptions,
+    check_count,
+)
+from symplectic_cv.checks import check_number
 from symplectic_cv.errors import OptionError
 from symplectic_cv.units import thermal_energy
 
@@ -31,7 +40,9 @@ class MetadynamicsOptions:
             0.7 of the fluctuation of each mode within the basin of the start (for OPES all of it),
             from the 20 ps of equilibration. Modes have unit variance in the training data.
         pace_ps: The time between hills, and between frames, in ps.
-        range: The two ends of the grid, the same for every mode; walls stand there.
+        range: The two ends of the grid, the same for every mode; walls stand there. Where None, the
+            lowest and the highest value that modes of torsions can have, and -6 to 6 for modes of
+            other charts, which have no bounds.
         opes: Whether OPES takes the place of metadynamics.
         barrier: The barrier that OPES is to overcome, in kJ/mol; 40 where None. Only with `opes`.
         walkers: The number of simulations that share one bias, each a process. A script that asks
@@ -48,8 +59,8 @@ class MetadynamicsOptions:
         platform: The name of OpenMM's platform; the fastest for this size where None.
 
     Example:
-        >>> MetadynamicsOptions(time_ns=5.0, width=0.3).range
-        (-6.0, 6.0)
+        >>> MetadynamicsOptions(time_ns=5.0, width=0.3, range=(-4.0, 4.0)).range
+        (-4.0, 4.0)
     """
 
     modes: Sequence[int] = (0, 1)
@@ -59,7 +70,7 @@ class MetadynamicsOptions:
     fill: float | None = None
     width: Width = AUTO
     pace_ps: float = BiasOptions.pace_ps
-    range: tuple[float, float] = (BiasOptions.low, BiasOptions.high)
+    range: tuple[float, float] | None = None
     opes: bool = False
     barrier: float | None = None
     walkers: int = 1
@@ -72,7 +83,13 @@ class MetadynamicsOptions:
     own_grid: bool | None = None
     platform: str | None = None
 
-    def bias_options(self, n_modes: int | None, temperature: float, backend: str) -> BiasOptions:
+    def bias_options(
+        self,
+        n_modes: int | None,
+        temperature: float,
+        backend: str,
+        ends: Sequence[tuple[float, float]] | None = None,
+    ) -> BiasOptions:
         """The options of the bias, checked as far as they can be without a model.
 
         An option that is given and has no effect is refused.
@@ -82,6 +99,7 @@ class MetadynamicsOptions:
                 two or three of them.
             temperature: The temperature of the model in K, which `temperature` overrides.
             backend: The backend that will run, from `choose_backend`.
+            ends: The lowest and the highest value of each mode, for the grid where `range` is None.
 
         Raises:
             OptionError: An option makes no sense, or the grid is too large.
@@ -104,7 +122,7 @@ class MetadynamicsOptions:
             kt = thermal_energy(kelvin)
             bias_factor = barrier / kt if self.opes else BiasOptions.bias_factor
         own_grid = BiasOptions.own_grid if self.own_grid is None else self.own_grid
-        low, high = map(float, self.range)
+        low, high = self._ends(ends)
         options = BiasOptions(
             time_ns=self.time_ns,
             bias_factor=bias_factor,
@@ -126,6 +144,17 @@ class MetadynamicsOptions:
             for count in range(2, MAX_MODES + 1) if n_modes is None else [n_modes]:
                 options.check_grid(count, own)
         return options
+
+    def _ends(
+        self, ends: Sequence[tuple[float, float]] | None
+    ) -> tuple[float | tuple[float, ...], float | tuple[float, ...]]:
+        """The ends of the grid, with few digits, so that records hold the very same numbers."""
+        if self.range is not None:
+            return read_range(self.range)
+        if ends is None:
+            return LOW, HIGH
+        lows = tuple(floor(1000.0 * low) / 1000.0 for low, _ in ends)
+        return lows, tuple(ceil(1000.0 * high) / 1000.0 for _, high in ends)
 
     def _check_method(self) -> None:
         """Raises OptionError for an option that the other method takes."""
@@ -152,6 +181,14 @@ class MetadynamicsOptions:
         if not 0.0 < time < float("inf"):
             raise OptionError(f"`checkpoint_ps` must be positive; got {time}")
         return time
+
+
+def read_range(ends: tuple[float, float]) -> tuple[float, float]:
+    """The two ends of a grid as floats; raises OptionError unless there are two numbers."""
+    if not isinstance(ends, (tuple, list)) or len(ends) != 2:
+        raise OptionError(f"`range` must be two numbers, such as (-6.0, 6.0); got {ends!r}")
+    low, high = (check_number(end, "range") for end in ends)
+    return low, high
 
 
 def read_width(given: Width, n_modes: int | None) -> float | tuple[float, ...] | None:

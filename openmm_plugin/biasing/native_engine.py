@@ -73,8 +73,10 @@ class NativeMetadynamics:
         self._periodic = system.usesPeriodicBoundaryConditions()
         self.last: Deposit | None = None
         axes = "".join(
-            f'<Axis low="{float(options.low)!r}" high="{float(options.high)!r}" points="{points}"/>'
-            for points in self._grid.points
+            f'<Axis low="{low!r}" high="{high!r}" points="{points}"/>'
+            for (low, high), points in zip(
+                options.ends(self._n_modes), self._grid.points, strict=True
+            )
         )
         modes = " ".join(str(mode) for mode in numbers)
         name = f"symplectic-cv bias of modes {modes}"

@@ -42,6 +42,8 @@ class BiasProgress:
 
 
 MAX_MODES = 3
+LOW, HIGH = -6.0, 6.0
+"""The grid of modes without bounds of their own. They have unit variance in the training data."""
 CHECKPOINT_PS = 50.0
 """The time between checkpoints, where nothing else is given, in ps."""
 COARSEST, COARSEST_OWN = 32, 64
@@ -73,8 +75,8 @@ class BiasOptions:
             kernel. Where None, 0.7 of the fluctuation of each mode within the basin of the start,
             for OPES all of it.
         pace_ps: The time between hills, in ps.
-        low: The lower end of the grid, the same for every mode; a wall is placed there.
-        high: The upper end of the grid, the same for every mode; a wall is placed there.
+        low: The lower end of the grid along every mode, or along each; a wall is placed there.
+        high: The upper end of the grid along every mode, or along each; a wall is placed there.
         wall: The force constant of the walls, in kJ/mol per squared unit of a mode.
         timestep_fs: The time step, in fs.
         temperature: The temperature, in K.
@@ -90,8 +92,8 @@ class BiasOptions:
     fill: float | None = None
     width: float | tuple[float, ...] | None = None
     pace_ps: float = 1.0
-    low: float = -6.0
-    high: float = 6.0
+    low: float | tuple[float, ...] = LOW
+    high: float | tuple[float, ...] = HIGH
     wall: float = 100.0
     timestep_fs: float = 2.0
     temperature: float = 300.0
@@ -121,25 +123,43 @@ class BiasOptions:
             raise OptionError(
                 f"`fill` must be above kT ({kt:.2f} kJ/mol); got {self.fill:g} kJ/mol"
             )
-        if not 0.0 < self.high - self.low < float("inf"):
-            raise OptionError(
-                f"`range` {self.low:g} {self.high:g}: LOW must be below HIGH, and both finite"
-            )
-        for width in self._given_widths:
-            if not 0.0 < width < float("inf"):
-                raise OptionError(f"`width` must be positive; got {width:g}")
-            if not 4 * width < self.high - self.low:
-                raise OptionError(
-                    f"`range` {self.low:g} {self.high:g} must hold more than four hill widths "
-                    f"({width:g})"
-                )
+        self._check_range()
 
     def _check_numbers(self) -> None:
         """Raises OptionError for a value of another type than a number."""
-        for name in ("temperature", "barrier", "bias_factor", "low", "high"):
+        for name in ("temperature", "barrier", "bias_factor"):
             if not isinstance(getattr(self, name), (int, float, np.number)):
                 raise OptionError(f"`{name}` must be a number; got {getattr(self, name)!r}")
         check_whole(self.seed, "seed", least=0)
+
+    def _check_range(self) -> None:
+        """Raises OptionError for ends in the wrong order, or widths that do not fit between."""
+        lows, highs = np.atleast_1d(self.low).tolist(), np.atleast_1d(self.high).tolist()
+        if not all(isinstance(end, (int, float)) for end in (*lows, *highs)):
+            raise OptionError(f"`range` must be numbers; got {self.low!r} {self.high!r}")
+        for low, high in zip(lows, highs, strict=True):
+            if not 0.0 < high - low < float("inf"):
+                raise OptionError(
+                    f"`range` {low:g} {high:g}: LOW must be below HIGH, and both finite"
+                )
+        for width in self._given_widths:
+            if not 0.0 < width < float("inf"):
+                raise OptionError(f"`width` must be positive; got {width:g}")
+        n_modes = max(len(lows), len(self._given_widths))
+        if len(lows) not in (1, n_modes):
+            raise OptionError(f"`range` has the ends of {len(lows)} modes, for {n_modes} modes")
+        for (low, high), width in zip(
+            self.ends(n_modes), self.widths(n_modes) if self._given_widths else (), strict=False
+        ):
+            if not 4 * width < high - low:
+                raise OptionError(
+                    f"`range` {low:g} {high:g} must hold more than four hill widths ({width:g})"
+                )
+
+    def ends(self, n_modes: int) -> list[tuple[float, float]]:
+        """The ends of the grid along each mode."""
+        lows, highs = np.broadcast_to(self.low, n_modes), np.broadcast_to(self.high, n_modes)
+        return [(float(low), float(high)) for low, high in zip(lows, highs, strict=True)]
 
     def _check_pace(self) -> None:
         """Raises OptionError for a pace that no number of time steps makes up."""
@@ -213,10 +233,13 @@ class BiasOptions:
         """
         n_modes = len(fluctuation)
         coarsest = COARSEST_OWN if own else COARSEST
-        least = (self.high - self.low) / coarsest if n_modes == MAX_MODES else 0.0
         part = 1.0 if self.opes else HILL_SHARE
-        # few digits, so that the table, the record and the run have the very same number
-        return replace(self, width=tuple(float(f"{max(part * s, least):.3g}") for s in fluctuation))
+        widths = []
+        for (low, high), spread in zip(self.ends(n_modes), fluctuation, strict=True):
+            least = (high - low) / coarsest if n_modes == MAX_MODES else 0.0
+            # few digits, so that the table, the record and the run have the very same number
+            widths.append(float(f"{max(part * spread, least):.3g}"))
+        return replace(self, width=tuple(widths))
 
     def record(self, mode_names: Sequence[str]) -> BiasRecord:
         """The content of bias.json for modes of these names."""
@@ -288,21 +311,19 @@ def clamped(options: BiasOptions, n_modes: int, table: str = "table") -> str:
     OpenMM's tables are zero outside of their range.
     """
     inside, walls = [], []
-    for k in range(n_modes):
-        inside.append(f"max({options.low}, min({options.high}, cv{k}))")
-        walls.append(
-            f"0.5*{options.wall}*(max(0, cv{k}-({options.high}))^2+max(0, ({options.low})-cv{k})^2)"
-        )
+    for k, (low, high) in enumerate(options.ends(n_modes)):
+        inside.append(f"max({low}, min({high}, cv{k}))")
+        walls.append(f"0.5*{options.wall}*(max(0, cv{k}-({high}))^2+max(0, ({low})-cv{k})^2)")
     return f"{table}({', '.join(inside)}) + {' + '.join(walls)}"
 
 
 def variables(options: BiasOptions, forces: list[openmm.Force]) -> list[app.BiasVariable]:
     """The modes as OpenMM's biased variables."""
     n = len(forces)
-    axes = zip(forces, options.widths(n), options.grid(n).points, strict=True)
+    axes = zip(forces, options.ends(n), options.widths(n), options.grid(n).points, strict=True)
     return [
-        app.BiasVariable(force, options.low, options.high, width, False, points)
-        for force, width, points in axes
+        app.BiasVariable(force, low, high, width, False, points)
+        for force, (low, high), width, points in axes
     ]
 
 

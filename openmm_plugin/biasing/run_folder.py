@@ -50,6 +50,10 @@ class BiasedModel:
             return cls(network, config_digest(network.to_json()))
         return cls(network, read_config(Path(str(model)))["weights_sha256"])
 
+    def ends(self, modes: list[int]) -> list[tuple[float, float]] | None:
+        """The lowest and the highest value of each mode; None where modes have no bounds."""
+        return self.network.ends(modes) if isinstance(self.network, TorsionModel) else None
+
     def backend(self, wanted: str) -> str:
         """The backend that evaluates the modes.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,19 @@ import openmm
 from openmm import app, unit
 
 from openmm_plugin.biasing.equilibration import equilibrate
-from openmm_plugin.biasing.metadynamics_options import AUTO, Width, read_width
+from openmm_plugin.biasing.metadynamics_options import (
+    AUTO,
+    MetadynamicsOptions,
+    Width,
+    read_width,
+)
 from openmm_plugin.biasing.options import BiasOptions, check_count, variables
 from openmm_plugin.forces import exported_modes, mode_forces
 from openmm_plugin.molecules import Topology, as_molecule
 from openmm_plugin.systems import MolecularSystem, choose_platform, system_alone
-from symplectic_cv.checks import check_number
 from symplectic_cv.errors import OptionError
 from symplectic_cv.exporting.export import export, exported_in
+from symplectic_cv.exporting.torsion_file import SUFFIX, read_torsion_file
 from symplectic_cv.models.modes import listed
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.torsion_model import TorsionModel
@@ -33,7 +39,7 @@ def bias_variables(
     system: openmm.System | MolecularSystem | str | Path,
     modes: Sequence[int] | int = (0, 1),
     width: Width = AUTO,
-    range: tuple[float, float] = (BiasOptions.low, BiasOptions.high),  # noqa: A002 - as in options
+    range: tuple[float, float] | None = None,  # noqa: A002 - as in options
     topology: Topology | None = None,
     positions: unit.Quantity | np.ndarray | None = None,
     backend: str = "auto",
@@ -56,7 +62,8 @@ def bias_variables(
             "auto" measures the fluctuation of each mode within the basin of the start, as a biased
             run does, in 20 ps of unbiased dynamics, and takes 0.7 of it. Without `positions` it
             is 0.25 for every mode, in units of its standard deviation over the training data.
-        range: The two ends of the grid, the same for every mode.
+        range: The two ends of the grid, the same for every mode. Where None, the lowest and the
+            highest value that modes of torsions can have, and -6 to 6 for modes of other charts.
         topology: The topology of the system's atoms, OpenMM's or MDTraj's, or the path of a PDB,
             for "auto"; not needed with `positions`.
         positions: The structure to start from, for "auto", shape (n_atoms, 3), in nm or with unit.
@@ -86,20 +93,19 @@ def bias_variables(
     modes = listed(modes) or ()
     check_count(modes)
     numbers = read_width(width, len(modes))
-    low, high = read_range(range)
-    options = BiasOptions(
-        width=numbers,
-        low=low,
-        high=high,
-        temperature=temperature,
-        timestep_fs=timestep_fs,
+    given = MetadynamicsOptions(
+        modes=list(modes),
+        width=width,
+        range=range,
         pace_ps=1e-3 * timestep_fs,
+        timestep_fs=timestep_fs,
         seed=seed,
     )
+    options = given.bias_options(len(modes), temperature, "python", _ends(cv, list(modes)))
     bare = system_alone(system)
     forces = _forces(cv, bare, list(modes), backend)
     if numbers is None and topology is None and positions is None:
-        options = BiasOptions(width=DEFAULT_WIDTH, low=low, high=high)
+        options = replace(options, width=DEFAULT_WIDTH)
     elif numbers is None:
         if topology is None:
             topology = _nameless_topology(bare)
@@ -109,12 +115,17 @@ def bias_variables(
     return variables(options, forces)
 
 
-def read_range(ends: tuple[float, float]) -> tuple[float, float]:
-    """The two ends of a grid as floats; raises OptionError unless there are two numbers."""
-    if not isinstance(ends, (tuple, list)) or len(ends) != 2:
-        raise OptionError(f"`range` must be two numbers, such as (-6.0, 6.0); got {ends!r}")
-    low, high = (check_number(end, "range") for end in ends)
-    return low, high
+def _ends(
+    cv: NeuralCanonicalTransformation | TorsionModel | str | Path, modes: list[int]
+) -> list[tuple[float, float]] | None:
+    """The lowest and the highest value of each mode; None where modes have no bounds."""
+    if isinstance(cv, TorsionModel):
+        return cv.ends(modes)
+    if isinstance(cv, (str, Path)) and Path(cv).suffix == SUFFIX:
+        file = read_torsion_file(cv)
+        if set(modes) <= set(file.modes):
+            return file.model.ends([file.modes.index(mode) for mode in modes])
+    return None
 
 
 def _with_measured_widths(

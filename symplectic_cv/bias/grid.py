@@ -37,28 +37,39 @@ class BiasGrid:
     points: tuple[int, ...]
 
     @classmethod
-    def for_widths(cls, low: float, high: float, widths: Sequence[float]) -> BiasGrid:
-        """The grid that is fine enough for hills of these widths.
+    def for_widths(
+        cls,
+        low: float | Sequence[float],
+        high: float | Sequence[float],
+        widths: Sequence[float],
+    ) -> BiasGrid:
+        """The grid from low to high along each mode that is fine enough for these hills.
 
         Args:
-            low: The low end along each mode.
-            high: The high end along each mode.
-            widths: The width of the hills along each mode.
+            low: The lower end along every mode, or along each.
+            high: The upper end along every mode, or along each.
+            widths: The width of a hill along each mode.
 
         Raises:
             OptionError: The grid would be too large.
         """
         n = len(widths)
         density = POINTS_PER_WIDTH[n]
+        lows = tuple(float(end) for end in np.broadcast_to(low, n))
+        highs = tuple(float(end) for end in np.broadcast_to(high, n))
         # the last digits of a quotient must not decide on one more point
-        points = tuple(int(np.ceil(density * (high - low) / width - 1e-9)) + 1 for width in widths)
+        points = tuple(
+            int(np.ceil(density * (last - first) / width - 1e-9)) + 1
+            for first, last, width in zip(lows, highs, widths, strict=True)
+        )
         if np.prod([float(number) for number in points]) > MOST_POINTS:
             raise OptionError(
                 f"a grid of {' x '.join(map(str, points))} points for hills of width "
-                f"{', '.join(f'{width:g}' for width in widths)} over [{low:g}, {high:g}] is too "
-                "large: give a larger `width`, a smaller `range`, or fewer `modes`"
+                f"{', '.join(f'{width:g}' for width in widths)} over [{min(lows):g}, "
+                f"{max(highs):g}] is too large: give a larger `width`, a smaller `range`, or fewer "
+                "`modes`"
             )
-        return cls((float(low),) * n, (float(high),) * n, points)
+        return cls(lows, highs, points)
 
     @property
     def shape(self) -> tuple[int, ...]:

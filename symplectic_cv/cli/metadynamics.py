@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -67,11 +68,12 @@ def metadynamics(
         ),
     ] = DEFAULT.pace_ps,
     range_: Annotated[
-        tuple[float, float],
+        tuple[float, float] | None,
         option(
             "--range",
             metavar="LOW HIGH",
-            help="Lowest and highest value of the modes on the grid; walls keep them inside.",
+            help="Lowest and highest value of the modes on the grid; walls keep them inside. "
+            "Default: the bounds of modes of torsions, -6 to 6 for other modes.",
         ),
     ] = DEFAULT.range,
     opes: Annotated[
@@ -177,6 +179,11 @@ def metadynamics(
     note(f"free energy: {output / SURFACE}{figure}")
 
 
+def _listed(ends: Sequence[float]) -> str:
+    """The ends of a grid, once where they are the same for all modes."""
+    return ", ".join(f"{end:g}" for end in (ends if len(set(ends)) > 1 else ends[:1]))
+
+
 def describe_bias(record: BiasRecord) -> str:
     """A line on the hills: their height, widths and pace."""
     widths = ", ".join(f"{width:g}" for width in record.widths)
@@ -184,6 +191,7 @@ def describe_bias(record: BiasRecord) -> str:
     points = " x ".join(map(str, record.grid.points))
     return (
         f"{what} of width {widths} in {', '.join(record.modes)}, each {record.pace_ps:g} ps, on "
-        f"{points} grid points from {record.grid.low[0]:g} to {record.grid.high[0]:g}, bias factor "
+        f"{points} grid points from {_listed(record.grid.low)} to {_listed(record.grid.high)}, "
+        f"bias factor "
         f"{record.bias_factor:.3g}"
     )

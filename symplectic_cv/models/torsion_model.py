@@ -21,6 +21,8 @@ from symplectic_cv.models.modes import Frames, MolecularModes, listed
 from symplectic_cv.molecule import Molecule
 
 CHUNK = 8192
+END_POINTS = 720
+"""Values of a torsion among which the ends of a mode are looked for."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,35 @@ class TorsionModel(MolecularModes):
     def bound(self) -> np.ndarray:
         """The largest |χ_k + constant_k| that any conformation can have, shape (n_modes,)."""
         return np.hypot(self.coefficients[..., 0], self.coefficients[..., 1]).sum((1, 2))
+
+    def ends(self, which: Sequence[int] | int | None = None) -> list[tuple[float, float]]:
+        """The lowest and the highest value that each mode can have in any conformation.
+
+        A mode is a sum of one function per torsion, so its ends are sums of their ends.
+
+        Args:
+            which: The modes; all of them where None.
+
+        Raises:
+            OptionError: A mode does not exist.
+        """
+        numbers = listed(which)
+        chosen = list(range(self.dimension)) if numbers is None else self.check_modes(numbers)
+        phase = 2.0 * np.pi * np.arange(END_POINTS) / END_POINTS
+        features, _ = torsion_features(phase[:, None], [1], self.order)
+        parts = np.einsum(
+            "pa,kia->kip",
+            features,
+            self.coefficients[chosen].reshape(len(chosen), len(self.bonds), -1),
+        )
+        # between two points a part can exceed both by half its largest curvature times (π/points)²
+        curvature = np.hypot(self.coefficients[..., 0], self.coefficients[..., 1])[chosen] @ (
+            np.arange(1, self.order + 1) ** 2
+        )
+        margin = 0.5 * curvature.sum(1) * (np.pi / END_POINTS) ** 2
+        low = parts.min(-1).sum(-1) - self.constant[chosen] - margin
+        high = parts.max(-1).sum(-1) - self.constant[chosen] + margin
+        return list(zip(low.tolist(), high.tolist(), strict=True))
 
     def torsions(self, data: Frames) -> np.ndarray:
         """The torsions of frames in rad, shape (n_frames, n_bonds).

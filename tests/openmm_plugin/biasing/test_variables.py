@@ -3,6 +3,7 @@
 import numpy as np
 import openmm
 import pytest
+from ligands import torsion_model
 from openmm import app, unit
 
 import openmm_plugin
@@ -97,3 +98,19 @@ def test_the_width_is_measured_where_positions_are_given(cv, vacuum, relaxed):
 def test_arguments_that_make_no_sense_are_refused(cv, vacuum, settings, message):
     with pytest.raises(OptionError, match=message):
         openmm_plugin.bias_variables(cv, vacuum.system, **settings)
+
+
+def test_modes_of_torsions_bring_their_own_ends(tmp_path):
+    model = torsion_model()
+    system = openmm.System()
+    for mass in model.molecule.masses:
+        system.addParticle(float(mass))
+    (ends,) = model.ends([1])
+    (variable,) = openmm_plugin.bias_variables(model, system, [1], width=0.3)
+    assert ends[0] - 1e-3 <= variable.minValue <= ends[0]
+    assert ends[1] <= variable.maxValue <= ends[1] + 1e-3
+    export(model, [0, 1], tmp_path)
+    (again,) = openmm_plugin.bias_variables(tmp_path / "cv.json", system, [1], width=0.3)
+    assert (again.minValue, again.maxValue) == (variable.minValue, variable.maxValue)
+    (given,) = openmm_plugin.bias_variables(model, system, [1], width=0.3, range=(-9.0, 9.0))
+    assert (given.minValue, given.maxValue) == (-9.0, 9.0)

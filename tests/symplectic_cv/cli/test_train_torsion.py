@@ -12,6 +12,7 @@ from commands import run
 
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.cli.main import main
+from symplectic_cv.models.torsion_folder import load_torsion_model
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,11 @@ def test_the_modes_are_exported_and_biased(simulated: Path, model: Path, tmp_pat
     assert np.isfinite(found.colvar.to_numpy()).all()
     frames = pd.read_csv(folder / "colvar.csv")
     assert frames["mode_0"].abs().max() < 4.0
+    ends = load_torsion_model(model).ends([0, 1])
+    grid = found.record.grid
+    assert np.allclose(grid.low, [low for low, _ in ends], atol=1e-3)
+    assert np.allclose(grid.high, [high for _, high in ends], atol=1e-3)
+    assert np.all(np.array(grid.low) <= [low for low, _ in ends])
 
 
 @pytest.mark.parametrize(

@@ -82,3 +82,15 @@ def test_a_damaged_description_is_refused(model: TorsionModel, key: str, value: 
 def test_positions_of_other_atoms_are_refused(model: TorsionModel) -> None:
     with pytest.raises(OptionError, match="`data` has shape"):
         model.modes(np.zeros((3, 5, 3)))
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_ends_hold_every_conformation_and_are_reached(order: int) -> None:
+    model = torsion_model(order=order)
+    rng = np.random.default_rng(order)
+    angles = rng.uniform(-np.pi, np.pi, (100_000, len(model.bonds)))
+    values = model.modes_of_torsions(angles)
+    for (low, high), column in zip(model.ends(), values.T, strict=True):
+        assert low <= column.min() < low + 0.05 * (high - low)
+        assert high >= column.max() > high - 0.05 * (high - low)
+    assert model.ends([0]) == model.ends()[:1]
