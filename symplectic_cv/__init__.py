@@ -27,6 +27,7 @@ _NAMES = {
     "analysis.spectrum": "power_spectrum",
     "analysis.thermodynamics": "ThermodynamicsResult thermodynamics",
     "bias.reweighted": "Reweighted",
+    "bias.run": "BiasedRun",
     "bias.reweighting": "reweight",
     "charts.eckart": "EckartFrame",
     "data.trajectories": "TrajectoryData read_trajectories",

@@ -2,6 +2,8 @@
 
 import math
 import re
+import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from commands import run
 
+from symplectic_cv.cli.main import COMMANDS
 from symplectic_cv.hamiltonians.library import find_hamiltonian
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -25,6 +28,39 @@ def test_the_recipe_for_ones_own_hamiltonian_is_one(tmp_path):
     z = 2.0 * math.pi * cell * np.exp(-valley.potential(q).numpy()).sum()
     assert valley.exact_free_energy(1.0) == pytest.approx(-math.log(z), abs=1e-4)
     assert set(valley.descriptors(q[:3])) == {"along", "across"}
+
+
+def test_the_python_of_ones_own_hamiltonian_runs(tmp_path, monkeypatch, capsys):
+    page = (DOCS / "own_hamiltonian.md").read_text()
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    (tmp_path / "my.py").write_text(example)
+    (script,) = re.findall(r"The same in Python:\n\n((?:    .*\n|\n)+)", page)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    few = script.replace('folder="bent-valley"', 'folder="bent-valley", steps=5')
+    few = few.replace("result.reduced)", "result.reduced, samples=500)")
+    assert few.count("steps=5") == few.count("samples=500") == 1
+    names = {}
+    exec(textwrap.dedent(few), names)
+    sys.modules.pop("my")
+    assert names["kl"] > -3.0 * names["found"].estimate.standard_error
+    assert (tmp_path / "bent-valley" / "config.json").is_file()
+    assert capsys.readouterr().out.endswith("nats\n")
+
+
+def test_the_python_of_the_variational_page_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", (DOCS / "variational.md").read_text(), re.S)
+    names = {}
+    exec(example.replace("steps=200", "steps=5").replace("samples=2000", "samples=500"), names)
+    assert names["found"].estimate.standard_error > 0.0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_of_a_page_are_code(page):
+    """A command that is not indented would be shown as running text."""
+    inside = re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+    assert not re.findall(rf"^symplectic-cv (?:{'|'.join(COMMANDS)})\b.*", inside, re.M)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -50,7 +50,7 @@ def write_demo_report(
     Args:
         folder: The folder of the demo, with the folders model, analysis, metadynamics and path.
         bias_ns: The length of the biased run, ns.
-        seconds: What ran, and how many seconds it took.
+        seconds: The steps, each with its time in seconds.
 
     Returns:
         The path of the page.
