@@ -7,6 +7,7 @@ from pathlib import Path
 import openmm
 
 from openmm_plugin.energies.hamiltonian import MolecularHamiltonian
+from openmm_plugin.modelled_atoms import require_order
 from openmm_plugin.molecules import Topology, as_molecule
 from openmm_plugin.systems import MolecularSystem, read_system
 from symplectic_cv.checks import choose
@@ -130,6 +131,7 @@ def hamiltonian_in_frame(
     """
     name = _name(system)
     molecule = _molecule(system, topology, model)
+    require_order(model, molecule, name)
     return name, MolecularHamiltonian(molecule, model.temperature, name, None, model.frame)
 
 
@@ -158,6 +160,7 @@ def _reduced(
     platform: str | None,
     workers: int,
 ) -> ReducedHamiltonian:
+    require_order(network, molecule, name)
     hamiltonian = MolecularHamiltonian(
         molecule, network.temperature, name, platform, network.frame, workers
     )

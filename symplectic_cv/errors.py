@@ -19,6 +19,14 @@ class RunWarning(UserWarning):
     """Something that a user should know about a run that goes on nevertheless."""
 
 
+class DataWarning(RunWarning):
+    """What was found or done about data that a model can be evaluated on, but with care.
+
+    The message is one line. The command line prints it; in Python `warnings.filterwarnings` with
+    this class turns such warnings off, or into errors.
+    """
+
+
 class TrajectoryError(UserError):
     """A trajectory or topology file that is missing, damaged or does not fit."""
 

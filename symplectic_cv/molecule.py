@@ -44,34 +44,6 @@ class Molecule:
         """Atom `index` of the model as a user would name it: `ALA2-CA (atom 9)`."""
         return f"{self.topology.atom(index)} (atom {int(self.indices[index]) + 1})"
 
-    def places_in(self, topology: md.Topology, name: str) -> np.ndarray:
-        """Places of these atoms in a file with the whole system, or with them alone, (N,).
-
-        Args:
-            topology: The topology of the file.
-            name: The name of the file, for messages.
-
-        Raises:
-            SelectionError: The file has too few atoms, or other elements in these places.
-        """
-        if topology.n_atoms == self.n_atoms:
-            places = np.arange(self.n_atoms)
-        elif topology.n_atoms > int(self.indices.max()):
-            places = self.indices
-        else:
-            raise SelectionError(
-                f"{name}: has {topology.n_atoms} atoms; the model describes {self.n_atoms} of "
-                f"{self.n_system_atoms}: give the whole system, or the model's atoms alone"
-            )
-        for place, known in zip(places, self.topology.atoms, strict=True):
-            atom = topology.atom(int(place))
-            if atom.element != known.element:
-                raise SelectionError(
-                    f"{name}: atom {int(place) + 1} is {atom} where the model has {known}: give "
-                    "the same atoms in the same order as the model's training data"
-                )
-        return np.asarray(places, dtype=np.int64)
-
     def to_json(self) -> dict[str, Any]:
         atoms = [
             {

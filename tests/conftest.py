@@ -25,6 +25,7 @@ from symplectic_cv.models.model_folder import save_model
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.prior import HarmonicPrior
 from symplectic_cv.molecule import Molecule
+from symplectic_cv.training.known_frames import learn_range
 from symplectic_cv.training.likelihood import initial_model
 
 torch.set_num_threads(1)
@@ -159,13 +160,14 @@ def bent_model(
     """A model around the relaxed structure, with weights that bend its modes a little."""
     masses = np.array([atom.element.mass for atom in topology.atoms])
     noise = 0.03 * np.random.default_rng(0).normal(size=(400, 10, 3))
-    network, _ = initial_model(
+    network, coordinates = initial_model(
         relaxed[HEAVY] + noise,
         Molecule(topology, masses, HEAVY, 22),
         300.0,
         FlowOptions(layers=2, hidden=8),
     )
     perturb(network.flow, seed=1, size=0.02)
+    learn_range(network, coordinates)
     return network.eval()
 
 

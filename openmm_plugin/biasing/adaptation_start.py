@@ -19,6 +19,7 @@ from openmm_plugin.running.simulation import run_dynamics, write_structure
 from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.adaptation.round_folders import SUMMARY, TRAJECTORY, LoopFolder
 from symplectic_cv.data.formats import load_topology
+from symplectic_cv.data.identity import match_atoms
 from symplectic_cv.data.split import SMALLEST_SET, contiguous_split
 from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.errors import OptionError, SelectionError, TrajectoryError
@@ -108,9 +109,11 @@ def check_frames(data: TrajectoryData, topology: md.Topology) -> None:
             f"{topology.n_atoms}: give frames of all atoms of the same system"
         )
     try:
-        data.molecule.places_in(topology, "`system`")
+        match = match_atoms(data.molecule, topology, "`system`")
     except SelectionError as error:
         raise OptionError(str(error)) from error
+    if not np.array_equal(match.places, data.molecule.indices):
+        raise OptionError(f"{match.note}: give `data` and `system` with atoms in one order")
     dimension = 3 * data.molecule.n_atoms - 6
     if _learned_from(*data.lengths) <= dimension:
         raise TrajectoryError(

@@ -29,6 +29,7 @@ from openmm_plugin.biasing.options import (
 from openmm_plugin.biasing.settling import SettledBias, settle
 from openmm_plugin.biasing.shared_hills import SharedHills
 from openmm_plugin.biasing.tables import BiasTables
+from openmm_plugin.biasing.watching import Watch
 from openmm_plugin.forces import one_torch_thread
 from openmm_plugin.running.checkpoints import (
     CheckpointFolder,
@@ -77,7 +78,7 @@ def run_metadynamics(
     """Runs a bias on forces of one's own, or continues the run that the folder holds.
 
     Writes bias.json, trajectory.xtc, colvar.csv (a row per frame: time_ps, the modes, bias, c and
-    weight), hills.csv (metadynamics) and checkpoint/; at the end free_energy.npz and
+    weight, extrapolation), hills.csv (metadynamics) and checkpoint/; at the end free_energy.npz and
     convergence.csv. `openmm_plugin.metadynamics` does the same for a model.
 
     Args:
@@ -112,9 +113,11 @@ def run_metadynamics(
             checkpoint_ps,
             progress=progress,
             warn=warn,
+            watch=Watch.in_folder(folder),
         )
         last = simulation.run()
         run = BiasedRun.read(folder)
+        run.warn_of_unknown()
         write_results(run, last)
     return run
 
@@ -136,6 +139,7 @@ class BiasedSimulation:
         shared: The hills that are shared with other walkers.
         progress: Called at every hill with the step and the values of the modes.
         warn: A function that is called with a line after each restart of a failed simulation.
+        watch: The watch for frames that the model of the run does not know; None for none.
     """
 
     def __init__(
@@ -149,6 +153,7 @@ class BiasedSimulation:
         shared: SharedHills | None = None,
         progress: Progress | None = None,
         warn: Callable[[str], None] | None = None,
+        watch: Watch | None = None,
     ) -> None:
         options = bias.options
         self._folder, self._options, self._record = folder, options, bias.record
@@ -159,7 +164,8 @@ class BiasedSimulation:
         self._total = self._pace * hills
         self._every = max(1, round(checkpoint_ps / options.pace_ps)) * self._pace
         self._trajectory = folder / "trajectory.xtc"
-        self._tables = BiasTables(folder, bias.record, options)
+        self._watch = watch
+        self._tables = BiasTables(folder, bias.record, options, watch)
         self._checkpoints = CheckpointFolder(
             folder / "checkpoint", [self._trajectory, *self._tables.paths]
         )
@@ -247,6 +253,8 @@ class BiasedSimulation:
         simulation = self._simulation
         reporter = app.XTCReporter(str(self._trajectory), self._pace, append=resumed)
         simulation.reporters[:] = [reporter]
+        if self._watch is not None:
+            simulation.reporters.append(self._watch.reporter(self._pace))
         with self._tables:
             if self._shared is not None and resumed:
                 # a kill may have come between the checkpoint and its publication

@@ -11,7 +11,9 @@ from typing import Any
 
 import openmm
 
+from openmm_plugin.biasing.watching import keep_model
 from openmm_plugin.forces import mode_forces
+from openmm_plugin.modelled_atoms import check_known, placed_in
 from openmm_plugin.molecules import keep_structure
 from openmm_plugin.systems import MolecularSystem
 from openmm_plugin.versions import choose_backend, require_own_forces
@@ -98,13 +100,18 @@ def begin_biased_run(
     Raises:
         UserError: One of the errors of `mode_forces`, `check` and `start_run`.
     """
+    network = placed_in(model.network, molecule.topology)
     with tempfile.TemporaryDirectory() as aside:
-        export(model.network, modes, aside)
+        export(network, modes, aside)
         forces = mode_forces(exported_in(aside), molecule.system, backend)
         if check is not None and not resume:
             check(forces)
+        if not exported_in(folder).is_file():
+            check_known(network, molecule)
         settings = {**settings, "model_sha256": model.weights_sha256, "modes": modes}
         start_run(folder, settings, resume)
+        if not exported_in(folder).is_file():
+            keep_model(network, folder)
         # cv.pt comes last: a folder with one has both files
         for kept in sorted(Path(aside).iterdir(), reverse=True):
             if not (folder / kept.name).is_file():

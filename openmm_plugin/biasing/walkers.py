@@ -25,6 +25,7 @@ from openmm_plugin.biasing.options import BiasOptions
 from openmm_plugin.biasing.run import BiasedSimulation
 from openmm_plugin.biasing.settling import settle
 from openmm_plugin.biasing.shared_hills import SharedHills, published, walker_folder
+from openmm_plugin.biasing.watching import Watch
 from openmm_plugin.running.processes import WorkerDied, WorkerProcesses
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.errors import BackendError, OutputError, UserError
@@ -104,7 +105,11 @@ def run_walker(task: WalkerTask, walker: int) -> int:
     with sole_writer(folder):
         bias = settle(molecule, forces, task.mode_names, options, folder, platform)
         shared = SharedHills(parent, walker, task.walkers)
-        BiasedSimulation(molecule, forces, bias, folder, platform, task.checkpoint_ps, shared).run()
+        watch = Watch.in_folder(parent)
+        simulation = BiasedSimulation(
+            molecule, forces, bias, folder, platform, task.checkpoint_ps, shared, watch=watch
+        )
+        simulation.run()
     return walker
 
 

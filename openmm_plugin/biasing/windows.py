@@ -14,6 +14,7 @@ from openmm import app
 
 from openmm_plugin.biasing.biased_system import BiasedSystem
 from openmm_plugin.biasing.equilibration import ModeProbe
+from openmm_plugin.biasing.watching import Watch
 from openmm_plugin.forces import one_torch_thread
 from openmm_plugin.running.checkpoints import (
     CheckpointFolder,
@@ -23,7 +24,7 @@ from openmm_plugin.running.failure import simulation_failure
 from openmm_plugin.running.processes import WorkerDied, WorkerProcesses
 from openmm_plugin.running.simulation import langevin_simulation, relaxed_state, start_from
 from symplectic_cv.bias.run import COLVAR
-from symplectic_cv.bias.umbrella import Windows
+from symplectic_cv.bias.umbrella import Windows, window_header
 from symplectic_cv.errors import OutputError, UserError
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.lock import sole_writer
@@ -240,6 +241,7 @@ def run_window(task: UmbrellaTask, window: int, progress: Done | None = None) ->
     total = stride * max(1, round(task.time_ps / task.timestep / stride))
     every = stride * max(1, round(task.checkpoint_ps / task.stride_ps))
     trajectory, colvar = folder / "trajectory.xtc", folder / COLVAR
+    watch = Watch.in_folder(Path(task.parent))
     with sole_writer(folder), one_torch_thread():
         centre = windows.centres[window]
         seed = task.seed + 1 + len(windows) + window
@@ -248,8 +250,12 @@ def run_window(task: UmbrellaTask, window: int, progress: Done | None = None) ->
         resumed = checkpoints.restore(simulation) is not None
         if not resumed:
             start_from(simulation, read_state(folder / START))
-            colvar.write_text(",".join(["time_ps", *windows.modes, "bias_kj_per_mol"]) + "\n")
+            header = window_header(windows.modes, watch is not None)
+            colvar.write_text(",".join(header) + "\n")
         simulation.reporters.append(app.XTCReporter(str(trajectory), stride, append=resumed))
+        if watch is not None:
+            simulation.reporters.append(watch.reporter(stride))
+        rows: list[str] = []
         with open(colvar, "a") as table:
             try:
                 while simulation.currentStep < total:
@@ -257,9 +263,14 @@ def run_window(task: UmbrellaTask, window: int, progress: Done | None = None) ->
                     modes = np.array(force.getCollectiveVariableValues(simulation.context))
                     energy = 0.5 * windows.stiffness * float(((modes - centre) ** 2).sum())
                     row = [simulation.currentStep * task.timestep, *modes, energy]
-                    table.write(",".join(f"{number:.10g}" for number in row) + "\n")
+                    rows.append(",".join(f"{number:.10g}" for number in row))
                     step = simulation.currentStep
                     if step % every == 0 or step >= total:
+                        if watch is not None:
+                            seen = watch.take()
+                            rows = [f"{a},{b:.4g}" for a, b in zip(rows, seen, strict=True)]
+                        table.writelines(f"{line}\n" for line in rows)
+                        rows.clear()
                         table.flush()
                         checkpoints.save(simulation)
                         if progress is not None:

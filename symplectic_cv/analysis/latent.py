@@ -20,7 +20,8 @@ from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.run_folder import make_folder
 from symplectic_cv.files.tables import write_table
 from symplectic_cv.models.model_folder import open_molecular_model
-from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation, require_mapped
+from symplectic_cv.models.modes import require_mapped
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 
 BATCH = 8192
 """Frames that the model maps at once."""
@@ -41,11 +42,14 @@ class LatentFrames:
         log_likelihood: The log-likelihood ln ρ(q) of each frame, shape (n_frames,), in nats, with
             q in ps.
         health: How near the frames come to the limit of the Eckart frame.
+        extrapolation: How far each frame lies beyond the training frames, shape (n_frames,); above
+            2 the model does not know it. None where the model has no record of them.
     """
 
     modes: np.ndarray
     log_likelihood: np.ndarray
     health: FrameHealth
+    extrapolation: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +156,9 @@ def latent_frames(
     Raises:
         TrajectoryError: There are fewer than ten frames.
         FrameError: The model maps a frame to infinity.
+
+    Warns:
+        DataWarning: The model does not know some of the frames.
     """
     if data.n_frames < FEWEST_FRAMES:
         raise TrajectoryError(
@@ -159,20 +166,27 @@ def latent_frames(
             f"give at least {FEWEST_FRAMES}"
         )
     modes, likelihoods, coordinates = [], [], []
+    frames = model.positions_of(data)
     for start in range(0, data.n_frames, BATCH):
-        positions = data.positions[start : start + BATCH]
-        modes.append(model.collective_variables(positions))
-        likelihoods.append(model.log_likelihood(positions))
+        positions = frames[start : start + BATCH]
+        encoded = model.encoded(positions)
+        modes.append(encoded.modes)
+        likelihoods.append(encoded.log_likelihood)
         coordinates.append(model.frame.coordinates(torch.as_tensor(positions)))
         if progress is not None:
             progress(len(positions))
     found = np.concatenate(modes), np.concatenate(likelihoods)
     for values in found:
         require_mapped(values, data)
+    extrapolation = None
+    if model.training_range is not None:
+        radius = np.linalg.norm(found[0], axis=-1)
+        extrapolation = model.training_range.extrapolation(found[1], radius)
+        model.training_range.warn(found[1], extrapolation, data.locate)
     # the numbers of a single-precision model need no more room on disk
     dtype = np.float32 if model.dtype == torch.float32 else np.float64
     health = model.frame.health(torch.cat(coordinates))
-    return LatentFrames(found[0].astype(dtype), found[1].astype(dtype), health)
+    return LatentFrames(found[0].astype(dtype), found[1].astype(dtype), health, extrapolation)
 
 
 def analyze(
@@ -213,7 +227,7 @@ def analyze(
 
     for_frames = FRAMES_SHARE if found else 1.0
     frames = latent_frames(model, data, lambda n: advance(for_frames * n / data.n_frames))
-    angles = compute_torsions(data.positions, found, data.molecule)
+    angles = compute_torsions(model.positions_of(data), found, model.molecule)
     information = mutual_information(
         frames.modes,
         angles,

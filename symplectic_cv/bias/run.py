@@ -2,7 +2,8 @@
 
 A run's folder holds `bias.json` (method, modes, grid, temperature), `colvar.csv` with one row
 per frame of `trajectory.xtc` (time_ps, the modes, bias_kj_per_mol, c_kj_per_mol, weight), and
-for metadynamics `hills.csv`. The weight of a frame in unbiased averages is
+for metadynamics `hills.csv`. Where the model has a record of its training frames, colvar.csv also
+has the column `extrapolation`. The weight of a frame in unbiased averages is
 exp((bias − c)/kT) with the bias that the frame has felt.
 """
 
@@ -24,9 +25,12 @@ from symplectic_cv.bias.hills import HILLS, Hills, hills_header, read_hills
 from symplectic_cv.errors import OutputError
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.tables import read_table
+from symplectic_cv.models.training_range import warn_of_unknown
 from symplectic_cv.units import thermal_energy
 
 RECORD, COLVAR = "bias.json", "colvar.csv"
+EXTRAPOLATION = "extrapolation"
+"""The column of colvar.csv that says how far a frame lies beyond the training frames."""
 METADYNAMICS, OPES = "metadynamics", "opes"
 WEIGHT_TOLERANCE = 1e-4
 """The largest relative difference between a weight in the table and exp((bias − c)/kT) of the same
@@ -117,6 +121,8 @@ class BiasedFrames:
         offset: The offset c(t) of the bias, (F,), in kJ/mol.
         weight: The weight exp((bias − c)/kT), (F,).
         walker: The number of the walker, (F,); all 1 where there was one.
+        extrapolation: How far each frame lies beyond the training frames of the model, (F,): above
+            2 the model does not know it; None where the run has no record of it.
     """
 
     time_ps: np.ndarray
@@ -125,32 +131,46 @@ class BiasedFrames:
     offset: np.ndarray
     weight: np.ndarray
     walker: np.ndarray
+    extrapolation: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.time_ps)
 
     def __getitem__(self, rows: slice | np.ndarray) -> BiasedFrames:
         return BiasedFrames(
-            *(
-                getattr(self, name)[rows]
-                for name in ("time_ps", "modes", "bias", "offset", "weight", "walker")
-            )
+            self.time_ps[rows],
+            self.modes[rows],
+            self.bias[rows],
+            self.offset[rows],
+            self.weight[rows],
+            self.walker[rows],
+            None if self.extrapolation is None else self.extrapolation[rows],
         )
 
 
 def join_frames(parts: Sequence[BiasedFrames]) -> BiasedFrames:
     """Frames of several walkers, walker after walker; the walkers are numbered from 1."""
-    columns = [
-        np.concatenate([getattr(part, name) for part in parts])
-        for name in ("time_ps", "modes", "bias", "offset", "weight")
-    ]
-    columns.append(np.repeat(np.arange(1, len(parts) + 1), [len(part) for part in parts]))
-    return BiasedFrames(*columns)
+    watched = [part.extrapolation for part in parts if part.extrapolation is not None]
+    return BiasedFrames(
+        np.concatenate([part.time_ps for part in parts]),
+        np.concatenate([part.modes for part in parts]),
+        np.concatenate([part.bias for part in parts]),
+        np.concatenate([part.offset for part in parts]),
+        np.concatenate([part.weight for part in parts]),
+        np.repeat(np.arange(1, len(parts) + 1), [len(part) for part in parts]),
+        np.concatenate(watched) if len(watched) == len(parts) else None,
+    )
 
 
-def colvar_header(names: list[str]) -> list[str]:
-    """Columns of colvar.csv for modes of these names."""
-    return ["time_ps", *names, "bias_kj_per_mol", "c_kj_per_mol", "weight"]
+def colvar_header(names: list[str], watched: bool = False) -> list[str]:
+    """Columns of colvar.csv for modes of these names.
+
+    Args:
+        names: The columns of the modes.
+        watched: Whether the extrapolation of each frame is recorded.
+    """
+    known = ["time_ps", *names, "bias_kj_per_mol", "c_kj_per_mol", "weight"]
+    return [*known, EXTRAPOLATION] if watched else known
 
 
 def read_colvar(path: Path, kt: float | None = None) -> BiasedFrames:
@@ -168,8 +188,9 @@ def read_colvar(path: Path, kt: float | None = None) -> BiasedFrames:
     header = list(frame.columns)
     walkers = header[-1:] == ["walker"]
     columns = header[:-1] if walkers else header
-    n = len(columns) - 4
-    if n < 1 or columns != colvar_header(columns[1 : 1 + n]):
+    watched = columns[-1:] == [EXTRAPOLATION]
+    n = len(columns) - 4 - watched
+    if n < 1 or columns != colvar_header(columns[1 : 1 + n], watched):
         raise OutputError(f"{path}: not readable as {kind} (not the columns of a biased run)")
     if len(frame) == 0:
         raise OutputError(f"{path}: not readable as {kind} (it has no rows)")
@@ -183,7 +204,9 @@ def read_colvar(path: Path, kt: float | None = None) -> BiasedFrames:
                 "its own frame: the table was altered, or written at another temperature"
             )
     walker = table[:, -1].astype(int) if walkers else np.ones(len(table), dtype=int)
-    return BiasedFrames(table[:, 0], table[:, 1 : 1 + n], bias, offset, weight, walker)
+    extrapolation = table[:, 4 + n] if watched else None
+    modes = table[:, 1 : 1 + n]
+    return BiasedFrames(table[:, 0], modes, bias, offset, weight, walker, extrapolation)
 
 
 @dataclass(frozen=True)
@@ -213,7 +236,8 @@ class BiasedRun:
     def colvar(self) -> pd.DataFrame:
         """The columns of colvar.csv: time_ps, the modes, bias_kj_per_mol, c_kj_per_mol, weight.
 
-        The frames of several walkers also have the column walker.
+        Runs of a model with a record of its training frames have `extrapolation` too. The frames
+        of several walkers also have the column walker.
         """
         frames = self.frames
         table = {
@@ -223,6 +247,8 @@ class BiasedRun:
             "c_kj_per_mol": frames.offset,
             "weight": frames.weight,
         }
+        if frames.extrapolation is not None:
+            table[EXTRAPOLATION] = frames.extrapolation
         if (frames.walker > 1).any():
             table["walker"] = frames.walker
         return pd.DataFrame(table)
@@ -235,6 +261,16 @@ class BiasedRun:
         hills = self.hill_list
         columns = [hills.time_ps, *hills.centres.T, *hills.widths.T, hills.heights]
         return pd.DataFrame(dict(zip(hills_header(self.record.modes), columns, strict=True)))
+
+    def warn_of_unknown(self) -> None:
+        """Warns where the run went to structures that its model does not know.
+
+        Warns:
+            DataWarning: How many frames, and which is the first.
+        """
+        if self.frames.extrapolation is not None:
+            path = self.folder / COLVAR
+            warn_of_unknown(self.frames.extrapolation, lambda frame: f"{path}, row {frame + 2}")
 
     def free_energy(self) -> FreeEnergy:
         """The free energy on the grid of the modes, in kJ/mol.

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from symplectic_cv.bias.free_energy import SURFACE
+from symplectic_cv.bias.run import EXTRAPOLATION
 from symplectic_cv.bias.weights import quiet_pymbar
 from symplectic_cv.errors import OptionError, OutputError
 from symplectic_cv.files.atomic import write_atomically
@@ -237,6 +238,17 @@ def _windows(
     return Windows(modes, centres, stiffness, kelvin)
 
 
+def window_header(modes: list[str], watched: bool = False) -> list[str]:
+    """Columns of a window's colvar.csv.
+
+    Args:
+        modes: The columns of the modes.
+        watched: Whether the extrapolation of each frame is recorded.
+    """
+    known = ["time_ps", *modes, "bias_kj_per_mol"]
+    return [*known, EXTRAPOLATION] if watched else known
+
+
 def read_window(path: Path, n_modes: int) -> np.ndarray:
     """The modes of the frames in a window's colvar.csv, (F, n_modes).
 
@@ -244,7 +256,8 @@ def read_window(path: Path, n_modes: int) -> np.ndarray:
         OutputError: The table is missing, cut, of other modes or not finite.
     """
     kind = "the table of a window"
-    table = read_table(path, finite=True, kind=kind).to_numpy(np.float64)
+    frame = read_table(path, finite=True, kind=kind).drop(columns=EXTRAPOLATION, errors="ignore")
+    table = frame.to_numpy(np.float64)
     if len(table) == 0 or table.shape[1] != n_modes + 2:
         raise OutputError(f"{path}: not readable as {kind} (no rows, or other modes)")
     return table[:, 1:-1]

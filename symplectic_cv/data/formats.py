@@ -157,9 +157,11 @@ def _mdtraj_chunks(file: Path, topology: md.Topology, indices: np.ndarray) -> It
         else:
             require_atom_count(str(file), load_topology(file).n_atoms, topology.n_atoms)
             options = {}
-        for part in md.iterload(str(file), chunk=CHUNK, atom_indices=indices, **options):
+        in_order = np.sort(indices)
+        places = np.searchsorted(in_order, indices)
+        for part in md.iterload(str(file), chunk=CHUNK, atom_indices=in_order, **options):
             times = part.time if suffix in WITH_TIMES else None
-            yield Chunk(part.xyz, known_box(part.unitcell_vectors), times)
+            yield Chunk(part.xyz[:, places], known_box(part.unitcell_vectors), times)
     except TrajectoryError:
         raise
     except Exception as error:  # MDTraj raises errors of many types

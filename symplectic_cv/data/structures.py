@@ -12,6 +12,7 @@ import numpy as np
 
 from symplectic_cv.data import mdshare
 from symplectic_cv.data.formats import FORMATS, SELF_DESCRIBING, find_topology, load_topology
+from symplectic_cv.data.identity import place_atoms
 from symplectic_cv.data.periodic import (
     find_broken_link,
     known_box,
@@ -20,11 +21,8 @@ from symplectic_cv.data.periodic import (
 )
 from symplectic_cv.data.torsions import Torsion
 from symplectic_cv.data.trajectories import read_trajectories
-from symplectic_cv.errors import OptionError, SelectionError, TrajectoryError, UserError
-from symplectic_cv.molecule import Molecule, bonded_neighbours
-
-CHIRAL_VOLUME = 0.3
-"""Above this triple product of unit bond vectors a carbon is tetrahedral; 0.77 is ideal."""
+from symplectic_cv.errors import OptionError, TrajectoryError, UserError
+from symplectic_cv.molecule import Molecule
 
 LINE = 0.02
 """Below this sine of an angle its three atoms lie on a line, and torsions about it mean nothing."""
@@ -55,7 +53,7 @@ def read_structure(spec: str, molecule: Molecule, top: str | Path | None = None)
         else:
             top = _topology_file(Path(source), top)
             topology, name_of_top = load_topology(top), str(top)
-        places = molecule.places_in(topology, name_of_top)
+        places = place_atoms(molecule, topology, name_of_top)
         there = replace(molecule, indices=places, n_system_atoms=topology.n_atoms)
         data = read_trajectories([source], top, molecule=there)
         return data.positions[_choose(source, frame, data.n_frames)].astype(np.float64)
@@ -63,17 +61,18 @@ def read_structure(spec: str, molecule: Molecule, top: str | Path | None = None)
     path = Path(source)
     top = _topology_file(path, top)
     topology = load_topology(top)
-    places = molecule.places_in(topology, str(top))
+    places = place_atoms(molecule, topology, str(top))
+    in_order = np.sort(places)
     try:
         if path.suffix.lower() == ".pdb":
-            every = md.load(str(path), atom_indices=places)
+            every = md.load(str(path), atom_indices=in_order)
             loaded = every[_choose(source, frame, every.n_frames)]
         else:
             with md.open(str(path)) as handle:
                 n_frames = len(handle)
             chosen = _choose(source, frame, n_frames)
             options = {} if path.suffix.lower() in SELF_DESCRIBING else {"top": topology}
-            loaded = md.load_frame(str(path), chosen, atom_indices=places, **options)
+            loaded = md.load_frame(str(path), chosen, atom_indices=in_order, **options)
     except UserError:
         raise
     except Exception as error:  # MDTraj raises errors of many types
@@ -81,36 +80,8 @@ def read_structure(spec: str, molecule: Molecule, top: str | Path | None = None)
             f"{spec}: truncated or damaged, or not of the topology {top} "
             f"({type(error).__name__}: {error})"
         ) from error
-    return _whole(loaded, molecule, spec)
-
-
-def require_same_handedness(
-    positions: np.ndarray, molecule: Molecule, reference: np.ndarray, name: str
-) -> None:
-    """Raises SelectionError where a carbon of the structure has the other handedness.
-
-    A carbon with three modelled neighbours is compared with the reference by the triple product
-    of its bonds. No path of allowed conformations joins mirror images, and the frame, which
-    knows rotations only, does not superpose them.
-
-    Args:
-        positions: The whole structure, shape (N, 3), in nm.
-        molecule: The modelled atoms.
-        reference: The structure to compare with, shape (N, 3), in nm: the model's mean structure.
-        name: The name of the structure, for the message.
-    """
-    topology = molecule.topology
-    for atom, around in enumerate(bonded_neighbours(molecule.n_atoms, molecule.bonds)):
-        if topology.atom(atom).element.symbol != "C" or len(around) < 3:
-            continue
-        three = sorted(around)[:3]
-        here, there = (_triple_product(x, atom, three) for x in (positions, reference))
-        if here * there < 0.0 and min(abs(here), abs(there)) > CHIRAL_VOLUME:
-            raise SelectionError(
-                f"{name}: {molecule.atom_label(atom)} has the opposite handedness to the "
-                "model's (a mirror image?): no path leads there; take a structure of the same "
-                "stereoisomer"
-            )
+    order = np.searchsorted(in_order, places)
+    return _whole(loaded.xyz[:, order], known_box(loaded.unitcell_vectors), molecule, spec)
 
 
 def undefined_torsions(positions: np.ndarray, torsions: Sequence[Torsion]) -> np.ndarray:
@@ -131,11 +102,6 @@ def undefined_torsions(positions: np.ndarray, torsions: Sequence[Torsion]) -> np
             sine = np.linalg.norm(np.cross(u, v), axis=1) / np.maximum(lengths, 1e-12)
             undefined[:, place] |= ~(sine > LINE)
     return undefined
-
-
-def _triple_product(positions: np.ndarray, centre: int, around: list[int]) -> float:
-    arms = positions[around] - positions[centre]
-    return float(np.linalg.det(arms / np.linalg.norm(arms, axis=1, keepdims=True)))
 
 
 def _split(spec: str) -> tuple[str, int | None]:
@@ -179,13 +145,14 @@ def _topology_file(path: Path, top: str | Path | None) -> Path:
     return found
 
 
-def _whole(loaded: md.Trajectory, molecule: Molecule, name: str) -> np.ndarray:
+def _whole(
+    positions: np.ndarray, box: np.ndarray | None, molecule: Molecule, name: str
+) -> np.ndarray:
     """The one frame made whole, (N, 3) in nm; raises TrajectoryError where it cannot be."""
-    if not np.isfinite(loaded.xyz).all():
+    if not np.isfinite(positions).all():
         raise TrajectoryError(f"{name}: has NaN or infinite coordinates; take another frame")
-    box = known_box(loaded.unitcell_vectors)
-    links = spanning_links(loaded.xyz[0], None if box is None else box[0], molecule.bonds)
-    whole = make_whole(loaded.xyz, box, links)
+    links = spanning_links(positions[0], None if box is None else box[0], molecule.bonds)
+    whole = make_whole(positions, box, links)
     broken = find_broken_link(whole, links, np.full(len(links.pairs), np.inf))
     if broken is not None:
         first, second = (molecule.atom_label(int(atom)) for atom in links.pairs[broken[1]])

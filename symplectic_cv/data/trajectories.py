@@ -21,6 +21,7 @@ from symplectic_cv.data.formats import (
     require_atom_count,
     topology_for,
 )
+from symplectic_cv.data.identity import place_atoms
 from symplectic_cv.data.periodic import Links, known_box
 from symplectic_cv.errors import OptionError, TrajectoryError
 from symplectic_cv.molecule import Molecule, select_atoms
@@ -112,10 +113,31 @@ class TrajectoryData:
             raise OptionError(
                 f"`trajectory` must be a Trajectory of MDTraj; got {type(trajectory).__name__}"
             )
+        return cls.of_molecule(trajectory, select_atoms(trajectory.topology, atoms), None, name)
+
+    @classmethod
+    def of_molecule(
+        cls,
+        trajectory: md.Trajectory,
+        molecule: Molecule,
+        places: np.ndarray | None = None,
+        name: str = "trajectory",
+    ) -> TrajectoryData:
+        """The frames of an MDTraj trajectory, of the atoms of a model.
+
+        Args:
+            trajectory: The trajectory.
+            molecule: The modelled atoms.
+            places: The place of each of them in the trajectory, shape (N,); where None they are
+                where the molecule says.
+            name: What the run is called in messages.
+
+        Raises:
+            TrajectoryError: A coordinate is not finite, or a molecule cannot be made whole.
+        """
+        places = molecule.indices if places is None else places
         box = known_box(trajectory.unitcell_vectors)
-        return cls._from_frames(
-            trajectory.xyz, trajectory.topology, atoms, box, trajectory.time, name
-        )
+        return cls._from_frames(trajectory.xyz, places, molecule, box, trajectory.time, name)
 
     @classmethod
     def from_array(
@@ -150,7 +172,10 @@ class TrajectoryData:
                 f"`positions` has shape {x.shape} and type {x.dtype}; give numbers in nm, "
                 f"(n_frames, {topology.n_atoms}, 3)"
             )
-        return cls._from_frames(x, topology, atoms, box_vectors(box, len(x)), None, name)
+        require_atom_count(name, x.shape[1], topology.n_atoms)
+        molecule = select_atoms(topology, atoms)
+        vectors = box_vectors(box, len(x))
+        return cls._from_frames(x, molecule.indices, molecule, vectors, None, name)
 
     @classmethod
     def from_mdanalysis(
@@ -191,21 +216,19 @@ class TrajectoryData:
     def _from_frames(
         cls,
         positions: np.ndarray,
-        topology: md.Topology,
-        atoms: str | Sequence[int] | None,
+        places: np.ndarray,
+        molecule: Molecule,
         box: np.ndarray | None,
         times: np.ndarray | None,
         name: str,
     ) -> TrajectoryData:
-        """One run of frames in memory, (F, N, 3) of all atoms of a topology."""
-        require_atom_count(name, positions.shape[1], topology.n_atoms)
-        molecule = select_atoms(topology, atoms)
+        """One run of frames in memory, of the atoms at these places."""
 
         def chunks() -> Iterator[Chunk]:
             for start in range(0, len(positions), CHUNK):
                 part = slice(start, start + CHUNK)
                 yield Chunk(
-                    positions[part][:, molecule.indices],
+                    positions[part][:, places],
                     None if box is None else box[part],
                     None if times is None else times[part],
                 )
@@ -297,7 +320,9 @@ def read_trajectories(
         molecule = select_atoms(topology, atoms)
         places = molecule.indices
     else:
-        places = molecule.places_in(topology, str(top if isinstance(top, str | Path) else files[0]))
+        places = place_atoms(
+            molecule, topology, str(top if isinstance(top, str | Path) else files[0])
+        )
     known = topology
     runs = (run for file in files for run in open_runs(file, known, places, built_in is not None))
     before = None if like is None else (like.positions, like.links)

@@ -31,6 +31,8 @@ from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.phase_space import PhaseSpaceModel
 from symplectic_cv.models.prior import HarmonicPrior
+from symplectic_cv.models.training_range import KEY as RANGE
+from symplectic_cv.models.training_range import TrainingRange
 from symplectic_cv.molecule import Molecule
 
 FORMAT = 1
@@ -70,6 +72,8 @@ def save_model(
         config["temperature_k"] = model.temperature
         config["omega_rad_per_ps"] = omega
         config["molecule"] = model.molecule.to_json()
+        if model.training_range is not None:
+            config[RANGE] = model.training_range.to_json()
     else:
         config["omega"] = omega
     if hamiltonian is not None:
@@ -210,6 +214,8 @@ def load_phase_space_model(folder: str | Path) -> PhaseSpaceModel:
             model = NeuralCanonicalTransformation(
                 molecule, temperature, frame, flow, prior, options
             )
+            if RANGE in config:
+                model.training_range = TrainingRange.from_json(config[RANGE])
         model = model.to(getattr(torch, config["dtype"]))
         model.load_state_dict(state)
     except Exception as error:  # an edited config can raise any error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,8 +12,10 @@ import mdtraj as md
 import numpy as np
 from torch import Tensor
 
+from symplectic_cv.data.handedness import Locate, Stereocentres, require_handedness
+from symplectic_cv.data.identity import place_atoms
 from symplectic_cv.data.trajectories import TrajectoryData, remedy_for
-from symplectic_cv.errors import FrameError, OptionError, SelectionError
+from symplectic_cv.errors import FrameError, OptionError
 from symplectic_cv.molecule import Molecule
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 Frames: TypeAlias = TrajectoryData | md.Trajectory | np.ndarray | Tensor
 """Frames of a molecule: from `read_trajectories` or MDTraj, or whole positions in nm."""
+
+OWN_MIRRORED = 0.1
+"""The share of mirror images that arrays may hold: a model's own samples can have a few."""
 
 
 def check_modes(modes: Sequence[int] | int, dimension: int, name: str = "modes") -> list[int]:
@@ -59,6 +64,27 @@ def listed(which: Sequence[int] | int | None) -> Sequence[int] | None:
     return [int(which)] if isinstance(which, (int, np.integer)) else which
 
 
+def locator(data: Frames) -> Callable[[int], str]:
+    """A function that names a frame of data in messages."""
+    return data.locate if isinstance(data, TrajectoryData) else "frame {}".format
+
+
+def require_mapped(values: np.ndarray, data: Frames) -> None:
+    """Raises FrameError, naming the frame, unless all that a model gave is finite.
+
+    Args:
+        values: The results of the model for the frames, shape (n_frames, …).
+        data: The frames.
+    """
+    lost = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(-1))
+    if len(lost):
+        frame = int(lost[0])
+        raise FrameError(
+            f"{locator(data)(frame)}: the model maps it to infinity, so it is far from all that "
+            "the model was trained on: are these the same molecule and atoms?"
+        )
+
+
 class MolecularModes(ABC):
     """The base of all models of a molecule: values of its modes as arrays and as tables.
 
@@ -73,9 +99,18 @@ class MolecularModes(ABC):
     def dimension(self) -> int:
         """The number of modes."""
 
+    @property
+    @abstractmethod
+    def handedness(self) -> dict[int, int]:
+        """The handedness, −1 or 1, of atoms of the training frames, by their index."""
+
     @abstractmethod
     def modes(self, data: Frames, which: Sequence[int] | int | None = None) -> np.ndarray:
         """Values of modes in frames, dimensionless, shape (n_frames, n_modes), float64."""
+
+    @abstractmethod
+    def extrapolation(self, data: Frames) -> np.ndarray:
+        """How far frames lie beyond the training frames, shape (n_frames,)."""
 
     def check_modes(self, modes: Sequence[int] | int, name: str = "modes") -> list[int]:
         """The modes as a list of ints; raises OptionError for one that does not exist."""
@@ -122,19 +157,19 @@ class MolecularModes(ABC):
 
         Raises:
             OptionError: The positions have another shape.
-            SelectionError: The data are of other atoms than the model's.
+            SelectionError: The data are of other atoms than the model's, or of mirror images.
             FrameError: Coordinates are NaN or infinite.
         """
         if isinstance(data, md.Trajectory):
             data = self.read_frames(data)
         if isinstance(data, TrajectoryData):
-            self.molecule.places_in(data.molecule.topology, data.names[0])
-            if data.molecule.n_atoms != self.molecule.n_atoms:
-                raise SelectionError(
-                    f"{data.names[0]}: {data.molecule.n_atoms} atoms were read and the model has "
-                    f"{self.molecule.n_atoms}: read with `molecule=model.molecule`"
-                )
-            return data.positions
+            if data.molecule is self.molecule:
+                positions = data.positions
+            else:
+                places = place_atoms(self.molecule, data.molecule.topology, data.names[0])
+                positions = data.positions[:, places]
+            self.require_handedness(positions, data.locate)
+            return positions
         if isinstance(data, (str, Path)) or hasattr(data, "universe"):
             raise OptionError(
                 f"`data` must be frames or positions; got {type(data).__name__}: {remedy_for(data)}"
@@ -160,6 +195,7 @@ class MolecularModes(ABC):
             raise FrameError(
                 f"`data`: frame {bad[0]} has NaN or infinite coordinates: leave it out"
             )
+        self.require_handedness(values, lambda frame: f"`data`: frame {frame}", OWN_MIRRORED)
         return values
 
     def read_frames(self, trajectory: md.Trajectory) -> TrajectoryData:
@@ -171,5 +207,20 @@ class MolecularModes(ABC):
         Raises:
             SelectionError, TrajectoryError: The frames are of other atoms, or cannot be made whole.
         """
-        places = self.molecule.places_in(trajectory.topology, "trajectory")
-        return TrajectoryData.from_mdtraj(trajectory, atoms=[int(place) for place in places])
+        places = place_atoms(self.molecule, trajectory.topology, "trajectory")
+        return TrajectoryData.of_molecule(trajectory, self.molecule, places)
+
+    def require_handedness(
+        self, positions: np.ndarray, name: str | Locate, tolerated: float = 0.0
+    ) -> None:
+        """Raises SelectionError for structures that are mirror images of what the model knows.
+
+        Args:
+            positions: Whole positions of the modelled atoms, shape (F, N, 3) or (N, 3), in nm.
+            name: The name of the structure, or a function that names a frame, for the message.
+            tolerated: The share of frames up to which there is a warning instead.
+        """
+        known = self.handedness
+        centres = Stereocentres.of(self.molecule)
+        signs = np.array([known.get(int(atom), 0) for atom in centres.atoms], dtype=np.int8)
+        require_handedness(positions, self.molecule, centres, signs, name, tolerated)

@@ -12,14 +12,16 @@ from torch import Tensor
 
 from symplectic_cv.charts.eckart import EckartFrame
 from symplectic_cv.checks import check_whole
+from symplectic_cv.data.handedness import handedness_of
 from symplectic_cv.data.trajectories import TrajectoryData
-from symplectic_cv.errors import FrameError, ModelError, OptionError
+from symplectic_cv.errors import ModelError, OptionError
 from symplectic_cv.flows.options import Chart, FlowOptions
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.models.latent_draws import draw_latent_structures
-from symplectic_cv.models.modes import Frames, MolecularModes, listed
+from symplectic_cv.models.modes import Frames, MolecularModes, listed, locator, require_mapped
 from symplectic_cv.models.phase_space import PhaseSpaceModel, in_float64
 from symplectic_cv.models.prior import HarmonicPrior
+from symplectic_cv.models.training_range import NO_RANGE, EncodedFrames, TrainingRange
 from symplectic_cv.molecule import Molecule
 
 BATCH = 8192
@@ -29,25 +31,6 @@ NotTensor: TypeAlias = TrajectoryData | md.Trajectory | np.ndarray
 
 Numbers = TypeVar("Numbers", Tensor, np.ndarray)
 """A tensor gives a tensor, an array gives a float64 array."""
-
-
-def require_mapped(
-    values: np.ndarray, data: TrajectoryData | md.Trajectory | np.ndarray | Tensor
-) -> None:
-    """Raises FrameError, naming the frame, unless all that a model gave is finite.
-
-    Args:
-        values: The results of the model for the frames, shape (n_frames, …).
-        data: The frames.
-    """
-    lost = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(-1))
-    if len(lost):
-        frame = int(lost[0])
-        name = data.locate(frame) if isinstance(data, TrajectoryData) else f"frame {frame}"
-        raise FrameError(
-            f"{name}: the model maps it to infinity, so it is far from all that the model was "
-            "trained on: are these the same molecule and atoms?"
-        )
 
 
 class NeuralCanonicalTransformation(PhaseSpaceModel, MolecularModes):
@@ -60,6 +43,10 @@ class NeuralCanonicalTransformation(PhaseSpaceModel, MolecularModes):
         flow: The flow q → Q, with its lift to momenta.
         prior: The latent oscillators, with frequencies in rad/ps.
         options: The options that `flow` was built from.
+
+    Attributes:
+        training_range: The likelihoods and latent radii of the training frames; None where the
+            model has no record of them.
 
     Source: the paper (Phys. Rev. X 10, 021020), section III.
     """
@@ -79,6 +66,12 @@ class NeuralCanonicalTransformation(PhaseSpaceModel, MolecularModes):
         self.molecule = molecule
         self.temperature = temperature
         self.frame = frame
+        self.training_range: TrainingRange | None = None
+
+    @property
+    def handedness(self) -> dict[int, int]:
+        """The handedness, −1 or 1, of atoms of the mean structure, by their index."""
+        return handedness_of(self.frame.reference.cpu().numpy()[None], self.molecule)
 
     @overload
     def encode(self, positions: Tensor) -> Tensor: ...
@@ -209,10 +202,55 @@ class NeuralCanonicalTransformation(PhaseSpaceModel, MolecularModes):
             OptionError: A mode does not exist, or the positions have another shape.
             SelectionError: The data are of other atoms than the model's.
             FrameError: The model maps a frame to infinity.
+
+        Warns:
+            DataWarning: The model does not know some of the frames; see `extrapolation`.
         """
-        values = self.collective_variables(self.positions_of(data), listed(which))
-        require_mapped(values, data)
-        return values
+        chosen = range(self.dimension) if which is None else self.check_modes(listed(which) or ())
+        found = self.encoded(self.positions_of(data))
+        require_mapped(np.column_stack([found.modes, found.log_likelihood]), data)
+        if self.training_range is not None:
+            self.training_range.warn(found.log_likelihood, found.extrapolation, locator(data))
+        return found.modes[:, list(chosen)]
+
+    def encoded(self, positions: np.ndarray) -> EncodedFrames:
+        """The modes, the likelihood and the extrapolation of whole frames.
+
+        Args:
+            positions: Whole structures, shape (F, N, 3), in nm.
+        """
+
+        def both(x: Tensor) -> Tensor:
+            latent, log_det = self.flow(self.frame.coordinates(x).to(self.dtype))
+            value = self.prior.log_prob_coordinates(latent) + log_det
+            return torch.cat([latent * self.omega, value.unsqueeze(-1)], -1)
+
+        values = self._map(positions, "positions", (self.molecule.n_atoms, 3), both)
+        modes, likelihood = values[..., :-1], values[..., -1]
+        extrapolation = None
+        if self.training_range is not None:
+            radius = np.linalg.norm(modes, axis=-1)
+            extrapolation = self.training_range.extrapolation(likelihood, radius)
+        return EncodedFrames(modes, likelihood, extrapolation)
+
+    def extrapolation(self, data: Frames) -> np.ndarray:
+        """How far frames lie beyond the training frames, shape (F,).
+
+        It is 0 in the middle of the training frames and 1 at the farthest thousandth of them, in
+        ln ρ or in the latent radius |ωQ|, whichever is farther. Above 2 the model does not know
+        the frame.
+
+        Args:
+            data: Frames, as `modes` takes them.
+
+        Raises:
+            ModelError: The model has no record of its training frames.
+            OptionError, SelectionError: See `modes`.
+        """
+        found = self.encoded(self.positions_of(data)).extrapolation
+        if found is None:
+            raise ModelError(NO_RANGE)
+        return found
 
     def sample(self, n: int, seed: int = 0) -> np.ndarray:
         """Independent structures of the model.

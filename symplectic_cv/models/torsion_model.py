@@ -17,7 +17,9 @@ from symplectic_cv.charts.rotatable_bonds import RotatableBond
 from symplectic_cv.charts.torsion_basis import torsion_features
 from symplectic_cv.charts.torsion_metric import torsion_angles, velocity_metric
 from symplectic_cv.errors import ModelError
-from symplectic_cv.models.modes import Frames, MolecularModes, listed
+from symplectic_cv.models.modes import Frames, MolecularModes, listed, locator
+from symplectic_cv.models.training_range import KEY as RANGE
+from symplectic_cv.models.training_range import NO_RANGE, TorsionRange, warn_of_unknown
 from symplectic_cv.molecule import Molecule
 
 CHUNK = 8192
@@ -42,6 +44,8 @@ class TorsionModel(MolecularModes):
         omega_held_out: Frequencies on held-out frames in rad/ps; NaN where unknown.
         steepness: The largest slope |∇χ| of each mode over its root mean square in the training
             frames, shape (n_modes,), both in the metric of the torsions' velocities.
+        training_range: The torsions of the training frames; None where the model has no record of
+            them.
     """
 
     molecule: Molecule
@@ -54,6 +58,12 @@ class TorsionModel(MolecularModes):
     omega_error: np.ndarray
     omega_held_out: np.ndarray
     steepness: np.ndarray
+    training_range: TorsionRange | None = None
+
+    @property
+    def handedness(self) -> dict[int, int]:
+        """The handedness, −1 or 1, of atoms of the training frames, by their index."""
+        return {} if self.training_range is None else self.training_range.handedness
 
     @property
     def dimension(self) -> int:
@@ -111,6 +121,14 @@ class TorsionModel(MolecularModes):
         """
         return torsion_angles(self.positions_of(data), self.bonds)
 
+    def torsions_of(self, positions: np.ndarray) -> np.ndarray:
+        """The torsions of whole positions, without a check, shape (n_frames, n_bonds), in rad.
+
+        Args:
+            positions: Positions of the modelled atoms, shape (n_frames, n_atoms, 3), in nm.
+        """
+        return torsion_angles(positions, self.bonds)
+
     def modes(self, data: Frames, which: Sequence[int] | int | None = None) -> np.ndarray:
         """Values of the modes, dimensionless, shape (n_frames, n_modes), in float64.
 
@@ -122,8 +140,33 @@ class TorsionModel(MolecularModes):
         Raises:
             OptionError: A mode does not exist, or the positions have another shape.
             SelectionError, FrameError: The frames are not of this molecule.
+
+        Warns:
+            DataWarning: The model does not know some of the frames; see `extrapolation`.
         """
-        return self.modes_of_torsions(self.torsions(data), listed(which))
+        angles = self.torsions(data)
+        values = self.modes_of_torsions(angles, listed(which))
+        if self.training_range is not None:
+            warn_of_unknown(self.training_range.extrapolation(angles), locator(data))
+        return values
+
+    def extrapolation(self, data: Frames) -> np.ndarray:
+        """How far the torsions of frames lie beyond those of the training frames, shape (F,).
+
+        It is 0 where a training frame had each torsion in the same bin of 10°, and grows by 1 with
+        each 15° between the farthest torsion and the nearest such bin. Above 2 the model does not
+        know the frame.
+
+        Args:
+            data: Frames, as `modes` takes them.
+
+        Raises:
+            ModelError: The model has no record of its training frames.
+            OptionError, SelectionError, FrameError: The frames are not of this molecule.
+        """
+        if self.training_range is None:
+            raise ModelError(NO_RANGE)
+        return self.training_range.extrapolation(self.torsions(data))
 
     def modes_of_torsions(
         self, angles: np.ndarray, which: Sequence[int] | None = None
@@ -179,6 +222,7 @@ class TorsionModel(MolecularModes):
 
     def to_json(self) -> dict[str, Any]:
         """A description of the modes that JSON can hold."""
+        known = {} if self.training_range is None else {RANGE: self.training_range.to_json()}
         return {
             "temperature_k": self.temperature,
             "order": self.order,
@@ -190,6 +234,7 @@ class TorsionModel(MolecularModes):
             "omega_held_out_rad_per_ps": _with_none(self.omega_held_out),
             "steepness": self.steepness.tolist(),
             "molecule": self.molecule.to_json(),
+            **known,
         }
 
     @classmethod
@@ -218,9 +263,13 @@ class TorsionModel(MolecularModes):
                 omega_error=np.array(data["omega_error_rad_per_ps"], dtype=np.float64),
                 omega_held_out=np.array(data["omega_held_out_rad_per_ps"], dtype=np.float64),
                 steepness=np.array(data["steepness"], dtype=np.float64),
+                training_range=TorsionRange.from_json(data[RANGE]) if RANGE in data else None,
             )
             if model.coefficients.shape != (len(omega), len(bonds), order, 2):
                 raise ValueError(f"coefficients of shape {model.coefficients.shape}")
+            known = model.training_range
+            if known is not None and len(known.visited) != len(bonds):
+                raise ValueError("a record of the training frames of other torsions")
             if model.constant.shape != omega.shape or not np.isfinite(model.coefficients).all():
                 raise ValueError("modes that do not fit their frequencies")
             atoms = {atom for bond in bonds for atom in bond.atoms}

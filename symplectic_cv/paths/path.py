@@ -10,7 +10,8 @@ from typing import TypeAlias
 import mdtraj as md
 import numpy as np
 
-from symplectic_cv.data.structures import read_structure, require_same_handedness
+from symplectic_cv.data.handedness import require_same_handedness
+from symplectic_cv.data.structures import read_structure
 from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.errors import OptionError
 from symplectic_cv.models.model_folder import open_molecular_model

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from symplectic_cv.checks import check_kind, choose
+from symplectic_cv.data.handedness import require_one_handedness
 from symplectic_cv.data.trajectories import TrajectoryData, as_data
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import RUN, require_free, start_run
@@ -201,6 +202,8 @@ def prepare(
                 f"`frames` has shape {positions.shape}; give (n_frames, {molecule.n_atoms}, 3), "
                 "in nm"
             )
+    locate = frames.locate if isinstance(frames, TrajectoryData) else "frame {}".format
+    require_one_handedness(positions, molecule, locate)
     if energies is not None and options.chart is not Chart.INTERNAL:
         raise OptionError("`energies` need `chart='internal'`")
     split = split_frames(len(positions), lengths, weights)

@@ -44,6 +44,7 @@ from symplectic_cv.molecule import Molecule
 from symplectic_cv.training.average import WeightAverage
 from symplectic_cv.training.energies import Energies, frame_energies
 from symplectic_cv.training.importance import effective_share_of_target, log_variance
+from symplectic_cv.training.known_frames import learn_range
 from symplectic_cv.training.loop import (
     PATIENCE,
     WARMUP_STEPS,
@@ -201,6 +202,7 @@ def train_internal(
     model.to("cpu").load_state_dict(ended.best)
     final = module.validation()
     model.put_slowest_first()
+    learn_range(model, prepared.training, prepared.training_weights)
     return TrainingResult(
         model=model,
         history=module.history,

@@ -28,6 +28,7 @@ from symplectic_cv.flows.point import PointTransformation, quasi_harmonic_start
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.prior import LOG_2PI, HarmonicPrior
 from symplectic_cv.molecule import Molecule
+from symplectic_cv.training.known_frames import learn_range
 from symplectic_cv.training.loop import (
     PATIENCE,
     WARMUP_STEPS,
@@ -261,6 +262,7 @@ def train_cartesian(
     )
     model.to("cpu").load_state_dict(ended.best)
     model.settle(prepared.training, prepared.training_weights)
+    learn_range(model, *_all_frames(prepared))
     final, _ = validation_nll(model, prepared.validation, prepared.validation_weights)
     return TrainingResult(
         model=model,
@@ -273,6 +275,14 @@ def train_cartesian(
         options=options,
         source=prepared.source,
     )
+
+
+def _all_frames(prepared: PreparedTraining) -> tuple[Tensor, Tensor | None]:
+    """q of the training and the validation frames, shape (F, n), in ps, and their weights."""
+    coordinates = torch.cat([prepared.training, prepared.validation])
+    if prepared.training_weights is None or prepared.validation_weights is None:
+        return coordinates, None
+    return coordinates, torch.cat([prepared.training_weights, prepared.validation_weights])
 
 
 class _StopEarly(EarlyStopping):

@@ -23,12 +23,14 @@ from symplectic_cv.charts.torsion_metric import (
     velocity_metric,
 )
 from symplectic_cv.checks import check_whole, choose
+from symplectic_cv.data.handedness import handedness_of, require_one_handedness
 from symplectic_cv.data.trajectories import TrajectoryData, as_data
 from symplectic_cv.errors import OptionError, TrajectoryError
 from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.models.model_folder import CONFIG
 from symplectic_cv.models.torsion_folder import is_torsion_folder, save_torsion_model
 from symplectic_cv.models.torsion_model import TorsionModel
+from symplectic_cv.models.training_range import TorsionRange
 from symplectic_cv.statistics import effective_size
 from symplectic_cv.training.least_frequency import (
     BLOCKS,
@@ -118,6 +120,7 @@ def fit_torsion_modes(
         check_whole(n_modes, "n_modes")
     data = as_data(data, "data")
     positions = data.positions
+    require_one_handedness(positions, data.molecule, data.locate)
     share = np.ones(len(positions)) if weights is None else check_weights(weights, len(positions))
     bonds = find_rotatable_bonds(data.molecule, positions[0])
     if not amides and not all(bond.amide for bond in bonds):
@@ -151,7 +154,8 @@ def fit_torsion_modes(
         steepness=np.ones(len(found.omega)),
     )
     slopes = model.relative_slope(positions)[share > 0.0].max(0)
-    model = replace(model, steepness=slopes)
+    known = TorsionRange.of(angles, share, handedness_of(positions, data.molecule))
+    model = replace(model, steepness=slopes, training_range=known)
     return TorsionResult(model, health, effective, _warnings(model, angles, share))
 
 

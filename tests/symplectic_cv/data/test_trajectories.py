@@ -350,6 +350,11 @@ def test_a_file_with_other_atoms_than_the_models_is_refused(tmp_path, system, po
     with pytest.raises(SelectionError, match="has 14 atoms; the model describes 10 of 19"):
         read_trajectories([fewer], molecule=trained)
     shifted = _save(tmp_path / "shifted.h5", positions[:, 1:], system.subset(range(1, 19)))
+    found = read_trajectories([shifted], molecule=trained)
+    np.testing.assert_allclose(found.positions, positions[:, 6:16], atol=1e-6)
+    other = system.copy()
+    other.atom(8).element = md.element.sulfur
+    file = _save(tmp_path / "other.h5", positions, other)
     with pytest.raises(SelectionError, match=r"atom \d+ is .* where the model has") as error:
-        read_trajectories([shifted], molecule=trained)
-    assert str(shifted) in _message(error)
+        read_trajectories([file], molecule=trained)
+    assert str(file) in _message(error)

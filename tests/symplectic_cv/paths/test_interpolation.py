@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from symplectic_cv.cli.main import main
-from symplectic_cv.data.structures import read_structure, require_same_handedness
+from symplectic_cv.data.handedness import require_same_handedness
+from symplectic_cv.data.structures import read_structure
 from symplectic_cv.errors import OptionError, SelectionError, TrajectoryError
 from symplectic_cv.models.model_folder import save_model
 from symplectic_cv.paths.interpolation import cartesian_path, slerp, spherical_path
