@@ -130,9 +130,10 @@ def metadynamics(
     """Bias the slowest modes in OpenMM with well-tempered metadynamics or OPES.
 
     Writes trajectory.xtc, colvar.csv (a row per frame: time_ps, modes, bias, c, weight,
-    extrapolation), hills.csv, free_energy.npz, convergence.csv, checkpoint/ and figures. With --walkers each walker has a
-    folder walker-1, walker-2, …; the output folder gets the frames of all and their common free
-    energy. --resume continues a run that was killed, or extends it to a larger --time-ns.
+    extrapolation), hills.csv, free_energy.npz, convergence.csv, checkpoint/ and figures. With
+    --walkers each walker has a folder walker-1, walker-2, …; the output folder gets the frames of
+    all and their common free energy. --resume continues a run that was killed, or extends it to a
+    larger --time-ns.
 
     Example: symplectic-cv metadynamics model --system md/system.xml --modes 0 1 --time-ns 5
     """
