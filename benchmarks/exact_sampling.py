@@ -95,14 +95,14 @@ def dynamics(folder: Path, solvent: Solvent, time_ns: float, seed: int, start: s
     begin, before = time.process_time(), _length_ns(folder)
     run_dynamics(
         heavy, folder, time_ns, STRIDE_PS, TIMESTEP_FS, TEMPERATURE, seed, platform,
-        checkpoint_ps=1000.0,
+        checkpoint_ps=1000.0, lossless=True,
     )  # fmt: skip
     made = _length_ns(folder) - before
     print(f"{made:.1f} ns, {(time.process_time() - begin) / max(made, 1e-9):.2f} s per ns")
 
 
 def _length_ns(folder: Path) -> float:
-    path = folder / "trajectory.xtc"
+    path = folder / "trajectory.dcd"
     if not path.is_file():
         return 0.0
     with md.open(str(path)) as file:
@@ -207,11 +207,11 @@ def rare(angles: np.ndarray) -> np.ndarray:
 def measure(folder: Path, chart: Chart, coupling: Coupling | None, seed: int, steps: int) -> None:
     """Trains a model, samples by it, and compares with the frames it has not seen."""
     name = f"model-{chart.value}-{coupling.value if coupling else 'default'}-{steps}-{seed}"
-    learned = folder / "learned.xtc"
+    learned = folder / "learned.dcd"
     if not learned.is_file():
-        md.load(str(folder / "trajectory.xtc"), top=str(folder / "topology.pdb"))[
+        md.load(str(folder / "trajectory.dcd"), top=str(folder / "topology.pdb"))[
             ::LEARN_EACH
-        ].save_xtc(str(learned))
+        ].save_dcd(str(learned))
     options = {"coupling": coupling} | ({"steps": steps} if steps else {})
     trained = learn([learned], folder, folder / name, chart, seed, **options)
     target = target_of(folder / name, folder)
@@ -220,7 +220,7 @@ def measure(folder: Path, chart: Chart, coupling: Coupling | None, seed: int, st
     log_w = weighted.proposed_log_weights
     w, ess = np.exp(log_w - log_w.max()), effective_share(log_w)
     sampled = torsions_of(target, weighted)
-    reference = torsions_of_md(folder / "trajectory.xtc", folder / "topology.pdb")
+    reference = torsions_of_md(folder / "trajectory.dcd", folder / "topology.pdb")
     correlation = STRIDE_PS * max(
         autocorrelation_time(f(reference[:, :1])) for f in (np.cos, np.sin)
     )
@@ -299,7 +299,7 @@ def draw_surfaces(path: Path, of_md: np.ndarray, of_samples: np.ndarray) -> None
 
 def basins(folder: Path, other: Path, seed: int) -> None:
     """G(C7ax) − G(C7eq) by a model of frames from both, whose ratio it is not told."""
-    trajectories = [run / "trajectory.xtc" for run in (folder, other)]
+    trajectories = [run / "trajectory.dcd" for run in (folder, other)]
     for run, path in zip((folder, other), trajectories, strict=True):
         side = rare(torsions_of_md(path, run / "topology.pdb"))
         print(f"{run.name}: {len(side)} frames, {side.mean():.4f} of them at φ > 0")

@@ -53,6 +53,7 @@ run_dynamics(
     temperature=300.0,
     seed=1,
     platform=choose_platform(None, molecule.topology.getNumAtoms()),
+    lossless=True,  # XTC would round positions, and with them energies
 )
 
 # %% [markdown]
@@ -63,7 +64,7 @@ run_dynamics(
 # %%
 import symplectic_cv as sc
 
-data = sc.read_trajectories([md / "trajectory.xtc"])
+data = sc.read_trajectories([md / "trajectory.dcd"])
 prepared = sc.prepare(
     data.positions,
     data.molecule,
@@ -164,7 +165,7 @@ from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.training.fit import prepare, train
 
-every = sc.read_trajectories([md / "trajectory.xtc"], atoms="all")
+every = sc.read_trajectories([md / "trajectory.dcd"], atoms="all")
 small = SCALE <= 0.05
 options = sc.TrainingOptions(
     steps=max(10, round(2500 * SCALE)),

@@ -20,8 +20,11 @@ import openmm
 from openmm import app, unit
 
 from symplectic_cv.errors import OutputError, UserError
+from symplectic_cv.files.trajectories import recount_dcd, without_counts
 
 PREFIX = "step-"
+DCD = ".dcd"
+"""Files of this kind grow too, but for two numbers in their header."""
 BLOCK = 1 << 20
 FARTHEST = 1e5
 """Beyond this an atom is lost, nm; a molecule diffuses a few hundred in a microsecond."""
@@ -147,6 +150,8 @@ class CheckpointFolder:
         simulation.currentStep = int(record["step"])
         for path, size in sizes.items():
             os.truncate(path, size)
+            if path.suffix == DCD and size > 0:
+                recount_dcd(path)
         self._hashed = hashed
         return arrays, record["extra"]
 
@@ -167,7 +172,9 @@ class _Growing:
                 block = handle.read(wanted)
                 if not block:
                     break
-                self._hash.update(block)
+                self._hash.update(
+                    without_counts(block, self._size) if path.suffix == DCD else block
+                )
                 self._size += len(block)
         return self._size
 

@@ -14,8 +14,10 @@ from openmm_plugin.molecules import SYSTEM, Topology, as_molecule
 from openmm_plugin.running.checkpoints import steps_of
 from openmm_plugin.running.simulation import run_dynamics, write_structure
 from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
-from symplectic_cv.checks import check_kind, check_number, check_whole
+from symplectic_cv.checks import check_kind, check_number, check_whole, choose
+from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import require_free, start_run
+from symplectic_cv.files.trajectories import TrajectoryFormat, trajectory_in
 
 TIMESTEP_FS, FLEXIBLE_TIMESTEP_FS = 2.0, 0.5
 
@@ -32,6 +34,9 @@ class SimulationOptions:
         seed: The seed of the thermostat.
         platform: The name of OpenMM's platform; the fastest for this size where None.
         checkpoint_ps: The time between checkpoints, in ps.
+        format: "dcd", which keeps single precision, or "xtc", which rounds to 0.001 nm in a third
+            of the space; where None, "dcd" for a system without constraints, whose energies can be
+            learned from, and "xtc" for any other.
 
     Raises:
         OptionError: A value that makes no sense; the message names the parameter.
@@ -48,6 +53,7 @@ class SimulationOptions:
     seed: int = 0
     platform: str | None = None
     checkpoint_ps: float = 100.0
+    format: TrajectoryFormat | str | None = None
 
     def __post_init__(self) -> None:
         for name in ("time_ns", "stride_ps", "temperature", "checkpoint_ps"):
@@ -55,6 +61,8 @@ class SimulationOptions:
         if self.timestep_fs is not None:
             check_number(self.timestep_fs, "timestep_fs", above=0.0)
         check_whole(self.seed, "seed", least=0)
+        if self.format is not None:
+            object.__setattr__(self, "format", choose(TrajectoryFormat, self.format, "format"))
 
 
 @dataclass(frozen=True)
@@ -90,8 +98,8 @@ class SimulatedRun:
 
     @property
     def trajectory(self) -> Path:
-        """The path of trajectory.xtc."""
-        return self.folder / "trajectory.xtc"
+        """The path of trajectory.xtc or trajectory.dcd."""
+        return trajectory_in(self.folder)
 
     @property
     def topology(self) -> Path:
@@ -110,8 +118,8 @@ def simulate(
 ) -> SimulatedRun:
     """Langevin dynamics with OpenMM: the data to learn from.
 
-    Minimises and equilibrates for 20 ps, then writes trajectory.xtc, state.csv, topology.pdb,
-    system.xml and checkpoint/ into the folder.
+    Minimises and equilibrates for 20 ps, then writes trajectory.xtc (or trajectory.dcd), state.csv,
+    topology.pdb, system.xml and checkpoint/ into the folder.
 
     Args:
         system: An `openmm.System`, the path of a system.xml, or a `MolecularSystem` such as
@@ -146,8 +154,8 @@ def simulate(
         require_free(folder)
     molecule = as_molecule(system, topology, positions)
     timestep_fs = options.timestep_fs
+    flexible = molecule.source.get("flexible", molecule.system.getNumConstraints() == 0)
     if timestep_fs is None:
-        flexible = molecule.source.get("flexible", molecule.system.getNumConstraints() == 0)
         timestep_fs = FLEXIBLE_TIMESTEP_FS if flexible else TIMESTEP_FS
     n_atoms = molecule.topology.getNumAtoms()
     platform = choose_platform(options.platform, n_atoms)
@@ -161,6 +169,7 @@ def simulate(
         "temperature_k": options.temperature,
         "seed": options.seed,
     }
+    lossless = _is_lossless(folder, options.format, flexible)
     start_run(folder, settings, resume)
     if (folder / SYSTEM).is_file():
         molecule = load_system(folder / SYSTEM)
@@ -185,5 +194,16 @@ def simulate(
         platform,
         report,
         options.checkpoint_ps,
+        lossless,
     )
     return SimulatedRun(folder, frames)
+
+
+def _is_lossless(folder: Path, wanted: TrajectoryFormat | str | None, flexible: bool) -> bool:
+    """Whether a run is written to trajectory.dcd; a run that has begun keeps its format."""
+    begun = trajectory_in(folder)
+    if begun.is_file():
+        if wanted is not None and begun.suffix != f".{TrajectoryFormat(wanted).value}":
+            raise OptionError(f"`format` {TrajectoryFormat(wanted).value}: the run writes {begun}")
+        return begun.suffix == ".dcd"
+    return flexible if wanted is None else wanted is TrajectoryFormat.DCD

@@ -133,11 +133,12 @@ def run_dynamics(
     platform: openmm.Platform,
     progress: Progress | None = None,
     checkpoint_ps: float = 100.0,
+    lossless: bool = False,
 ) -> int:
     """Runs Langevin dynamics, or continues the run that the folder holds.
 
-    Writes `trajectory.xtc`, `state.csv` and `checkpoint/`, beside the `topology.pdb` and
-    `system.xml` of `write_structure`.
+    Writes `trajectory.xtc` or `trajectory.dcd`, `state.csv` and `checkpoint/`, beside the
+    `topology.pdb` and `system.xml` of `write_structure`.
 
     Args:
         time_ns: The length of the whole run.
@@ -145,6 +146,7 @@ def run_dynamics(
         timestep_fs: The time step.
         temperature: K.
         progress: A function that is called with the step reached.
+        lossless: Whether frames are written to trajectory.dcd, which does not round them.
 
     Returns:
         Number of frames.
@@ -156,7 +158,8 @@ def run_dynamics(
     timestep = timestep_fs / 1000.0
     total = steps_of(time_ns * 1000.0, timestep, "time_ns")
     stride = steps_of(stride_ps, timestep, "stride_ps")
-    trajectory, state_csv = folder / "trajectory.xtc", folder / "state.csv"
+    trajectory = folder / ("trajectory.dcd" if lossless else "trajectory.xtc")
+    state_csv = folder / "state.csv"
     simulation = langevin_simulation(
         molecule, molecule.system, temperature, timestep, seed, platform
     )
@@ -168,7 +171,8 @@ def run_dynamics(
             start_from(simulation, relaxed)
         # a checkpoint before the first frame leaves files without a header to go on from
         begun = resumed and state_csv.stat().st_size > 0
-        simulation.reporters.append(app.XTCReporter(str(trajectory), stride, append=begun))
+        reporter = app.DCDReporter if lossless else app.XTCReporter
+        simulation.reporters.append(reporter(str(trajectory), stride, append=begun))
         table = app.StateDataReporter(
             str(state_csv),
             stride,

@@ -11,6 +11,7 @@ from symplectic_cv.cli.options import argument, option
 from symplectic_cv.cli.threads import with_threads
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import require_free
+from symplectic_cv.files.trajectories import TrajectoryFormat
 from symplectic_cv.models.model_folder import load_model
 from symplectic_cv.reports.sampling_figures import plot_samples
 from symplectic_cv.reports.style import save_figure
@@ -63,6 +64,13 @@ def sample(
             "the structures get weights.",
         ),
     ] = None,
+    format_: Annotated[
+        TrajectoryFormat,
+        option(
+            "--format",
+            help="Format of the structures: dcd keeps single precision, xtc rounds to 0.001 nm.",
+        ),
+    ] = TrajectoryFormat.DCD,
     platform: Annotated[
         str | None,
         option(
@@ -85,7 +93,7 @@ def sample(
 
     The samples are exact for any model of the system; a better model gives more independent
     samples. A molecule needs all its atoms in the model, and a --system without constraints
-    (simulate --flexible). Writes samples.xtc with topology.pdb (samples.npz for an analytic
+    (simulate --flexible). Writes samples.dcd with topology.pdb (samples.npz for an analytic
     Hamiltonian), samples.csv (log-likelihood in nats, energy in kJ/mol, weight in averages),
     summary.json (acceptance, effective sizes, autocorrelation, R̂) and samples.png.
 
@@ -101,7 +109,7 @@ def sample(
     if not resume:
         require_free(output)
     if fix:
-        _sample_fixed(model, output, fix, system, top, samples, seed)
+        _sample_fixed(model, output, fix, system, top, samples, seed, format_)
         return
     more: dict[str, Any] = {
         "chains": chains,
@@ -125,7 +133,7 @@ def sample(
         note(f"{output}: this sampling is complete")
         return
     save_figure(plot_samples(found.target, found.chains, found.options), output / "samples.png")
-    found.save(output)
+    found.save(output, format_)
     _report(found, method)
     note(f"samples: {output}")
 
@@ -157,6 +165,7 @@ def _sample_fixed(
     top: Path | None,
     samples: int,
     seed: int,
+    kind: TrajectoryFormat,
 ) -> None:
     """Structures with some modes held."""
     network = load_model(folder)
@@ -166,8 +175,8 @@ def _sample_fixed(
         from openmm_plugin.sampling import molecular_hamiltonian
 
         reduced = molecular_hamiltonian(folder, system, top)
-    share = conditional_structures(network, fixed, samples, seed, reduced).save(output)
+    share = conditional_structures(network, fixed, samples, seed, reduced).save(output, kind)
     held = ", ".join(f"mode {mode} = {value:g}" for mode, value in fixed.items())
-    note(f"{samples} structures with {held}: {output / 'samples.xtc'}")
+    note(f"{samples} structures with {held}: {output / f'samples.{kind.value}'}")
     if share is not None:
         note(f"effective share under the Hamiltonian: {100 * share:.1f} %")

@@ -13,6 +13,7 @@ from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar
 from symplectic_cv.cli.options import argument, option
 from symplectic_cv.files.run_folder import require_free
+from symplectic_cv.files.trajectories import TrajectoryFormat
 
 
 def simulate(
@@ -45,6 +46,14 @@ def simulate(
         bool,
         option("--flexible", help="Leave bonds to hydrogen free instead of constraining them."),
     ] = False,
+    format_: Annotated[
+        TrajectoryFormat | None,
+        option(
+            "--format",
+            help="Format of the trajectory: dcd keeps single precision, xtc rounds to 0.001 nm in "
+            "a third of the space. Default: xtc, or dcd with --flexible.",
+        ),
+    ] = None,
     platform: o.Platform = None,
     temperature: o.Temperature = 300.0,
     seed: o.Seed = 0,
@@ -52,7 +61,8 @@ def simulate(
 ) -> None:
     """Run Langevin dynamics with OpenMM to get training data.
 
-    Writes trajectory.xtc, topology.pdb, system.xml and state.csv. The default force field is Amber
+    Writes trajectory.xtc (with --flexible trajectory.dcd, whose energies can be learned from),
+    topology.pdb, system.xml and state.csv. The default force field is Amber
     ff99SB-ILDN: with OBC for implicit solvent, in TIP3P water at 1 bar for explicit solvent.
 
     Example: symplectic-cv simulate alanine-dipeptide --time-ns 12 -o md
@@ -67,6 +77,7 @@ def simulate(
         temperature=temperature,
         seed=seed,
         platform=platform,
+        format=format_,
     )
     with progress_bar("simulating", round(time_ns * 1000), "ps") as bar:
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from symplectic_cv.data.formats import CHUNK, Chunk
 from symplectic_cv.data.periodic import Links, find_broken_link, make_whole, spanning_links
+from symplectic_cv.data.rounding import rounding_of
 from symplectic_cv.errors import TrajectoryError
 from symplectic_cv.molecule import Molecule
 
@@ -25,6 +26,7 @@ class Assembled(NamedTuple):
     molecule: Molecule
     links: Links
     times_ps: np.ndarray
+    rounding: float
 
 
 def assemble(
@@ -50,6 +52,7 @@ def assemble(
     times: list[np.ndarray] = []
     lengths: list[int] = []
     names: list[str] = []
+    rounding = 0.0
     links: Links | None = None
     typical: np.ndarray | None = None
     if like is not None:
@@ -60,6 +63,8 @@ def assemble(
             if len(chunk.positions) == 0:
                 continue
             _require_finite(chunk.positions, name, done, molecule)
+            if done == 0:
+                rounding = max(rounding, rounding_of(chunk.positions))
             box = chunk.box
             if links is None:
                 links = spanning_links(
@@ -87,6 +92,7 @@ def assemble(
         molecule=molecule,
         links=links,
         times_ps=np.concatenate(times),
+        rounding=rounding,
     )
 
 

@@ -15,6 +15,7 @@ from scipy.io import netcdf_file
 
 from symplectic_cv.data import mdshare
 from symplectic_cv.data.periodic import known_box
+from symplectic_cv.data.quiet import quiet_output
 from symplectic_cv.errors import OptionError, TrajectoryError
 
 FORMATS = (".xtc", ".dcd", ".h5", ".nc", ".trr", ".pdb", ".npz")
@@ -149,7 +150,7 @@ def _mdtraj_chunks(file: Path, topology: md.Topology, indices: np.ndarray) -> It
     suffix = file.suffix.lower()
     try:
         if suffix not in SELF_DESCRIBING:
-            with md.open(str(file)) as handle:
+            with quiet_output(), md.open(str(file)) as handle:
                 first = handle.read(1)
                 xyz = first[0] if isinstance(first, tuple) else first
             require_atom_count(str(file), xyz.shape[1], topology.n_atoms)
@@ -159,7 +160,12 @@ def _mdtraj_chunks(file: Path, topology: md.Topology, indices: np.ndarray) -> It
             options = {}
         in_order = np.sort(indices)
         places = np.searchsorted(in_order, indices)
-        for part in md.iterload(str(file), chunk=CHUNK, atom_indices=in_order, **options):
+        parts = md.iterload(str(file), chunk=CHUNK, atom_indices=in_order, **options)
+        while True:
+            with quiet_output():
+                part = next(parts, None)
+            if part is None:
+                break
             times = part.time if suffix in WITH_TIMES else None
             yield Chunk(part.xyz[:, places], known_box(part.unitcell_vectors), times)
     except TrajectoryError:
@@ -182,7 +188,7 @@ def _require_complete_dcd(file: Path) -> None:
     order = "<" if header[:4] == struct.pack("<i", 84) else ">"  # a record of 84 bytes opens it
     announced = struct.unpack(order + "i", header[8:12])[0]
     try:
-        with md.open(str(file)) as handle:
+        with quiet_output(), md.open(str(file)) as handle:
             present = len(handle)
     except OSError as error:
         raise TrajectoryError(f"{file}: not a readable DCD file ({error})") from error

@@ -19,6 +19,7 @@ from symplectic_cv.data.periodic import (
     make_whole,
     spanning_links,
 )
+from symplectic_cv.data.quiet import quiet_output
 from symplectic_cv.data.torsions import Torsion
 from symplectic_cv.data.trajectories import read_trajectories
 from symplectic_cv.errors import OptionError, TrajectoryError, UserError
@@ -68,11 +69,12 @@ def read_structure(spec: str, molecule: Molecule, top: str | Path | None = None)
             every = md.load(str(path), atom_indices=in_order)
             loaded = every[_choose(source, frame, every.n_frames)]
         else:
-            with md.open(str(path)) as handle:
+            with quiet_output(), md.open(str(path)) as handle:
                 n_frames = len(handle)
             chosen = _choose(source, frame, n_frames)
             options = {} if path.suffix.lower() in SELF_DESCRIBING else {"top": topology}
-            loaded = md.load_frame(str(path), chosen, atom_indices=in_order, **options)
+            with quiet_output():
+                loaded = md.load_frame(str(path), chosen, atom_indices=in_order, **options)
     except UserError:
         raise
     except Exception as error:  # MDTraj raises errors of many types

@@ -41,6 +41,8 @@ class TrajectoryData:
         molecule: The modelled atoms.
         links: The tree of links that made the molecules whole.
         times_ps: Times of all frames, shape (F,), in ps; NaN where they are unknown.
+        rounding: The step that the file format rounded coordinates to, in nm: 0.001 for XTC; 0
+            where they are not rounded.
     """
 
     positions: np.ndarray
@@ -49,6 +51,7 @@ class TrajectoryData:
     molecule: Molecule
     links: Links = field(repr=False)
     times_ps: np.ndarray | None = field(default=None, repr=False)
+    rounding: float = 0.0
 
     @property
     def n_frames(self) -> int:
@@ -80,6 +83,7 @@ class TrajectoryData:
             molecule=self.molecule,
             links=self.links,
             times_ps=np.concatenate(times),
+            rounding=max(self.rounding, other.rounding),
         )
 
     @classmethod

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from symplectic_cv.checks import check_whole
+from symplectic_cv.checks import check_whole, choose
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import make_folder
+from symplectic_cv.files.trajectories import TrajectoryFormat
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.latent_draws import draw_latent_structures
 from symplectic_cv.models.model_folder import open_molecular_model
@@ -120,19 +121,24 @@ class ConditionalStructures:
         """ln ρ of the model, shape (n,), in nats."""
         return self.structures.log_likelihood
 
-    def save(self, folder: str | Path) -> float | None:
-        """Writes samples.xtc, topology.pdb, samples.csv and summary.json.
+    def save(
+        self, folder: str | Path, kind: TrajectoryFormat | str = TrajectoryFormat.DCD
+    ) -> float | None:
+        """Writes samples.dcd (or samples.xtc), topology.pdb, samples.csv and summary.json.
 
         Args:
             folder: The folder to write into; it is made where missing.
+            kind: The format of the structures: "dcd", which keeps single precision, or "xtc",
+                which rounds to 0.001 nm.
 
         Returns:
             The effective share of the structures under the Hamiltonian, or None without one.
         """
         folder = Path(folder)
+        chosen = choose(TrajectoryFormat, kind, "kind")
         make_folder(folder)
         u = torch.from_numpy(self.latent)
-        log_weight = write_conditional(folder, self.model, u, self.target)
+        log_weight = write_conditional(folder, self.model, u, self.target, chosen)
         share = None if log_weight is None else effective_share(log_weight)
         write_summary(
             folder,

@@ -15,6 +15,7 @@ import torch
 
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.tables import write_table
+from symplectic_cv.files.trajectories import TrajectoryFormat
 from symplectic_cv.hamiltonians.base import Descriptor
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.paths.latent_path import latent_structures
@@ -42,11 +43,21 @@ LEAST_SAMPLES = 2.0
 
 
 def write_trajectory(
-    folder: Path, model: NeuralCanonicalTransformation, positions: np.ndarray
+    folder: Path,
+    model: NeuralCanonicalTransformation,
+    positions: np.ndarray,
+    kind: TrajectoryFormat = TrajectoryFormat.DCD,
 ) -> None:
-    """samples.xtc with topology.pdb, whole files or none; positions (F, N, 3) in nm."""
+    """Writes samples.dcd (or samples.xtc) with topology.pdb, whole files or none.
+
+    Args:
+        folder: The folder to write into.
+        model: The model, which knows the atoms.
+        positions: The structures, shape (F, N, 3), in nm.
+        kind: The format of the structures.
+    """
     structures = md.Trajectory(positions.astype(np.float32), model.molecule.topology)
-    for name, what in (("topology.pdb", structures[0]), ("samples.xtc", structures)):
+    for name, what in (("topology.pdb", structures[0]), (f"samples.{kind.value}", structures)):
         aside = folder / f".{os.getpid()}.{name}"
         try:
             what.save(str(aside))
@@ -56,9 +67,24 @@ def write_trajectory(
 
 
 def write_conditional(
-    folder: Path, model: NeuralCanonicalTransformation, u: torch.Tensor, target: LatentTarget | None
+    folder: Path,
+    model: NeuralCanonicalTransformation,
+    u: torch.Tensor,
+    target: LatentTarget | None,
+    kind: TrajectoryFormat = TrajectoryFormat.DCD,
 ) -> np.ndarray | None:
-    """Structures of latent variables u (F, n): trajectory and table; their ln w if known."""
+    """Writes structures of latent variables and their table.
+
+    Args:
+        folder: The folder to write into.
+        model: The model.
+        u: The latent variables, shape (F, n).
+        target: The density that gives weights, or None.
+        kind: The format of the structures.
+
+    Returns:
+        ln w of the structures, shape (F,), where there is a target.
+    """
     way = latent_structures(model, u)
     energy = weight = np.full(len(u), np.nan)
     log_weight = None
@@ -69,7 +95,7 @@ def write_conditional(
         log_weight = points.log_weight.numpy()
         weight = np.exp(log_weight - log_weight.max())
         weight = weight / weight.mean()
-    write_trajectory(folder, model, way.positions)
+    write_trajectory(folder, model, way.positions, kind)
     table = {
         "sample": np.arange(len(u)),
         "log_likelihood": way.log_likelihood,
@@ -200,21 +226,27 @@ def sampling_cautions(summary: Mapping[str, Any]) -> list[str]:
 
 
 def write_samples(
-    folder: Path, target: LatentTarget, samples: SampledChains, options: SamplingOptions
+    folder: Path,
+    target: LatentTarget,
+    samples: SampledChains,
+    options: SamplingOptions,
+    kind: TrajectoryFormat = TrajectoryFormat.DCD,
 ) -> None:
-    """Writes samples.xtc with topology.pdb, or samples.npz, and samples.csv.
+    """Writes samples.dcd (or samples.xtc) with topology.pdb, or samples.npz, and samples.csv.
 
     Args:
         folder: The folder to write into.
         target: The density that was sampled.
         samples: The samples as the chains made them.
         options: How they were drawn; no more than `options.samples` are written.
+        kind: The format of the structures of a molecule.
     """
     model = target.model
     n = min(options.samples, samples.energy.size)
     q = coordinates(target, samples)[:n]
     if isinstance(model, NeuralCanonicalTransformation):
-        write_trajectory(folder, model, model.frame.positions(torch.from_numpy(q)).numpy())
+        positions = model.frame.positions(torch.from_numpy(q)).numpy()
+        write_trajectory(folder, model, positions, kind)
     else:
         arrays = {"q": q, "u": samples.u.reshape(-1, samples.u.shape[-1])[:n]}
         if not target.only_coordinates:

@@ -15,6 +15,7 @@ import torch
 from symplectic_cv.checks import choose
 from symplectic_cv.errors import ModelError, OutputError, UserError
 from symplectic_cv.files.run_folder import RUN, make_folder, start_run
+from symplectic_cv.files.trajectories import TrajectoryFormat
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.of_model import analytic_hamiltonian
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
@@ -102,19 +103,22 @@ class Samples:
         """The weights of the samples in averages, shape (n,), 1 on average."""
         return weights(self.chains, self.options.method)[: len(self)]
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, kind: TrajectoryFormat | str = TrajectoryFormat.DCD) -> None:
         """Writes the samples, samples.csv and, last, summary.json; removes the checkpoint.
 
-        The samples of a molecule are samples.xtc with topology.pdb, those of an analytic
+        The samples of a molecule are samples.dcd with topology.pdb, those of an analytic
         Hamiltonian samples.npz. The columns of samples.csv are chain, step, log_likelihood in
         nats, energy, weight and log_weight.
 
         Args:
             folder: The folder to write into; it is made where missing.
+            kind: The format of the structures of a molecule: "dcd", which keeps single precision,
+                or "xtc", which rounds to 0.001 nm and so changes energies by kJ/mol.
         """
         folder = Path(folder)
+        chosen = choose(TrajectoryFormat, kind, "kind")
         make_folder(folder)
-        write_samples(folder, self.target, self.chains, self.options)
+        write_samples(folder, self.target, self.chains, self.options, chosen)
         write_summary(folder, self.summary)
         shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
 

@@ -16,7 +16,7 @@ import torch
 from symplectic_cv.checks import check_kind, choose
 from symplectic_cv.data.handedness import require_one_handedness
 from symplectic_cv.data.trajectories import TrajectoryData, as_data
-from symplectic_cv.errors import OptionError
+from symplectic_cv.errors import OptionError, TrajectoryError
 from symplectic_cv.files.run_folder import RUN, require_free, start_run
 from symplectic_cv.flows.options import Chart
 from symplectic_cv.models.model_folder import CONFIG, load_model, read_config
@@ -206,6 +206,8 @@ def prepare(
     require_one_handedness(positions, molecule, locate)
     if energies is not None and options.chart is not Chart.INTERNAL:
         raise OptionError("`energies` need `chart='internal'`")
+    if energies is not None and isinstance(frames, TrajectoryData):
+        _require_exact(frames)
     split = split_frames(len(positions), lengths, weights)
     digest = hashlib.sha256(positions.tobytes())
     if split.weights is not None:
@@ -215,6 +217,17 @@ def prepare(
     if options.chart is Chart.INTERNAL:
         return prepare_internal(*what, energies)
     return prepare_cartesian(*what)
+
+
+def _require_exact(data: TrajectoryData) -> None:
+    """Raises TrajectoryError where a file format rounded the frames."""
+    if data.rounding > 0.0:
+        raise TrajectoryError(
+            f"{data.names[0]}: its coordinates are rounded to {data.rounding:g} nm, which changes "
+            "energies by several kJ/mol: no energies can be learned from them; give the frames in "
+            "DCD, TRR, NetCDF or HDF5, as the simulation wrote them (`simulate` with `flexible` "
+            "writes trajectory.dcd), or leave `energies` out"
+        )
 
 
 def train(

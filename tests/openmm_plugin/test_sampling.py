@@ -43,10 +43,10 @@ def test_samples_and_their_files(molecule, tmp_path):
     np.testing.assert_allclose(samples.log_likelihood, again, atol=1e-6)
     samples.save(tmp_path / "out")
     names = {file.name for file in (tmp_path / "out").iterdir()}
-    assert names == {"run.json", "samples.xtc", "topology.pdb", "samples.csv", "summary.json"}
+    assert names == {"run.json", "samples.dcd", "topology.pdb", "samples.csv", "summary.json"}
     table = read_table(tmp_path / "out" / "samples.csv")
     np.testing.assert_allclose(table["energy"], samples.energy, rtol=1e-7)
-    trajectory = md.load(str(tmp_path / "out/samples.xtc"), top=str(tmp_path / "out/topology.pdb"))
+    trajectory = md.load(str(tmp_path / "out/samples.dcd"), top=str(tmp_path / "out/topology.pdb"))
     np.testing.assert_allclose(trajectory.xyz, samples.positions, atol=6e-4)
     with pytest.raises(SamplingComplete):
         openmm_plugin.sample(

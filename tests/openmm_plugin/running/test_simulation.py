@@ -45,6 +45,7 @@ def run(vacuum):
         stride_ps=STRIDE_PS,
         seed=3,
         checkpoint_ps=CHECKPOINT_PS,
+        lossless=False,
     ):
         return run_dynamics(
             vacuum,
@@ -57,6 +58,7 @@ def run(vacuum):
             REFERENCE,
             progress,
             checkpoint_ps,
+            lossless,
         )
 
     return start
@@ -126,6 +128,24 @@ def test_a_killed_and_resumed_run_is_the_uninterrupted_one(run, whole, tmp_path,
     ):
         np.testing.assert_array_equal(found, expected)
     assert (tmp_path / "trajectory.xtc").read_bytes() == (whole[0] / "trajectory.xtc").read_bytes()
+
+
+def test_a_lossless_run_is_killed_and_resumed_alike(run, tmp_path):
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    run(tmp_path / "whole", lossless=True)
+    with pytest.raises(Killed):
+        run(tmp_path / "killed", kill_at(1750), lossless=True)
+    # a frame after the checkpoint, and part of another
+    with open(tmp_path / "killed" / "trajectory.dcd", "ab") as file:
+        file.write(b"0" * 500)
+    assert run(tmp_path / "killed", lossless=True) == FRAMES
+    files = [tmp_path / name / "trajectory.dcd" for name in ("whole", "killed")]
+    whole, killed = (file.read_bytes() for file in files)
+    assert len(whole) == len(killed)
+    # the comment in the header holds the time of its making
+    assert whole[:100] == killed[:100]
+    assert whole[276:] == killed[276:]
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_anew(run, whole, tmp_path):

@@ -104,7 +104,7 @@ def test_structures_at_a_value_of_a_mode(folder, network):
         *("sample", folder / "model", "--fix", "mode 0 = 1.2", "--fix", "mode_2=-0.5"),
         *("--samples", "40", "-o", folder / "out"),
     )
-    found = md.load(str(folder / "out/samples.xtc"), top=str(folder / "out/topology.pdb"))
+    found = md.load(str(folder / "out/samples.dcd"), top=str(folder / "out/topology.pdb"))
     modes = network.collective_variables(torch.from_numpy(found.xyz.astype(float)))
     modes = modes.detach().numpy()
     np.testing.assert_allclose(modes[:, [0, 2]], np.tile([1.2, -0.5], (40, 1)), atol=0.1)

@@ -6,13 +6,16 @@ import shutil
 
 import mdtraj as md
 import numpy as np
+import openmm
 import pytest
 from commands import run
+from openmm import unit
 
 from openmm_plugin.running.simulation import write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb
 from symplectic_cv.cli.main import main
 from symplectic_cv.errors import HamiltonianError
+from symplectic_cv.files.tables import read_table
 from symplectic_cv.sampling import chains
 
 SMALL = ["--steps", "30", "--batch", "32", "--layers", "2", "--hidden", "8", "--samples", "200"]
@@ -74,10 +77,19 @@ def test_samples_of_a_molecule_are_a_trajectory(molecule, tmp_path):
         *("-o", tmp_path / "out", "--samples", "64", "--chains", "8", "--method", "pcn"),
         *("--warmup", "10"),
     )
-    found = md.load(str(tmp_path / "out/samples.xtc"), top=str(tmp_path / "out/topology.pdb"))
+    found = md.load(str(tmp_path / "out/samples.dcd"), top=str(tmp_path / "out/topology.pdb"))
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert found.n_frames == summary["samples"] == 64
     assert found.n_atoms == 22
+    energy = read_table(tmp_path / "out" / "samples.csv")["energy"].to_numpy()
+    system = openmm.XmlSerializer.deserialize((molecule / "system.xml").read_text())
+    reference = openmm.Platform.getPlatformByName("Reference")
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), reference)
+    for k in range(0, 64, 8):
+        context.setPositions(found.xyz[k].astype(float))
+        state = context.getState(energy=True)
+        again = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
+        assert again == pytest.approx(energy[k], abs=0.02)  # kJ/mol; XTC: several
     assert {"cos_phi", "sin_psi"} <= set(summary["autocorrelation_of"])
     assert summary["units"]["energy"] == "kJ/mol"
     assert 0.0 < summary["acceptance"] <= 1.0

@@ -107,7 +107,7 @@ def test_it_draws_paths_and_structures_at_a_value_of_a_mode(model, folder, tmp_p
             math.isfinite(float(row["log_likelihood_nats"])) for row in csv.DictReader(table)
         )
     run("sample", model, "--fix", "mode 0 = 1", "--samples", "8", "-o", tmp_path / "fixed")
-    found = md.load(str(tmp_path / "fixed/samples.xtc"), top=str(tmp_path / "fixed/topology.pdb"))
+    found = md.load(str(tmp_path / "fixed/samples.dcd"), top=str(tmp_path / "fixed/topology.pdb"))
     network = load_model(model).double()
     with torch.no_grad():
         modes = network.collective_variables(torch.from_numpy(found.xyz.astype(float)))
