@@ -1,4 +1,4 @@
-"""Internal coordinates of the dipeptide, and frames in which two torsions go round."""
+"""Internal coordinates of the dipeptide, frames in which two torsions go round, and a flow."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,12 @@ import torch
 
 from symplectic_cv.charts.eckart import EckartFrame
 from symplectic_cv.charts.internal import InternalCoordinates
-from symplectic_cv.charts.standard import wrap
+from symplectic_cv.charts.internal_flow import internal_flow, latent_scale
+from symplectic_cv.charts.standard import standardise, wrap
 from symplectic_cv.charts.zmatrix import molecule_z_matrix
+from symplectic_cv.flows.options import Chart, Coupling, FlowOptions
+
+OPTIONS = FlowOptions(coupling=Coupling.SPLINE, layers=2, hidden=8, bins=4, chart=Chart.INTERNAL)
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +40,15 @@ def spinning(chart):
 def wrap_torsions(xi):
     xi[:, 17:] = wrap(xi[:, 17:])
     return xi
+
+
+@pytest.fixture(scope="module")
+def flow(chart, spinning, perturb):
+    """A flow of random weights in internal coordinates."""
+    standard = standardise(spinning, 10)
+    scale = latent_scale(chart, standard, chart.inverse(spinning[:8])[0])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        whole = internal_flow(OPTIONS, chart, standard, scale)
+    perturb(whole, seed=4, size=0.1)
+    return whole.double()

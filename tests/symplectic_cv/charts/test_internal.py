@@ -4,32 +4,11 @@ import math
 
 import mdtraj as md
 import numpy as np
-import pytest
 import torch
 from identities import require_exact
 from torch.autograd.functional import jacobian
 
-from symplectic_cv.charts.internal_flow import internal_flow, latent_scale
-from symplectic_cv.charts.standard import standardise
-from symplectic_cv.flows.autoregressive import AutoregressiveSpline
-from symplectic_cv.flows.coupling import AffineCoupling
-from symplectic_cv.flows.options import Chart, Coupling, FlowOptions
-from symplectic_cv.flows.parts import AngleToLine, ConditionalGaussian, Scale, SubsetLayer
 from symplectic_cv.flows.point import PointTransformation
-
-OPTIONS = FlowOptions(coupling=Coupling.SPLINE, layers=2, hidden=8, bins=4, chart=Chart.INTERNAL)
-
-
-@pytest.fixture(scope="module")
-def flow(chart, spinning, perturb):
-    """A flow of random weights in internal coordinates."""
-    standard = standardise(spinning, 10)
-    scale = latent_scale(chart, standard, chart.inverse(spinning[:8])[0])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        whole = internal_flow(OPTIONS, chart, standard, scale)
-    perturb(whole, seed=4, size=0.1)
-    return whole.double()
 
 
 def test_bonds_angles_and_torsions_are_those_of_mdtraj(chart, molecule, points):
@@ -74,18 +53,6 @@ def test_what_is_no_structure_has_no_density(chart, points):
     log_det = chart.inverse(xi)[1]
     assert torch.isposinf(log_det[:3]).all()
     assert torch.isfinite(log_det[3])
-
-
-def layers():
-    angles, line = torch.arange(2), torch.arange(2, 6)
-    inner = AffineCoupling(torch.tensor([0, 2]), torch.tensor([1]), torch.ones(3), 8)
-    return {
-        "conditional": ConditionalGaussian(angles, line, 8),
-        "autoregressive": AutoregressiveSpline(angles, line, 2, 8, 4),
-        "line": SubsetLayer(AngleToLine(), angles, 6),
-        "scale": Scale(torch.linspace(0.5, 3.0, 6)),
-        "part": SubsetLayer(inner, torch.tensor([4, 0, 3]), 6),
-    }
 
 
 def test_the_chart_is(chart, points):

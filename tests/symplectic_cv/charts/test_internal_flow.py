@@ -6,44 +6,14 @@ import pytest
 import torch
 from identities import require_exact
 
-from symplectic_cv.charts.internal_flow import halves_by_bits, internal_flow, latent_scale
-from symplectic_cv.charts.standard import standardise
+from symplectic_cv.charts.internal_flow import halves_by_bits
 from symplectic_cv.errors import FrameError, ModelError, OptionError
 from symplectic_cv.exporting.export import export
-from symplectic_cv.flows.autoregressive import AutoregressiveSpline
-from symplectic_cv.flows.coupling import AffineCoupling
-from symplectic_cv.flows.options import Chart, Coupling, FlowOptions
-from symplectic_cv.flows.parts import AngleToLine, ConditionalGaussian, Scale, SubsetLayer
+from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.models.model_folder import load_model, save_model
 from symplectic_cv.training.fit import prepare, train
 from symplectic_cv.training.options import TrainingOptions
-
-OPTIONS = FlowOptions(coupling=Coupling.SPLINE, layers=2, hidden=8, bins=4, chart=Chart.INTERNAL)
-
-
-@pytest.fixture(scope="module")
-def flow(chart, spinning, perturb):
-    """A flow of random weights in internal coordinates."""
-    standard = standardise(spinning, 10)
-    scale = latent_scale(chart, standard, chart.inverse(spinning[:8])[0])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        whole = internal_flow(OPTIONS, chart, standard, scale)
-    perturb(whole, seed=4, size=0.1)
-    return whole.double()
-
-
-def layers():
-    angles, line = torch.arange(2), torch.arange(2, 6)
-    inner = AffineCoupling(torch.tensor([0, 2]), torch.tensor([1]), torch.ones(3), 8)
-    return {
-        "conditional": ConditionalGaussian(angles, line, 8),
-        "autoregressive": AutoregressiveSpline(angles, line, 2, 8, 4),
-        "line": SubsetLayer(AngleToLine(), angles, 6),
-        "scale": Scale(torch.linspace(0.5, 3.0, 6)),
-        "part": SubsetLayer(inner, torch.tensor([4, 0, 3]), 6),
-    }
 
 
 def test_the_whole_flow_is(flow, chart, spinning):

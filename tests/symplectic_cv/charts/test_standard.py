@@ -7,40 +7,9 @@ import pytest
 import torch
 from identities import require_exact
 
-from symplectic_cv.charts.internal_flow import internal_flow, latent_scale
 from symplectic_cv.charts.standard import standardise, widest_gap
 from symplectic_cv.errors import FrameError
-from symplectic_cv.flows.autoregressive import AutoregressiveSpline
-from symplectic_cv.flows.coupling import AffineCoupling
-from symplectic_cv.flows.options import Chart, Coupling, FlowOptions
-from symplectic_cv.flows.parts import AngleToLine, ConditionalGaussian, Scale, SubsetLayer
 from symplectic_cv.flows.point import PointTransformation
-
-OPTIONS = FlowOptions(coupling=Coupling.SPLINE, layers=2, hidden=8, bins=4, chart=Chart.INTERNAL)
-
-
-@pytest.fixture(scope="module")
-def flow(chart, spinning, perturb):
-    """A flow of random weights in internal coordinates."""
-    standard = standardise(spinning, 10)
-    scale = latent_scale(chart, standard, chart.inverse(spinning[:8])[0])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        whole = internal_flow(OPTIONS, chart, standard, scale)
-    perturb(whole, seed=4, size=0.1)
-    return whole.double()
-
-
-def layers():
-    angles, line = torch.arange(2), torch.arange(2, 6)
-    inner = AffineCoupling(torch.tensor([0, 2]), torch.tensor([1]), torch.ones(3), 8)
-    return {
-        "conditional": ConditionalGaussian(angles, line, 8),
-        "autoregressive": AutoregressiveSpline(angles, line, 2, 8, 4),
-        "line": SubsetLayer(AngleToLine(), angles, 6),
-        "scale": Scale(torch.linspace(0.5, 3.0, 6)),
-        "part": SubsetLayer(inner, torch.tensor([4, 0, 3]), 6),
-    }
 
 
 def test_the_scaling_is(spinning):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from couplings import HALF_WIDTH, HIDDEN, KEPT, MOVED, coordinates, moved_to, spline_of
 from torch.autograd.functional import jacobian
 
 from symplectic_cv.flows.spline import (
@@ -11,51 +12,6 @@ from symplectic_cv.flows.spline import (
     spline_argument,
     spline_value,
 )
-
-HIDDEN = 12
-
-HALF_WIDTH = torch.tensor([1.0, 0.5, 2.0, 0.3], dtype=torch.float64)
-
-KEPT, MOVED = torch.tensor([2, 0]), torch.tensor([1, 3])
-
-
-def _spread(n):
-    return torch.logspace(0.0, -1.5, n, dtype=torch.float64)
-
-
-def _coordinates(n, n_frames=4, seed=3):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(n_frames, n, generator=generator, dtype=torch.float64) * _spread(n)
-
-
-def _spline_of(perturb, seed, size=0.3, circular=None):
-    """A spline coupling with random weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        layer = SplineCoupling(KEPT, MOVED, HALF_WIDTH, HIDDEN, circular=circular).double()
-    perturb(layer, seed=seed, size=size)
-    return layer.requires_grad_(False)
-
-
-@pytest.fixture
-def interval(perturb):
-    """A spline coupling on an interval."""
-    return _spline_of(perturb, seed=1)
-
-
-@pytest.fixture
-def circle(perturb):
-    """A spline coupling of four angles."""
-    return _spline_of(perturb, seed=2, circular=torch.ones(4, dtype=torch.bool))
-
-
-def _moved_to(u, seed=4):
-    """Coordinates whose moved half is u (F,) times its half-widths, the kept half the same."""
-    generator = torch.Generator().manual_seed(seed)
-    kept = 2.0 * torch.rand(4, generator=generator, dtype=torch.float64) - 1.0
-    q = (kept * HALF_WIDTH).repeat(len(u), 1)
-    q[:, MOVED] = u.unsqueeze(-1) * HALF_WIDTH[MOVED]
-    return q
 
 
 def _with_slopes(layer, q):
@@ -73,8 +29,8 @@ def _nearest(difference):
 
 def test_a_spline_is_the_identity_outside_of_its_interval(interval):
     u = torch.tensor([-1e3, -1.5, -1.0, 1.0, 1.001, 7.0], dtype=torch.float64)
-    q = _moved_to(u)
-    momenta = _coordinates(4, len(u))
+    q = moved_to(u)
+    momenta = coordinates(4, len(u))
     for found in (interval(q)[0], interval.inverse(q)[0]):
         torch.testing.assert_close(found, q, rtol=1e-13, atol=0.0)
     assert interval(q)[1].abs().max() < 1e-12
@@ -86,7 +42,7 @@ def test_a_spline_is_the_identity_outside_of_its_interval(interval):
 def test_a_spline_reaches_the_ends_of_its_interval_with_slope_one(interval):
     gap = 1e-8
     u = torch.tensor([-1.0 + gap, 1.0 - gap], dtype=torch.float64)
-    values, slopes = _with_slopes(interval, _moved_to(u))
+    values, slopes = _with_slopes(interval, moved_to(u))
     # second derivatives of these bins are some hundred
     torch.testing.assert_close(slopes, torch.ones_like(slopes), rtol=0.0, atol=1e4 * gap)
     torch.testing.assert_close(values, u.unsqueeze(-1).expand(2, 2), rtol=0.0, atol=1e-13)
@@ -94,7 +50,7 @@ def test_a_spline_reaches_the_ends_of_its_interval_with_slope_one(interval):
 
 def test_a_spline_bends_what_lies_inside(interval):
     u = torch.linspace(-0.9, 0.9, 19, dtype=torch.float64)
-    values, slopes = _with_slopes(interval, _moved_to(u))
+    values, slopes = _with_slopes(interval, moved_to(u))
     assert (values - u.unsqueeze(-1)).abs().max() > 0.05
     assert slopes.max() > 1.1
     assert slopes.min() < 0.9
@@ -102,16 +58,16 @@ def test_a_spline_bends_what_lies_inside(interval):
 
 @pytest.mark.parametrize("size", [0.3, 1.0, 3.0])
 def test_a_spline_rises_everywhere(perturb, size):
-    layer = _spline_of(perturb, seed=6, size=size)
+    layer = spline_of(perturb, seed=6, size=size)
     u = torch.linspace(-1.2, 1.2, 4001, dtype=torch.float64)
-    values, slopes = _with_slopes(layer, _moved_to(u))
+    values, slopes = _with_slopes(layer, moved_to(u))
     assert (values.diff(dim=0) > 0.0).all()
     assert (slopes > 0.0).all()
 
 
 def test_the_kept_half_decides_how_a_spline_bends(interval):
     u = torch.linspace(-0.9, 0.9, 19, dtype=torch.float64)
-    one, other = (_with_slopes(interval, _moved_to(u, seed))[0] for seed in (4, 5))
+    one, other = (_with_slopes(interval, moved_to(u, seed))[0] for seed in (4, 5))
     assert (one - other).abs().max() > 0.01
 
 
@@ -119,7 +75,7 @@ def test_the_kept_half_decides_how_a_spline_bends(interval):
 def test_the_inverse_of_a_spline_has_its_derivative_at_the_knots_too(at):
     """At the start every bin is as wide as high, so that the knots are known."""
     layer = SplineCoupling(KEPT, MOVED, HALF_WIDTH, HIDDEN, bins=8).double()
-    q = _moved_to(torch.tensor([at], dtype=torch.float64))[0]
+    q = moved_to(torch.tensor([at], dtype=torch.float64))[0]
     found = jacobian(lambda x: layer.inverse(x.unsqueeze(0))[0][0], q)
     torch.testing.assert_close(found, torch.eye(4, dtype=torch.float64), rtol=0.0, atol=1e-13)
 
@@ -164,7 +120,7 @@ def test_a_circular_spline_has_no_cut(circle):
     """Value and slope are the same on both sides of ±W, and change little close to it."""
     gap = 1e-9
     u = torch.tensor([-1.0, 1.0, -1.0 + gap, 1.0 - gap], dtype=torch.float64)
-    values, slopes = _with_slopes(circle, _moved_to(u))
+    values, slopes = _with_slopes(circle, moved_to(u))
     assert (slopes[0] - 1.0).abs().min() > 0.01  # not the slope of an interval's end
     assert _nearest(values[1] - values[0]).abs().max() < 1e-13
     torch.testing.assert_close(slopes[1], slopes[0], rtol=1e-12, atol=0.0)
@@ -176,7 +132,7 @@ def test_a_circular_spline_has_no_cut(circle):
 
 def test_a_circular_spline_goes_around_the_circle_once(circle):
     u = torch.linspace(-1.0, 1.0, 2001, dtype=torch.float64)
-    values, _ = _with_slopes(circle, _moved_to(u))
+    values, _ = _with_slopes(circle, moved_to(u))
     steps = _nearest(values.diff(dim=0))
     assert (steps > 0.0).all()
     torch.testing.assert_close(
@@ -188,7 +144,7 @@ def test_a_circular_spline_goes_around_the_circle_once(circle):
 
 def test_whole_turns_of_angles_change_nothing(circle):
     """Of kept angles as of moved ones."""
-    q, p = _moved_to(torch.linspace(-0.9, 0.9, 7, dtype=torch.float64)), _coordinates(4, 7)
+    q, p = moved_to(torch.linspace(-0.9, 0.9, 7, dtype=torch.float64)), coordinates(4, 7)
     p_new, q_new, log_det = circle.push(p, q)
     turns = torch.tensor([1.0, -2.0, 3.0, 1.0], dtype=torch.float64)
     for chosen in (KEPT, MOVED):
@@ -201,7 +157,7 @@ def test_whole_turns_of_angles_change_nothing(circle):
 
 
 def test_a_straight_coordinate_is_told_from_an_angle_by_whole_turns(interval):
-    q = _moved_to(torch.linspace(-0.9, 0.9, 7, dtype=torch.float64))
+    q = moved_to(torch.linspace(-0.9, 0.9, 7, dtype=torch.float64))
     turned = q.clone()
     turned[:, KEPT] += 2.0 * HALF_WIDTH[KEPT]
     assert (interval(turned)[0] - interval(q)[0])[:, MOVED].abs().max() > 1e-3

@@ -1,18 +1,17 @@
-"""Samplers of analytic Hamiltonians against quadrature, and what is said of the chains."""
+"""Samplers of analytic Hamiltonians against quadrature, and runs that are killed."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from gaussian_models import gaussian_model
 from scipy.integrate import quad
 
 from symplectic_cv.errors import OptionError, OutputError, SamplingError
 from symplectic_cv.flows.canonical import Composition
-from symplectic_cv.flows.layers import NormalModes
 from symplectic_cv.flows.linear import LinearSymplectic
 from symplectic_cv.flows.options import Flow, FlowOptions
-from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.double_well import DoubleWell
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
@@ -22,8 +21,6 @@ from symplectic_cv.models.prior import HarmonicPrior
 from symplectic_cv.sampling.chains import SamplingOptions, sample_target
 from symplectic_cv.sampling.moves import MOVES, Method
 from symplectic_cv.sampling.statistics import (
-    autocorrelation_time,
-    split_rhat,
     standard_error,
 )
 from symplectic_cv.sampling.target import LatentTarget
@@ -37,13 +34,6 @@ SAMPLES = {
     Method.IMPORTANCE: 20_000,
     Method.REJECTION: 20_000,
 }
-
-
-def gaussian_model(dimension, width, shift=0.0):
-    """A flow that only shifts: samples of width `width` about `shift`."""
-    start = NormalModes(torch.eye(dimension), torch.full((dimension,), shift))
-    prior = HarmonicPrior(torch.full((dimension,), 1.0 / width))
-    return PhaseSpaceModel(PointTransformation([start]), prior, FlowOptions())
 
 
 def sampled(model, hamiltonian, method, beta=1.0, seed=1, samples=None):
@@ -266,28 +256,3 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, method):
 def test_options_that_make_no_sense(change, message):
     with pytest.raises(OptionError, match=message):
         SamplingOptions(**change)
-
-
-@pytest.mark.statistical
-def test_autocorrelation_of_a_known_process():
-    """AR(1) with coefficient a has g = (1 + a)/(1 − a); its estimate scatters by √(2W/N) g."""
-    rng = np.random.default_rng(0)
-    for a in (-0.5, 0.0, 0.9):
-        x = np.zeros((4000, 16))
-        for step in range(1, len(x)):
-            x[step] = a * x[step - 1] + math.sqrt(1.0 - a * a) * rng.normal(size=16)
-        expected = (1.0 + a) / (1.0 - a)
-        scatter = expected * math.sqrt(2.0 * (2.0 * 5.0 * expected + 1.0) / x.size)
-        assert abs(autocorrelation_time(x) - expected) < 4.0 * scatter
-    assert autocorrelation_time(np.ones((50, 4))) == 200.0
-
-
-def test_rhat_tells_chains_that_disagree():
-    rng = np.random.default_rng(0)
-    same = rng.normal(size=(1000, 8))
-    assert split_rhat(same) < 1.01
-    assert split_rhat(same + 0.5 * np.arange(8)) > 1.3
-    drifting = same + np.linspace(0.0, 3.0, 1000)[:, None]
-    assert split_rhat(drifting) > 1.2
-    assert math.isinf(split_rhat(np.tile(np.arange(4.0), (10, 1))))
-    assert math.isnan(split_rhat(same[:3]))

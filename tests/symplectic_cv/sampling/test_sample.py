@@ -2,29 +2,17 @@
 
 import numpy as np
 import pytest
-import torch
+from gaussian_models import gaussian_model
 
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.tables import read_table
-from symplectic_cv.flows.layers import NormalModes
-from symplectic_cv.flows.options import FlowOptions
-from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.hamiltonians.double_well import DoubleWell
-from symplectic_cv.models.phase_space import PhaseSpaceModel
-from symplectic_cv.models.prior import HarmonicPrior
 from symplectic_cv.sampling.sample import is_complete, sample_hamiltonian
-
-
-def gaussian_model(width=1.1):
-    """A model whose samples are a Gaussian of this width about 0."""
-    start = NormalModes(torch.eye(1), torch.zeros(1))
-    prior = HarmonicPrior(torch.full((1,), 1.0 / width))
-    return PhaseSpaceModel(PointTransformation([start]), prior, FlowOptions())
 
 
 def test_as_many_samples_as_are_asked_for(tmp_path):
     """200 samples of 32 chains are 6 steps of each and a seventh of 8 of them."""
-    model = gaussian_model()
+    model = gaussian_model(1, 1.1)
     found = sample_hamiltonian(model, 200, DoubleWell(), seed=2, warmup=5)
     assert found.chains.energy.shape == (7, 32)
     whole = sample_hamiltonian(model, 224, DoubleWell(), seed=2, warmup=5)
@@ -41,13 +29,13 @@ def test_as_many_samples_as_are_asked_for(tmp_path):
 
 
 def test_few_samples_take_fewer_chains_and_given_chains_are_kept():
-    assert sample_hamiltonian(gaussian_model(), 40, DoubleWell()).options.chains == 10
+    assert sample_hamiltonian(gaussian_model(1, 1.1), 40, DoubleWell()).options.chains == 10
     with pytest.raises(OptionError, match="`samples` 40 is less than four for each of 32 chains"):
-        sample_hamiltonian(gaussian_model(), 40, DoubleWell(), chains=32)
+        sample_hamiltonian(gaussian_model(1, 1.1), 40, DoubleWell(), chains=32)
 
 
 def test_rejection_gives_the_proposals_that_survive(tmp_path):
-    found = sample_hamiltonian(gaussian_model(), 400, DoubleWell(), "rejection", seed=1)
+    found = sample_hamiltonian(gaussian_model(1, 1.1), 400, DoubleWell(), "rejection", seed=1)
     assert 40 < len(found) == len(found.coordinates) < 400
     assert found.summary["acceptance"] == pytest.approx(len(found) / 400)
     assert not is_complete(tmp_path / "out")
