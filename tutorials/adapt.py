@@ -13,13 +13,13 @@
 # %% [markdown]
 # # From one unbiased run to a converged free energy
 #
-# A model can only know what its trajectory has seen, and in vacuum alanine dipeptide does not leave
-# its C7eq basin within nanoseconds. The way out is a loop: *train* on what there is, *bias* the
-# slowest modes, *train again* on the biased frames too. Once the modes have seen both basins they
-# tell them apart, the bias drives the molecule to and fro, and free energies converge.
+# A model knows only what its trajectory has seen. In vacuum alanine dipeptide does not leave its
+# C7eq basin within nanoseconds. A loop solves this: *train* on the frames, *bias* the slowest
+# modes, *train again* on the biased frames too. Modes that have seen both basins distinguish them.
+# The bias then drives the molecule between the basins, and free energies converge.
 #
-# Nothing in the loop knows a torsion. We look at φ and ψ at the end, because for this molecule we
-# happen to know that they are the right ones.
+# The loop uses no torsion. The notebook looks at φ and ψ at the end, because they are known to be
+# the slow torsions of this molecule.
 #
 # On the command line all of this is
 #
@@ -42,7 +42,7 @@ torch.set_num_threads(1)
 # %% [markdown]
 # ## 1. One unbiased run
 #
-# A nanosecond in vacuum. All of it lies at negative φ.
+# The run takes a nanosecond in vacuum. All of its frames have negative φ.
 
 # %%
 from openmm_plugin import SimulationOptions, build_molecule, simulate
@@ -65,18 +65,17 @@ print(f"{data.n_frames} frames; part with φ > 0: {(phi.values > 0).mean():.3f}"
 # ## 2. The loop
 #
 # Each round writes `round-1/model`, `round-1/metadynamics` and so on. The model learns from all
-# frames so far, and biased frames are taken *as they are*. That flattened distribution is itself
-# canonical for V + bias, so the theory holds and the rare states count. With their exact weights
-# the model would forget what the bias has just found. Frames count more where they are few
-# (`flatten`), because the next model must know the transition states, where a bias has to push.
+# frames so far, and biased frames are taken without weights. Their flattened distribution is
+# canonical for V + bias, so that the theory holds. With exact weights the rare states would hardly
+# count, and the model would not learn what the bias has just found. Frames count more where they
+# are few (`flatten`), because the next model must know the transition states.
 #
 # A round biases the modes below the widest gap in frequency, two or three of them. Its hills end
 # when c(t) reaches 40 kJ/mol (`fill`): enough for φ, too little to turn a peptide bond to *cis*.
 #
 # After each round the newest model looks at all frames. Its metastable states are basins of the
 # reweighted free energy along its slowest modes. Crossings between their cores are counted for
-# every round. The loop ends when they stop growing. Iterating over the loop runs it, round by
-# round.
+# every round. The loop ends when they stop growing. Each iteration over the loop runs one round.
 
 # %%
 from openmm_plugin import Adaptation, AdaptationOptions
@@ -103,16 +102,16 @@ for progress in loop:
 print(loop.reason)
 
 # %% [markdown]
-# `rounds.csv` has the same numbers. A loop that was killed goes on with `resume=True`, as the
-# command does with `--resume`.
+# `rounds.csv` has the same numbers. A loop that was killed continues with `resume=True`, and the
+# command with `--resume`.
 #
 # ## 3. Free energies
 #
-# Here the *exact* weights enter. All rounds are combined by MBAR. Each round is cut into stretches
-# of time, which are states of their own with the bias in their middle. Errors come from blocks of
-# time. Rounds that rarely cross are thinned in proportion to their crossing rate, because MBAR
-# would otherwise trust the basin they happened to be in. `free_energies` gives the free energies in
-# the modes of the best round and in backbone torsions, and writes them into `free_energy/`.
+# Free energies use the *exact* weights. MBAR combines all rounds. Each round is cut into stretches
+# of time, which are states of MBAR with the bias at their middle. Errors come from blocks of time.
+# Rounds that rarely cross are thinned in proportion to their crossing rate, because MBAR would
+# otherwise trust the basin they happened to be in. `free_energies` gives the free energies in the
+# modes of the best round and in backbone torsions, and writes them into `free_energy/`.
 
 # %%
 final = loop.free_energies()
@@ -121,7 +120,7 @@ for name, found in final.differences.items():
     print(f"G({name}) - G(state 0) = {found.value:.2f} ± {found.interval:.2f} kJ/mol (95 %)")
 
 # %% [markdown]
-# Any other torsions, distances and regions can be looked at afterwards.
+# `reweight` gives free energies in other torsions, distances and regions afterwards.
 
 # %%
 from symplectic_cv.reports.free_energy_figures import plot_free_energy_profiles
@@ -149,8 +148,8 @@ print(work / "profiles.png")
 #
 # ## 4. A second molecule
 #
-# Tetra-alanine with charged ends, in implicit solvent: 21 heavy atoms, 57 dimensions, six backbone
-# torsions, no expert at hand. This time the loop makes its own unbiased run to begin with.
+# Tetra-alanine with charged ends, in implicit solvent, has 21 heavy atoms, 57 dimensions and six
+# backbone torsions. This time the loop makes its own unbiased run first.
 
 # %%
 options = AdaptationOptions(
@@ -173,9 +172,9 @@ for name, found in final.differences.items():
     print(f"G({name}) - G(state 0) = {found.value:.1f} ± {found.interval:.1f} kJ/mol")
 
 # %% [markdown]
-# Look at `rounds.csv` before you believe it: a molecule with many soft modes needs more rounds, and
-# where crossings stay rare the free energy has not converged, whatever its error says. At full
-# length this one has not: the biased runs see two to three times the conformations of the unbiased
-# one, but a dozen soft modes are more than two or three biased ones can follow, and c(t) of 40
-# kJ/mol turns peptide bonds to *cis* (`benchmarks/README.md`). Give a smaller `--fill`, and look at
-# the torsions.
+# Look at `rounds.csv` before you believe the free energies. A molecule with many soft modes needs
+# more rounds. Where crossings stay rare the free energy has not converged, and its error is too
+# small. At full length this one has not converged. The biased runs see two to three times the
+# conformations of the unbiased one. A dozen soft modes are too many for two or three biased ones,
+# and c(t) of 40 kJ/mol turns peptide bonds to *cis* (`benchmarks/README.md`). Use a smaller
+# `--fill`, and look at the torsions.

@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Conformations of alanine dipeptide: paths, scans, and exact samples
 #
-# A neural canonical transformation is invertible, and its likelihood is exact. So the latent space
-# is a place to draw structures from: along a mode, between two conformations (figures 5 and 6 of
-# Li, Dong, Zhang, Wang, Phys. Rev. X 10, 021020), and, with the energy at hand, without bias.
+# A neural canonical transformation is invertible, and its likelihood is exact. Structures can
+# therefore be drawn from the latent space: along a mode, between two conformations (figures 5 and
+# 6 of Li, Dong, Zhang, Wang, Phys. Rev. X 10, 021020), and, with their energies, without bias.
 #
 # At `SCALE = 1` the notebook takes about twenty minutes on two cores. The tests run it smaller.
 
@@ -29,7 +29,7 @@ import torch
 SCALE = float(os.environ.get("SYMPLECTIC_CV_TUTORIAL_SCALE", "1"))
 work = Path(os.environ.get("SYMPLECTIC_CV_TUTORIAL_FOLDER", "conformations"))
 work.mkdir(parents=True, exist_ok=True)
-torch.set_num_threads(1)  # the networks are small: more threads only wait for one another
+torch.set_num_threads(1)  # small networks are not faster with more threads
 
 # %% [markdown]
 # ## 1. A trajectory without constraints
@@ -59,7 +59,7 @@ run_dynamics(
 # %% [markdown]
 # ## 2. Paths in the latent space of the heavy atoms
 #
-# The model of collective variables: Cartesian coordinates in the Eckart frame.
+# The model for collective variables uses Cartesian coordinates in the Eckart frame.
 
 # %%
 import symplectic_cv as sc
@@ -77,8 +77,8 @@ model = sc.train(prepared).model
 print("slowest modes:", np.round(model.omega[:3].numpy(), 2), "rad/ps")
 
 # %% [markdown]
-# A plane of the two slowest modes, the others at zero: the conformations it generates, on the
-# Ramachandran plot of the data (figure 5).
+# Lines in the plane of the two slowest modes, with the other modes at zero, and their
+# conformations on the Ramachandran plot of the data (figure 5):
 
 # %%
 import matplotlib.pyplot as plt
@@ -113,9 +113,9 @@ with plt.rc_context(STYLE):
     figure.savefig(work / "plane.png", dpi=130)
 
 # %% [markdown]
-# A path between two conformations (figure 6): spherical interpolation of all modes keeps to the
-# shell where the latent probability is; straight lines, in space or in the latent space, cut
-# through what is unlikely. `refine_path` then moves the path to the most likely one nearby.
+# A path between two conformations (figure 6). Spherical interpolation of all modes stays in the
+# shell where the latent probability is. Straight lines, in space or in the latent space, pass
+# through unlikely points. `refine_path` then moves the path to the most likely path nearby.
 
 # %%
 from symplectic_cv.paths.interpolation import (
@@ -155,9 +155,9 @@ with plt.rc_context(STYLE):
 # %% [markdown]
 # ## 3. Exact samples of all atoms
 #
-# For sampling, bonds, angles and torsions are the better coordinates: torsions live on a circle,
-# and what is stiff is nearly Gaussian given them. The training mixes the likelihood of the frames
-# with their energies: the spread of their importance weights is made small.
+# Bonds, angles and torsions are better coordinates for sampling. Torsions lie on a circle, and the
+# stiff coordinates are nearly Gaussian at given torsions. The training uses the likelihood of the
+# frames and their energies. The energies make the spread of the importance weights small.
 
 # %%
 from openmm_plugin.energies.hamiltonian import load_hamiltonian
@@ -188,9 +188,9 @@ prepared = prepare(every.positions, every.molecule, 300.0, options, None, None, 
 internal = train(prepared).model
 
 # %% [markdown]
-# Proposals of the flow are accepted or rejected by their weights exp(−βU)|det A|/ρ; in turns with
-# short molecular dynamics no chain can be stuck for long. Whatever the model, the samples are those
-# of the Boltzmann distribution; the better it is, the fewer of them repeat.
+# Proposals of the flow are accepted or rejected by their weights exp(−βU)|det A|/ρ. They alternate
+# with short molecular dynamics, so that no chain stays in one place for long. The samples have the
+# Boltzmann distribution for any model. A better model repeats fewer of them.
 
 # %%
 from symplectic_cv.sampling.chains import SamplingOptions, importance_ess, sample_target

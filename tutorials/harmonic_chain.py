@@ -13,11 +13,11 @@
 # %% [markdown]
 # # A harmonic chain: normal modes, learned
 #
-# 32 particles on springs between two walls, H = ½ Σ p_i² + ½ Σ (q_i − q_(i−1))² at β = 1. The
-# answer is known: ω_k = 2 sin(πk/(2n + 2)) and Q_k ∝ Σ_i q_i sin(ikπ/(n + 1)). It shows whether a
-# canonical transformation that is learned from the energy alone finds collective modes
-# (Li, Dong, Zhang, Wang, Phys. Rev. X 10, 021020, section IV.B and figure 3). All quantities are
-# in reduced units (kT = m = spring constant = 1), free energies in nats.
+# 32 particles on springs between two walls have H = ½ Σ p_i² + ½ Σ (q_i − q_(i−1))², here at β =
+# 1. The normal modes are known: ω_k = 2 sin(πk/(2n + 2)) and Q_k ∝ Σ_i q_i sin(ikπ/(n + 1)). The
+# example tests whether a canonical transformation that is learned from the energy alone finds
+# collective modes (Li, Dong, Zhang, Wang, Phys. Rev. X 10, 021020, section IV.B and figure 3). All
+# quantities are in reduced units (kT = m = spring constant = 1), free energies in nats.
 #
 # At `SCALE = 1` the notebook takes about three minutes on one core. The tests run it smaller.
 
@@ -32,15 +32,15 @@ import torch
 SCALE = float(os.environ.get("SYMPLECTIC_CV_TUTORIAL_SCALE", "1"))
 work = Path(os.environ.get("SYMPLECTIC_CV_TUTORIAL_FOLDER", "harmonic-chain"))
 work.mkdir(parents=True, exist_ok=True)
-torch.set_num_threads(1)  # the networks are small: more threads only wait for one another
+torch.set_num_threads(1)  # small networks are not faster with more threads
 
 # %% [markdown]
 # ## 1. Learn it twice
 #
-# *Point*: coordinates change among themselves, by a rotation and then by couplings that may bend.
-# Momenta follow. This is the paper's own choice. *Linear*: exp(Y) of the whole phase space with Y
-# any Hamiltonian matrix. A chain of springs is linear, so the second can be exact. The first must
-# learn not to bend.
+# The *point* flow transforms coordinates among themselves, by a rotation and then by nonlinear
+# couplings. The momenta follow. This is the choice of the paper. The *linear* flow is exp(Y) on
+# phase space, with any Hamiltonian matrix Y. A chain of springs is linear, so the linear flow can
+# be exact. The couplings of the point flow must become linear.
 
 # %%
 from symplectic_cv.flows.options import Flow, FlowOptions
@@ -70,8 +70,8 @@ for kind in (Flow.POINT, Flow.LINEAR):
     print(f"{kind.value}: {steps} steps, {took:.0f} s")
 
 # %% [markdown]
-# Beside them stands the authors' public checkpoint (repository neuralCT), of which we measured
-# the bound and the 32 frequencies.
+# For comparison: the bound and the 32 frequencies that we measured for the authors' public
+# checkpoint (repository neuralCT).
 
 # %%
 # fmt: off
@@ -98,7 +98,7 @@ for name, (bound, error), omega in rows:
 # %% [markdown]
 # ## 2. Dispersion
 #
-# The paper's figure 3(a), with relative errors below.
+# This is the paper's figure 3(a), with the relative errors below.
 
 # %%
 import matplotlib as mpl
@@ -131,11 +131,11 @@ print(work / "dispersion.png")
 # %% [markdown]
 # ## 3. The slowest modes
 #
-# The paper's figure 3(b): the gradient of Q_k in the particles' coordinates. For the point flow
-# we average it over samples. A map of all of phase space may also turn each oscillator's phase,
-# for its density does not change thereby: Q_k then is made of coordinates and momenta. What has
-# a meaning is the direction in which both ω_k Q_k and P_k change, the leading singular vector of
-# their gradients.
+# This is the paper's figure 3(b): the gradient of Q_k by the coordinates of the particles. The
+# gradient of the point flow is averaged over samples. A map of phase space may also turn the phase
+# of each oscillator, because its density does not change. Q_k then mixes coordinates and momenta.
+# The direction in which both ω_k Q_k and P_k change still has a meaning. It is the leading
+# singular vector of their gradients.
 
 # %%
 sines = chain.normal_modes().numpy()
@@ -198,12 +198,12 @@ with mpl.rc_context(STYLE):
 print(work / "modes.png")
 
 # %% [markdown]
-# ## 4. What a particle's motion shows
+# ## 4. The spectrum of a particle's motion
 #
-# The oscillators move in closed form, and the transformation carries their motion back to the
-# chain. So a model has a power spectrum for each observable. Here it is that of the first
-# particle: a line at every ω_k, of weight (2/(n + 1)) sin²(kπ/(n + 1))/ω_k². Below ω the weights
-# add up to the curve on the right.
+# The motion of the oscillators is known in closed form, and the transformation maps it to the
+# chain. A model therefore has a power spectrum for each observable. The figure shows that of the
+# first particle. It has a line at every ω_k, with the weight (2/(n + 1)) sin²(kπ/(n + 1))/ω_k².
+# The curve on the right is the sum of the weights below ω.
 
 # %%
 from symplectic_cv.analysis.spectrum import power_spectrum

@@ -13,11 +13,12 @@
 # %% [markdown]
 # # Ringworld: slow and fast variables from a Hamiltonian alone
 #
-# A particle in the plane is held near a circle, H = ½|p|² + (|q| − 2)²/0.32 at β = 1. Its angle
-# φ turns freely and its radius r is a stiff spring. We give the Cartesian coordinates, no data,
-# and learn a canonical transformation to two independent oscillators (Li, Dong, Zhang, Wang,
-# Phys. Rev. X 10, 021020, section IV.A and figure 2). Its slow oscillator should be the angle and
-# its fast one the radius. All quantities are in reduced units (kT = m = 1), free energies in nats.
+# A particle in the plane is held near a circle, with H = ½|p|² + (|q| − 2)²/0.32 at β = 1. Its
+# angle φ turns freely, and its radius r is a stiff spring. A canonical transformation from
+# Cartesian coordinates to two independent oscillators is learned without data (Li, Dong, Zhang,
+# Wang, Phys. Rev. X 10, 021020, section IV.A and figure 2). Its slow oscillator should be the
+# angle and its fast one the radius. All quantities are in reduced units (kT = m = 1), free
+# energies in nats.
 #
 # At `SCALE = 1` the notebook takes about two minutes on one core. The tests run it smaller.
 
@@ -32,18 +33,18 @@ import torch
 SCALE = float(os.environ.get("SYMPLECTIC_CV_TUTORIAL_SCALE", "1"))
 work = Path(os.environ.get("SYMPLECTIC_CV_TUTORIAL_FOLDER", "ringworld"))
 work.mkdir(parents=True, exist_ok=True)
-torch.set_num_threads(1)  # the networks are small: more threads only wait for one another
+torch.set_num_threads(1)  # small networks are not faster with more threads
 
 # %% [markdown]
 # ## 1. Learn the transformation
 #
 # With ρ the density of the oscillators, carried back to the particle, and π ∝ exp(−βH), the loss
-# E[ln ρ + βH] is an upper bound to −ln Z. Its excess is the relative entropy KL(ρ‖π).
+# E[ln ρ + βH] is an upper bound on −ln Z. Its excess is the relative entropy KL(ρ‖π).
 #
-# The learning starts cold, as a narrow ball at one place of the ring, and is heated: the ball
+# The training starts cold, as a narrow ball at one place of the ring, and is heated. The ball
 # grows along the soft direction and bends with it, so that one latent variable becomes the angle.
-# A start as broad as the ring ends otherwise. A disk has no hole, so its middle is torn open into
-# a slit; samples pass it on both sides, and no latent variable is the angle.
+# A start as broad as the ring gives another result. A disk has no hole, so its middle opens into a
+# slit. Samples pass the slit on both sides, and no latent variable is the angle.
 
 # %%
 from symplectic_cv.hamiltonians.ringworld import Ringworld
@@ -62,8 +63,8 @@ slow, fast = model.omega.tolist()
 print(f"frequencies {slow:.4f} (slow) and {fast:.4f} (fast)")
 
 # %% [markdown]
-# The exact −ln Z comes from quadrature over the radius. Beside it stands what the authors' public
-# checkpoint gives (repository neuralCT; measured).
+# The exact −ln Z comes from quadrature over the radius. The values of the authors' public
+# checkpoint (repository neuralCT) are those that we measured.
 
 # %%
 from symplectic_cv.sampling.thermodynamics import estimate
@@ -88,11 +89,11 @@ save_figure(plot_free_energy_bound(history, exact), work / "training.png")
 print(work / "training.png")
 
 # %% [markdown]
-# ## 2. What the modes are
+# ## 2. The modes and the physical variables
 #
-# Samples of the oscillators, mapped to the plane. Mutual information tells how much a mode knows
-# of the angle and of the radius; the model has seen neither. The radius follows from the fast
-# mode, the angle from the slow one.
+# Samples of the oscillators are mapped to the plane. The mutual information measures how well a
+# mode determines the angle and the radius, which the training has not used. The fast mode
+# determines the radius, and the slow mode the angle.
 
 # %%
 from symplectic_cv.analysis.mutual_information import mutual_information
@@ -109,8 +110,9 @@ for mode, row in zip(("slow", "fast"), shared, strict=True):
     print(f"mutual information, {mode} mode: angle {row[0]:.2f}, radius {row[1]:.2f} nats")
 
 # %% [markdown]
-# Latent oscillators have a density with one maximum and the ring has none: it must be cut
-# somewhere, and there samples are rare. The authors' checkpoint leaves a gap of 40°.
+# The density of the latent oscillators has one maximum, and that of the ring has none. The ring
+# must therefore be cut at some angle, where samples are rare. The authors' checkpoint leaves a gap
+# of 40°.
 
 # %%
 from symplectic_cv.analysis.mutual_information import least_populated_angle
@@ -121,7 +123,7 @@ rare = np.mean(away < np.radians(20.0))
 print(f"cut at {np.degrees(cut):.0f}°; {rare:.1%} of the samples within ±20° of it (exact 11.1%)")
 
 # %% [markdown]
-# The paper's figure 2: each latent coordinate against angle and radius.
+# This is the paper's figure 2: each latent coordinate against angle and radius.
 
 # %%
 import matplotlib as mpl
@@ -171,21 +173,20 @@ with mpl.rc_context(STYLE):
 print(work / "plane.png")
 
 # %% [markdown]
-# ## 3. How well could it be done?
+# ## 3. The lowest KL that is possible
 #
-# KL does not reach 0: no canonical transformation turns a free rotor into an oscillator. How close
-# can one come?
+# KL does not reach 0, because no canonical transformation turns a free rotor into an oscillator.
+# Its lowest value depends on the class of maps.
 #
-# **Any map that keeps the volume.** By Liouville's theorem ρ is the oscillators' density with its
-# level sets moved, each of unchanged phase-space volume. The mean of H is least if volumes are
-# filled in the order of H. The oscillators fill Ω = (2πE)ⁿ/(n! ∏ω) up to the energy E, Ringworld
-# some Ω_H, and KL can be no less than
+# **Any map that keeps the volume.** By Liouville's theorem ρ is the density of the oscillators
+# with its level sets moved; their phase-space volumes stay the same. The mean of H is least if
+# volumes are filled in the order of H. The oscillators fill Ω = (2πE)ⁿ/(n! ∏ω) up to the energy E,
+# and Ringworld fills Ω_H. KL is therefore at least
 #
 # > ln ∏ω − n ln 2π − n + ⟨Ω_H⁻¹(Ω(E))⟩ + ln Z,
 #
-# averaged over E^(n−1) e^(−E)/(n−1)! and minimised over ∏ω. A flow that mixes coordinates and
-# momenta may come as close to this as its flexibility allows. The function takes any Hamiltonian
-# whose Ω_H is known.
+# averaged over E^(n−1) e^(−E)/(n−1)! and minimised over ∏ω. A flexible flow that mixes coordinates
+# and momenta may come close to this bound. The function takes any Hamiltonian whose Ω_H is known.
 
 # %%
 from scipy.optimize import minimize_scalar
@@ -195,9 +196,10 @@ def liouville_floor(volume, n, minus_ln_z):
     """Least KL of any volume-preserving map to n oscillators, in nats.
 
     Args:
-        volume: phase-space volume below each of an array of energies, counted from the minimum.
-        n: number of coordinates.
-        minus_ln_z: exact −ln Z, with energies counted in the same way.
+        volume: The function that gives the phase-space volume below each of an array of energies,
+            counted from the minimum.
+        n: The number of coordinates.
+        minus_ln_z: The exact −ln Z, with energies counted in the same way.
     """
     energies = np.concatenate([[0.0], np.geomspace(1e-9, 400.0, 2000)])
     filled = volume(energies)
@@ -244,14 +246,15 @@ print(f"double well, any area-preserving map: {wells:.4f} nats")
 
 # %% [markdown]
 # **Point transformations that treat angle and radius apart.** The momenta of a point
-# transformation follow from its coordinates, which costs more. With z = ωQ normally distributed,
+# transformation follow from its coordinates, which raises the bound. With z = ωQ normally
+# distributed,
 #
 # > KL = Σ ln ω − n ln 2π − n + ⟨½‖∂Q/∂q‖² + V⟩ + ln Z.
 #
-# For φ = f(z₁), r = g(z₂) the kinetic terms are ⟨1/f'²⟩⟨1/g²⟩/2ω₁² and ⟨1/g'²⟩/2ω₂². Of all f
-# that go round once, the best is the distribution function of a normal law √3 times as wide, and
-# ⟨1/f'²⟩ = 3√3/2π. A rotor of fixed radius alone so has the floor ½(ln 3√3 − 1) = 0.324. The best
-# g is found on a grid.
+# For φ = f(z₁), r = g(z₂) the kinetic terms are ⟨1/f'²⟩⟨1/g²⟩/2ω₁² and ⟨1/g'²⟩/2ω₂². Of all f that
+# go round once, the best is the distribution function of a normal law √3 times as wide, and
+# ⟨1/f'²⟩ = 3√3/2π. A rotor of fixed radius alone therefore has the floor ½(ln 3√3 − 1) = 0.324.
+# The best g is found on a grid.
 
 
 # %%
@@ -294,12 +297,12 @@ apart, *omega_apart = separable_floor()
 print(f"floor of angle and radius apart: {apart:.4f} nats at ω =", np.round(omega_apart, 4))
 
 # %% [markdown]
-# **Any point transformation.** Where the ring is cut a step of Q must be a large step in the plane,
-# or momenta become large. It helps to step outwards as well: the flared ends in the figure above.
-# The best such map we know has KL = 0.231: six couplings in polar coordinates, monotone and so
-# without folds by construction, minimised by quadrature and checked on a finer grid and by
-# sampling (0.232 ± 0.001). It is an example, not a bound: how much lower a point transformation
-# can go is open.
+# **Any point transformation.** Where the ring is cut, a step of Q must be a large step in the
+# plane, or momenta become large. A step outwards helps as well; it gives the flared ends in the
+# figure above. The best such map that we know has KL = 0.231. It has six couplings in polar
+# coordinates, which are monotone and therefore have no folds. It was minimised by quadrature and
+# checked on a finer grid and by sampling (0.232 ± 0.001). It is an example and not a bound; the
+# lowest KL of point transformations is unknown.
 
 # %%
 print("                                          KL (nats)")
