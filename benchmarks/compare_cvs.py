@@ -271,7 +271,7 @@ def timescale(values: np.ndarray, spacing_ps: float, seed: int = 0) -> float:
 
 
 def judged(folder: Path) -> dict[str, float]:
-    """What the biased run in a folder is worth; crossings are of its first 5 ns."""
+    """The numbers by which a biased run is judged; crossings are those of its first 5 ns."""
     if (folder / POSITIONS).is_file():  # OpenMM's metadynamics, by `run_variables`
         table = np.genfromtxt(folder / "colvar.csv", delimiter=",", names=True)
         series = table["bias_kj_per_mol"] - table["c_kj_per_mol"]

@@ -1,4 +1,4 @@
-"""What a learned collective variable costs: `make bench` prints a table and writes bench.json.
+"""The cost of a learned collective variable: `make bench` prints a table and writes bench.json.
 
 The standard model: alanine dipeptide, 10 heavy atoms, 24 dimensions, 8 affine couplings, 2×128
 hidden. Its weights are as trainings leave them in size, not trained: the cost is the same.

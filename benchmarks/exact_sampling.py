@@ -110,7 +110,7 @@ def _length_ns(folder: Path) -> float:
 
 
 def seconds_per_ps(folder: Path) -> float:
-    """Of one core, for the MD of a folder: 20,000 steps of it now.
+    """The time that one core takes for the MD of a folder, from 20,000 steps of it.
 
     Of the real masses with a shorter step, which costs the same and counts as a full one.
     """
@@ -200,7 +200,7 @@ def share_of(inside: np.ndarray, weights: np.ndarray, blocks: np.ndarray) -> tup
 
 
 def rare(angles: np.ndarray) -> np.ndarray:
-    """Which frames lie at φ > 0, between its two barriers."""
+    """The mask of frames at φ > 0, between its two barriers."""
     return (angles[:, 0] > 0.0) & (angles[:, 0] < np.radians(140.0))
 
 

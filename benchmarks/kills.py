@@ -78,7 +78,7 @@ def killed(words: list[str | Path], folder: Path, whole: float, kills: int, seed
 
 
 def state(folder: Path) -> dict[Path, int]:
-    """When each file was written."""
+    """The time at which each file was written."""
     found = {}
     for path in folder.rglob("*"):
         try:

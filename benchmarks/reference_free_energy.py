@@ -109,7 +109,7 @@ def read_frames(folder: Path) -> np.ndarray:
 
 
 def in_c7ax(phi: np.ndarray) -> np.ndarray:
-    """Which frames lie on the C7ax side: 0 < φ < 140°, between the two barriers."""
+    """The mask of frames on the C7ax side: 0 < φ < 140°, between the two barriers."""
     return (phi > 0.0) & (phi < np.radians(140.0))
 
 

@@ -60,7 +60,7 @@ def findings() -> Iterator[Finding]:
 
 
 def slow_path() -> str | None:
-    """Why collective variables are slower here than they could be; None where they are not."""
+    """The reason why collective variables are slower here than they could be, or None."""
     return versions.native_problem() or core_problem()
 
 

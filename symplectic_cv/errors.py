@@ -20,7 +20,7 @@ class RunWarning(UserWarning):
 
 
 class DataWarning(RunWarning):
-    """What was found or done about data that a model can be evaluated on, but with care.
+    """A warning about data on which a model can be evaluated, but with care.
 
     The message is one line. The command line prints it; in Python `warnings.filterwarnings` with
     this class turns such warnings off, or into errors.

@@ -1,4 +1,4 @@
-"""What several tests share: one thread, an alanine dipeptide, models with random weights."""
+"""Fixtures of several tests: one thread, an alanine dipeptide, models with random weights."""
 
 from __future__ import annotations
 
@@ -141,14 +141,14 @@ def vacuum() -> MolecularSystem:
 
 @pytest.fixture(scope="session")
 def equilibrated(vacuum: MolecularSystem) -> openmm.State:
-    """It at 300 K."""
+    """The state of this dipeptide after an equilibration at 300 K."""
     reference = openmm.Platform.getPlatformByName("Reference")
     return relaxed_state(vacuum, 300.0, 0.002, 0, reference)
 
 
 @pytest.fixture(scope="session")
 def relaxed(equilibrated: openmm.State) -> np.ndarray:
-    """Its positions then, (22, 3) in nm."""
+    """The positions of the equilibrated dipeptide, (22, 3) in nm."""
     positions = equilibrated.getPositions(asNumpy=True)
     return np.asarray(positions.value_in_unit(openmm.unit.nanometer))
 

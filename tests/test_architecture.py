@@ -170,6 +170,21 @@ def test_the_library_speaks_of_parameters_not_of_flags() -> None:
     assert not found
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_docstrings_begin_with_a_noun_or_a_statement(path: Path) -> None:
+    """The first word of a docstring is no preposition and no question word."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            words = (ast.get_docstring(node) or "A").split()
+            if words[0] in NO_BEGINNINGS:
+                found.append(" ".join(words[:6]))
+    assert not found
+
+
+NO_BEGINNINGS = ("Of", "What", "Which", "Whose", "How", "Where", "When", "Why", "Whatever")
+
+
 def test_the_library_speaks_of_functions_not_of_commands() -> None:
     """No text of the library tells a user of Python to run a command."""
     from symplectic_cv.cli.main import COMMANDS

@@ -1,4 +1,4 @@
-"""What a new user of the library tries first: one mode alone, wrong types, an undisturbed state."""
+"""The first attempts of a new user: one mode alone, wrong types, an undisturbed state."""
 
 from pathlib import Path
 

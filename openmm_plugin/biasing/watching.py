@@ -125,7 +125,7 @@ class FrameReporter:
         self._watch, self._interval = watch, interval
 
     def describeNextReport(self, simulation: app.Simulation) -> dict[str, Any]:
-        """What OpenMM asks each reporter: after how many steps it wants which data."""
+        """The number of steps to the next report and the data for it, as OpenMM asks."""
         steps = self._interval - simulation.currentStep % self._interval
         return {"steps": steps, "periodic": None, "include": ["positions"]}
 

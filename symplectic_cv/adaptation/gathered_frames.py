@@ -180,7 +180,7 @@ class GatheredFrames:
             best: The number of the round whose modes the free energies are given in.
             rows: The progress of all rounds.
             states: The states of the newest model.
-            seed: seed of the bootstrap resamples behind the errors.
+            seed: The seed of the bootstrap resamples behind the errors.
         """
         combined = self.combined().thinned(thinning_strides(rows))
         positions = self.data.positions[self.n_start :]

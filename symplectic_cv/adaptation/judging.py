@@ -65,7 +65,7 @@ def judge_runs(
         modes: The slow modes of the newest model on all frames, round after round, (F, D).
         weights: The unbiased weights of the frames, (F,); frames with weight 0 do not shape the
             states.
-        lengths: for each round, the number of frames of each of its continuous runs.
+        lengths: The number of frames of each continuous run, for each round.
         times_ns: The simulated time of each round, ns; NaN where it is unknown.
         kt: kT in kJ/mol.
         first_round: The number of the first round; 0 where the frames begin with the starting data.

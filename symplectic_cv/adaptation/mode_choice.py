@@ -1,4 +1,4 @@
-"""Which modes of a model are biased in the next round."""
+"""The choice of the modes of a model that the next round biases."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Stereocentres:
         return found
 
     def tetrahedral(self, volumes: np.ndarray) -> np.ndarray:
-        """Which centres are no flat ones in most frames, shape (S,), bool.
+        """The mask of centres that are not flat in most frames, shape (S,).
 
         Args:
             volumes: What `volumes` gave for the frames, shape (F, S).

@@ -1,4 +1,4 @@
-"""Which atoms of a file are the atoms of a model: by name and residue, then by their bonds.
+"""The atoms of a model in a file, found by name and residue, then by their bonds.
 
 The order of atoms differs between programs, and names differ between force fields. A model is
 evaluated on the right atoms or not at all.
@@ -30,7 +30,7 @@ LABELS: tuple[Key, ...] = (
 
 @dataclass(frozen=True)
 class Match:
-    """Where the atoms of a model are in a file.
+    """The places of the atoms of a model in a file.
 
     Attributes:
         places: The place of each atom of the model among the atoms of the file, shape (N,).
@@ -267,7 +267,7 @@ def _first_difference(molecule: Molecule, topology: md.Topology, places: np.ndar
 
 
 def _mismatch(molecule: Molecule, topology: md.Topology, here: np.ndarray | None) -> str:
-    """What keeps a file from being the model's, and what to do."""
+    """The reason why a file does not hold the model's atoms, and the remedy."""
     remedy = "give the same molecule, with the names and residues of the model's training data"
     places = here
     if places is None and topology.n_atoms in (molecule.n_atoms, molecule.n_system_atoms):

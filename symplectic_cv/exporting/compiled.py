@@ -9,7 +9,7 @@ REINSTALL = "pip install --force-reinstall --no-deps symplectic-cv"
 
 
 def core_problem() -> str | None:
-    """Why the native core cannot be used here, or None where it can."""
+    """The reason why the native core cannot be used here, or None."""
     try:
         importlib.import_module("symplectic_cv._core")
     except ImportError as error:

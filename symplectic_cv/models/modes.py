@@ -110,7 +110,7 @@ class MolecularModes(ABC):
 
     @abstractmethod
     def extrapolation(self, data: Frames) -> np.ndarray:
-        """How far frames lie beyond the training frames, shape (n_frames,)."""
+        """The distance of frames beyond the training frames, shape (n_frames,)."""
 
     def check_modes(self, modes: Sequence[int] | int, name: str = "modes") -> list[int]:
         """The modes as a list of ints; raises OptionError for one that does not exist."""

@@ -234,7 +234,7 @@ class NeuralCanonicalTransformation(PhaseSpaceModel, MolecularModes):
         return EncodedFrames(modes, likelihood, extrapolation)
 
     def extrapolation(self, data: Frames) -> np.ndarray:
-        """How far frames lie beyond the training frames, shape (F,).
+        """The distance of frames beyond the training frames, shape (F,).
 
         It is 0 in the middle of the training frames and 1 at the farthest thousandth of them, in
         ln ρ or in the latent radius |ωQ|, whichever is farther. Above 2 the model does not know

@@ -151,7 +151,7 @@ class TorsionModel(MolecularModes):
         return values
 
     def extrapolation(self, data: Frames) -> np.ndarray:
-        """How far the torsions of frames lie beyond those of the training frames, shape (F,).
+        """The distance of the torsions of frames beyond those of the training frames, (F,).
 
         It is 0 where a training frame had each torsion in the same bin of 10°, and grows by 1 with
         each 15° between the farthest torsion and the nearest such bin. Above 2 the model does not

@@ -1,4 +1,4 @@
-"""What a model was trained on, and how far beyond it frames lie.
+"""The range of a model's training frames, and the distance of other frames beyond it.
 
 A model extrapolates beyond its training frames: values of its modes there are a guess. The distance
 of a frame, called extrapolation, is 0 in the middle of the training frames and 1 at the farthest
@@ -98,7 +98,7 @@ class TrainingRange:
         )
 
     def extrapolation(self, log_likelihood: np.ndarray, radius: np.ndarray) -> np.ndarray:
-        """How far frames lie beyond the training frames, shape (F,): 0 where they are typical.
+        """The distance of frames beyond the training frames, shape (F,): 0 where they are typical.
 
         Args:
             log_likelihood: ln ρ of the frames, shape (F,), in nats.
@@ -190,7 +190,7 @@ class TorsionRange:
         return cls(visited, handedness)
 
     def extrapolation(self, angles: np.ndarray) -> np.ndarray:
-        """How far frames lie beyond the training frames, shape (F,).
+        """The distance of frames beyond the training frames, shape (F,).
 
         It is the distance of a torsion from the nearest bin that a training frame was in, in units
         of 15°, of the torsion that is farthest.

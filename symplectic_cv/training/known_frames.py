@@ -1,4 +1,4 @@
-"""What a trained model keeps of its training frames: their likelihoods and latent radii."""
+"""The record that a trained model keeps of its training frames: likelihoods and latent radii."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is found of this installation, and of broken ones."""
+"""The findings about this installation, and about broken ones."""
 
 from openmm_plugin import diagnostics, versions
 from openmm_plugin.diagnostics import findings

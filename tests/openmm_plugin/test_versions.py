@@ -1,4 +1,4 @@
-"""Which backend is chosen for which installed versions, before anything is loaded."""
+"""The backend that is chosen for installed versions, before anything is loaded."""
 
 import importlib.metadata
 import subprocess

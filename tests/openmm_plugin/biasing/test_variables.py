@@ -23,7 +23,7 @@ def cv(bent_model, tmp_path_factory):
 
 
 def _own_script(vacuum, variables, relaxed, steps=100):
-    """What a user writes: metadynamics of 100 steps with a hill each 10."""
+    """The script of a user: metadynamics of 100 steps with a hill each 10."""
     system = openmm.XmlSerializer.clone(vacuum.system)
     meta = app.Metadynamics(system, variables, 300 * unit.kelvin, 8.0, 2.0, 10)
     integrator = openmm.LangevinMiddleIntegrator(

@@ -212,7 +212,7 @@ def test_nobody_runs_a_walker_that_another_process_runs(parent, monkeypatch):
 
 
 def test_hills_are_taken_in_once_and_only_as_far_as_they_are_published(tmp_path):
-    """By hand: two tables, one of which grows."""
+    """Two tables made by hand, one of which grows."""
     header = ",".join(hills_header(["mode_0"])) + "\n"
     rows = [f"{k},{0.1 * k},0.3,1.0\n" for k in range(1, 6)]
     for walker in (1, 2, 3):

@@ -35,7 +35,7 @@ from symplectic_cv.units import thermal_energy
 
 KT = thermal_energy(300.0)
 BOND = {"length": 0.15, "k": 2.0e4}
-"""Of the triatomic molecule: a bond that swings by 0.011 nm, kJ/mol/nm²."""
+"""The force constant of the triatomic molecule: a bond swings by 0.011 nm, kJ/mol/nm²."""
 ANGLE = {"angle": 1.9, "k": 20.0}
 """A floppy one: it swings by 0.35 rad, kJ/mol/rad²."""
 MASSES = (14.0, 16.0, 12.0)
@@ -247,7 +247,7 @@ def test_learning_starts_in_a_minimum_of_no_slope(alanine, triatomic, chain):
 
 
 def test_frequencies_are_those_of_the_cartesian_hessian(chain):
-    """Of the potential written by hand, at the minimum found; its first six vanish."""
+    """The frequencies of the potential written by hand, at the minimum; the first six vanish."""
     x = chain.frame.reference
     root = chain.frame.masses.sqrt().repeat_interleave(3)
     hessian = torch.autograd.functional.hessian(chain_potential, x.reshape(-1))

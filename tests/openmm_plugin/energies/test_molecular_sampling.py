@@ -31,9 +31,9 @@ from symplectic_cv.units import thermal_energy
 
 KT = thermal_energy(300.0)
 LENGTH, STIFF = 0.15, 2.0e4
-"""Of the bonds: they swing by 0.011 nm, kJ/mol/nm²."""
+"""The force constant of the bonds, which swing by 0.011 nm, kJ/mol/nm²."""
 ANGLE, FLOPPY = 1.9, 20.0
-"""Of the angle: it swings by 0.35 rad, kJ/mol/rad², so that det A changes much."""
+"""The force constant of the angle, kJ/mol/rad²; it swings by 0.35 rad, so that det A changes."""
 SAMPLES = {
     Method.INDEPENDENCE: 16_000,
     Method.PCN: 16_000,

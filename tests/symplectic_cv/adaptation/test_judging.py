@@ -1,4 +1,4 @@
-"""How rounds are judged, and when the loop ends."""
+"""The judgement of rounds, and the end of the loop."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Which modes a round biases."""
+"""The choice of the modes that a round biases."""
 
 import numpy as np
 

@@ -40,7 +40,7 @@ def adapted(system, tmp_path_factory):
 
 
 def biased_modes(folder):
-    """Of a round: without --modes those below the widest gap in frequency."""
+    """The modes of a round without --modes are those below the widest gap in frequency."""
     config = json.loads((folder / "model" / "config.json").read_text())
     return modes_to_bias(np.array(config["omega_rad_per_ps"]))
 

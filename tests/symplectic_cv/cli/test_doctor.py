@@ -1,4 +1,4 @@
-"""What `doctor` prints of this installation, and of broken ones."""
+"""The output of `doctor` about this installation, and about broken ones."""
 
 import pytest
 

@@ -67,7 +67,7 @@ def test_it_samples(model, folder, tmp_path):
 
 
 def test_it_has_thermodynamics(model, folder, tmp_path, capsys, monkeypatch):
-    """Of configurations, with momenta integrated by hand; no spectrum where none is asked for."""
+    """Thermodynamics of configurations, with exact momenta; a spectrum only on demand."""
     monkeypatch.setattr("symplectic_cv.sampling.proposal.PILOT", 256)
     run(
         *("thermodynamics", model, "--system", folder / "system.xml", "-o", tmp_path / "out"),

@@ -108,7 +108,7 @@ def test_thermodynamics_of_a_chain(chain, tmp_path):
 
 @pytest.mark.slow
 def test_thermodynamics_of_a_molecule(molecular, flexible, tmp_path):
-    """Of a model that was hardly trained: the numbers are there, and said not to be trusted."""
+    """The numbers of a hardly trained model are there, with a warning not to trust them."""
     np.save(tmp_path / "dipole.npy", np.random.default_rng(0).normal(size=(3, 22, 3)))
     run(
         *("thermodynamics", molecular, "-o", tmp_path / "out", "--samples", "200"),

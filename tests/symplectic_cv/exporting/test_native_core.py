@@ -115,7 +115,7 @@ def test_gradients_are_those_of_the_values(cores, frames, kind):
 
 @pytest.mark.parametrize("kind", COUPLINGS)
 def test_many_frames_are_each_as_alone(cores, frames, kind):
-    """To the last bit of the order of sums, whatever the block a frame falls into."""
+    """Values agree up to the order of sums, for any block that a frame falls into."""
     values, gradients = cores[kind].values_and_gradients(frames)
     np.testing.assert_allclose(cores[kind].values(frames), values, rtol=0, atol=1e-6)
     for f in (0, 31, 32, 69):

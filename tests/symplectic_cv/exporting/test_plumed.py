@@ -1,4 +1,4 @@
-"""What PLUMED's PYTORCH_MODEL gets: the file called as its C++ calls it."""
+"""The file for PLUMED's PYTORCH_MODEL, called as its C++ calls it."""
 
 import re
 

@@ -415,7 +415,7 @@ def test_a_layers_own_pull_is_the_inverse_and_its_reverse_pass(layer):
 
 
 class EveryMethod(nn.Module):
-    """What all methods of a layer give, so that TorchScript compiles each."""
+    """The results of all methods of a layer, so that TorchScript compiles each."""
 
     def __init__(self, layer: PointLayer) -> None:
         super().__init__()

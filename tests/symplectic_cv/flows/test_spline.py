@@ -143,7 +143,7 @@ def test_a_circular_spline_goes_around_the_circle_once(circle):
 
 
 def test_whole_turns_of_angles_change_nothing(circle):
-    """Of kept angles as of moved ones."""
+    """A circle has no end, for kept angles and for moved ones."""
     q, p = moved_to(torch.linspace(-0.9, 0.9, 7, dtype=torch.float64)), coordinates(4, 7)
     p_new, q_new, log_det = circle.push(p, q)
     turns = torch.tensor([1.0, -2.0, 3.0, 1.0], dtype=torch.float64)

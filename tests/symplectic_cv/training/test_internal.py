@@ -28,9 +28,9 @@ from symplectic_cv.training.options import TrainingOptions
 
 MEAN = torch.tensor([0.153, 0.153, 0.153, 1.95, 1.95], dtype=torch.float64)
 SPREAD = torch.tensor([0.004, 0.004, 0.004, 0.06, 0.06], dtype=torch.float64)
-"""Of the bonds (nm) and the angles (rad), which are independent and normal."""
+"""The widths of the bonds (nm) and the angles (rad), which are independent and normal."""
 WELLS, KAPPA = torch.tensor([1.4, -1.4], dtype=torch.float64), 2.5
-"""Of the torsion: two von Mises laws, rad."""
+"""The density of the torsion: two von Mises laws, rad."""
 POPULATIONS = torch.tensor([0.9, 0.1], dtype=torch.float64)
 
 

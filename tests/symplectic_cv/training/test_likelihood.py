@@ -72,7 +72,7 @@ def test_the_parts_of_the_loss_add_up_to_the_nll_of_phase_space(make_model, wobb
 
 
 def _momentum_term_in_closed_form(model, q):
-    """Its mean over momenta: ½ ‖∂q/∂Q‖² + n/2 ln 2π + ln|det ∂Q/∂q|."""
+    """The mean of the loss over momenta: ½ ‖∂q/∂Q‖² + n/2 ln 2π + ln|det ∂Q/∂q|."""
     latent, log_det = model.flow(q)
     inverse = torch.autograd.functional.jacobian(
         lambda z: model.flow.inverse(z.unsqueeze(0))[0][0], latent[0]
