@@ -15,11 +15,11 @@ from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.errors import translated
 from symplectic_cv.cli.options import option
 from symplectic_cv.cli.threads import with_threads
+from symplectic_cv.data.frame_weights import read_weights
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest
 from symplectic_cv.files.run_folder import require_free
-from symplectic_cv.files.tables import read_array
 from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.training.fit import fit, is_trained, prepare, train_in_folder
@@ -107,7 +107,13 @@ def train(
         option(help="Highest harmonic of a torsion, 1 to 3; only with --chart torsion."),
     ] = 2,
     weights: Annotated[
-        Path | None, option(help="File (.npy) with one weight per frame, for biased data.")
+        str | None,
+        option(
+            metavar="FILE[:COLUMN]",
+            help="One weight per frame, for biased data: a .npy file, text with one number per "
+            "line, or a column of a CSV table or of a COLVAR file of PLUMED. Default column: "
+            "weight; of a bias V it is exp(V/kT).",
+        ),
     ] = None,
     mdshare_folder: o.MdshareFolder = Path("mdshare"),
     mdshare_catalogue: o.MdshareCatalogue = None,
@@ -160,7 +166,9 @@ def train(
         energy_weight = DEFAULT.energy_weight if system is None else ENERGY_WEIGHT
     if chart is Chart.TORSION:
         data = _read(trajectories, top, atoms, mdshare_folder, mdshare_catalogue)
-        frame_weights = None if weights is None else _read_weights(weights, data.n_frames)
+        frame_weights = None
+        if weights is not None:
+            frame_weights = _read_weights(weights, data.n_frames, temperature)
         found = fit(
             data,
             temperature,
@@ -190,7 +198,7 @@ def train(
     if system is not None and not energy_weight > 0.0:
         raise OptionError("`system` is for energies, but `energy_weight` is 0")
     data = _read(trajectories, top, atoms, mdshare_folder, mdshare_catalogue)
-    frame_weights = None if weights is None else _read_weights(weights, data.n_frames)
+    frame_weights = None if weights is None else _read_weights(weights, data.n_frames, temperature)
     note(
         f"{data.n_frames} frames of {data.molecule.n_atoms} atoms from {len(data.names)} run(s): "
         f"{3 * data.molecule.n_atoms - 6} modes"
@@ -209,6 +217,8 @@ def train(
         f"frame: smallest det A is {prepared.health.smallest:.3f} of the median "
         f"({data.locate(prepared.health.frame)})"
     )
+    if frame_weights is not None:
+        _tell_weights(prepared.effective_frames, len(prepared.training))
     for message in prepared.warnings:
         warn(message)
     with progress_bar("training", training_options.steps, "steps") as bar:
@@ -288,5 +298,12 @@ def _energies(
     return lambda frame: ReducedHamiltonian(load_hamiltonian(system, pdb, temperature, frame))
 
 
-def _read_weights(path: Path, n_frames: int) -> np.ndarray:
-    return check_weights(read_array(path, "weights"), n_frames)
+def _read_weights(spec: str, n_frames: int, temperature: float) -> np.ndarray:
+    found = read_weights(spec, temperature)
+    note(f"weights: {found.source}")
+    return check_weights(found.values, n_frames)
+
+
+def _tell_weights(effective: float, n_frames: int) -> None:
+    """Prints the effective number of frames by their weights."""
+    note(f"effective training frames by their weights (Kish): {effective:.1f} of {n_frames}")

@@ -155,13 +155,19 @@ def require_handedness(
     warnings.warn(message, DataWarning, stacklevel=4)
 
 
-def require_one_handedness(positions: np.ndarray, molecule: Molecule, locate: Locate) -> None:
+def require_one_handedness(
+    positions: np.ndarray, molecule: Molecule, locate: Locate, tolerated: float = 0.0
+) -> None:
     """Raises SelectionError where an atom has one handedness in some frames, another in others.
 
     Args:
         positions: Whole frames, shape (F, N, 3), in nm.
         molecule: The modelled atoms.
         locate: A function that names a frame.
+        tolerated: The share of frames up to which there is a warning instead.
+
+    Warns:
+        DataWarning: Few of the frames are mirror images.
     """
     centres = Stereocentres.of(molecule)
     volumes = centres.volumes(positions)
@@ -173,12 +179,16 @@ def require_one_handedness(positions: np.ndarray, molecule: Molecule, locate: Lo
     centre = int(mixed[0])
     rare = -1 if left[centre] < right[centre] else 1
     frame = int((signs[:, centre] == rare).argmax())
-    raise SelectionError(
+    count = int((signs[:, centre] == rare).sum())
+    message = (
         f"{locate(frame)}: {molecule.atom_label(int(centres.atoms[centre]))} has the opposite "
-        f"handedness to that in most frames (so have {int((signs[:, centre] == rare).sum())} of "
-        f"{len(signs)} frames): mirror images have no common model; train on one stereoisomer, "
+        f"handedness to that in most frames (so have {count} of {len(signs)} "
+        f"frames): mirror images have no common model; train on one stereoisomer, "
         "with atoms in one order"
     )
+    if count > tolerated * len(signs):
+        raise SelectionError(message)
+    warnings.warn(message, DataWarning, stacklevel=3)
 
 
 def handedness_of(positions: np.ndarray, molecule: Molecule) -> dict[int, int]:

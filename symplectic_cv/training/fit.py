@@ -20,6 +20,7 @@ from symplectic_cv.errors import OptionError, TrajectoryError
 from symplectic_cv.files.run_folder import RUN, require_free, start_run
 from symplectic_cv.flows.options import Chart
 from symplectic_cv.models.model_folder import CONFIG, load_model, read_config
+from symplectic_cv.models.modes import OWN_MIRRORED
 from symplectic_cv.molecule import Molecule
 from symplectic_cv.training.energies import Energies
 from symplectic_cv.training.internal import PreparedInternal, prepare_internal, train_internal
@@ -202,8 +203,10 @@ def prepare(
                 f"`frames` has shape {positions.shape}; give (n_frames, {molecule.n_atoms}, 3), "
                 "in nm"
             )
-    locate = frames.locate if isinstance(frames, TrajectoryData) else "frame {}".format
-    require_one_handedness(positions, molecule, locate)
+    if isinstance(frames, TrajectoryData):
+        require_one_handedness(positions, molecule, frames.locate)
+    else:
+        require_one_handedness(positions, molecule, "frame {}".format, OWN_MIRRORED)
     if energies is not None and options.chart is not Chart.INTERNAL:
         raise OptionError("`energies` need `chart='internal'`")
     if energies is not None and isinstance(frames, TrajectoryData):

@@ -125,6 +125,7 @@ def prepare_internal(
     """
     if options.energy_weight > 0.0 and energies is None:
         raise OptionError("`energy_weight` needs the energies of the frames: give `energies`")
+    split.require_enough(3 * molecule.n_atoms - 6)
     training, held_out, weights = split.training, split.held_out, split.weights
     w = split.training_weights
     table = molecule_z_matrix(molecule)
@@ -159,6 +160,7 @@ def prepare_internal(
     if options.energy_weight > 0.0 and energies is not None:
         energy = frame_energies(energies, frame, q, temperature)
         target = frame.log_volume(q) - energy - (volume + more)
+    counted = len(positions) if weights is None else split.effective_frames
     return PreparedInternal(
         model=model,
         options=options,
@@ -171,8 +173,9 @@ def prepare_internal(
         validation_target=None if target is None else target[held_out],
         fixed_volume=_mean((volume + more)[held_out], weights, held_out),
         health=health,
-        warnings=data_warnings(len(positions), model.dimension, health, options.hidden),
+        warnings=data_warnings(counted, model.dimension, health, options.hidden),
         source=source,
+        effective_frames=split.effective_frames,
     )
 
 

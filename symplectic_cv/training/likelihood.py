@@ -216,6 +216,7 @@ def prepare_cartesian(
     Raises:
         SelectionError, FrameError: The atoms or frames cannot carry a model.
     """
+    split.require_enough(3 * molecule.n_atoms - 6)
     model, q = initial_model(
         positions,
         molecule,
@@ -228,6 +229,7 @@ def prepare_cartesian(
     health = model.frame.health(q)
     health.require_unique()
     q = q.to(torch.float32)
+    counted = len(positions) if split.weights is None else split.effective_frames
     return PreparedTraining(
         model=model,
         options=options,
@@ -236,8 +238,9 @@ def prepare_cartesian(
         training_weights=split.training_weights,
         validation_weights=split.validation_weights,
         health=health,
-        warnings=data_warnings(len(positions), model.dimension, health, options.hidden),
+        warnings=data_warnings(counted, model.dimension, health, options.hidden),
         source=source,
+        effective_frames=split.effective_frames,
     )
 
 

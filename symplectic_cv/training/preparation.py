@@ -13,6 +13,7 @@ from symplectic_cv.data.split import contiguous_split
 from symplectic_cv.errors import OptionError
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.molecule import Molecule
+from symplectic_cv.statistics import effective_size
 from symplectic_cv.training.options import TrainingOptions
 from symplectic_cv.training.result import FrameSource
 
@@ -38,6 +39,7 @@ class PreparedTraining:
         health: The distance of all frames from the limit of the Eckart frame.
         warnings: One line for each property of the data that limits the model.
         source: Where the frames came from.
+        effective_frames: Kish's effective number of the training frames by their weights.
     """
 
     model: NeuralCanonicalTransformation
@@ -49,6 +51,7 @@ class PreparedTraining:
     health: FrameHealth
     warnings: list[str]
     source: FrameSource = field(default_factory=FrameSource)
+    effective_frames: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,27 @@ class FrameSplit:
     training: np.ndarray
     held_out: np.ndarray
     weights: np.ndarray | None
+
+    @property
+    def effective_frames(self) -> float:
+        """Kish's effective number of the training frames, (Σw)²/Σw²."""
+        if self.weights is None:
+            return float(len(self.training))
+        return effective_size(self.weights[self.training])
+
+    def require_enough(self, dimension: int) -> None:
+        """Raises OptionError where the weights leave too few frames for so many coordinates.
+
+        Args:
+            dimension: The number of coordinates of the model.
+        """
+        if self.weights is not None and self.effective_frames <= dimension:
+            raise OptionError(
+                f"`weights`: {self.effective_frames:.1f} effective frames (Kish) of "
+                f"{len(self.training)} training frames cannot determine {dimension} internal "
+                "coordinates, because few frames hold nearly all the weight: give more even "
+                "weights, more frames, or fewer `atoms`"
+            )
 
     @property
     def training_weights(self) -> Tensor | None:
@@ -143,12 +167,12 @@ def check_weights(weights: np.ndarray, n_frames: int) -> np.ndarray:
 
 
 def data_warnings(
-    n_frames: int, dimension: int, health: FrameHealth, hidden: int = TrainingOptions.hidden
+    n_frames: float, dimension: int, health: FrameHealth, hidden: int = TrainingOptions.hidden
 ) -> list[str]:
     """Warnings about data that limit the model.
 
     Args:
-        n_frames: The number of frames.
+        n_frames: The number of frames; the effective one where they have weights.
         dimension: The number of modes.
         health: The distance of the frames from the limit of the Eckart frame.
         hidden: The width of the networks.
@@ -157,7 +181,7 @@ def data_warnings(
     if n_frames < FEW_FRAMES_PER_DIMENSION * dimension:
         narrower = f"; a narrower network (`hidden={NARROW}`) may fit better"
         notes.append(
-            f"the data are few: {n_frames} frames for {dimension} dimensions (the default "
+            f"the data are few: {n_frames:.0f} frames for {dimension} dimensions (the default "
             f"settings are safe from {FEW_FRAMES_PER_DIMENSION * dimension} on); expect an "
             f"early stop{narrower if hidden > NARROW else ''}"
         )
