@@ -14,10 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.numpy
 
 from symplectic_cv.errors import BackendError, FrameError, ModelError, OptionError
 from symplectic_cv.exporting.compiled import core_problem
 from symplectic_cv.exporting.native_format import read_metadata
+
+LONGEST_BOND, STRETCH = 0.4, 1.6
+"""A bond is torn where it is longer than this, in nm, and than this many times its mean length."""
 
 
 class Core:
@@ -54,6 +58,12 @@ class Core:
             ) from error
         self.metadata: dict[str, Any] = read_metadata(content, name)
         self.indices = np.array(self._flow.atoms, dtype=np.int64)
+        bonds = self.metadata["molecule"].get("bonds", [])
+        self._bonds = np.array(bonds, dtype=np.int64).reshape(-1, 2)
+        reference = safetensors.numpy.load(content)["reference"]
+        self._longest = np.maximum(
+            LONGEST_BOND, STRETCH * _lengths(reference[None], self._bonds)[0]
+        )
 
     @property
     def n_atoms(self) -> int:
@@ -82,17 +92,18 @@ class Core:
         Args:
             positions: The positions of the whole system, (F, n_system_atoms, 3) in nm.
             box: The box vectors in nm in OpenMM's reduced form, (3, 3) or (F, 3, 3), by which the
-                molecule is made whole; None where it is whole.
+                molecule is made whole; None where it is whole already, which is checked.
             selected: The positions are (F, N, 3), of the modelled atoms alone.
 
         Raises:
             OptionError: Arrays of another shape, or too few atoms.
-            FrameError: A frame whose values are not finite.
+            FrameError: A frame whose values are not finite, or one without a box whose molecule
+                is torn.
 
         Example::
 
             core = sc.load_core("cv.safetensors")
-            modes = core.values(trajectory.xyz)
+            modes = core.values(trajectory.xyz, box=trajectory.unitcell_vectors)
         """
         return self._evaluate(positions, box, None, selected)[0]
 
@@ -132,6 +143,23 @@ class Core:
         assert gradients is not None
         return values, gradients
 
+    def _require_whole(self, positions: np.ndarray) -> None:
+        """Raises FrameError where a bond of the modelled atoms, (F, N, 3) in nm, is torn."""
+        torn = np.argwhere(_lengths(positions, self._bonds) > self._longest)
+        if len(torn):
+            frame, bond = (int(k) for k in torn[0])
+            atoms = self.metadata["molecule"]["atoms"]
+            first, second = (
+                f"{atom['residue']}{atom['residue_number']}-{atom['name']}"
+                for atom in (atoms[k] for k in self._bonds[bond])
+            )
+            apart = _lengths(positions[frame : frame + 1], self._bonds)[0, bond]
+            raise FrameError(
+                f"frame {frame}: {first} and {second}, which are bonded, are {apart:.2f} nm apart: "
+                "the molecule is torn by a periodic boundary; give the box with `box` "
+                "(MDTraj: trajectory.unitcell_vectors), or whole molecules in nm"
+            )
+
     def _evaluate(
         self,
         positions: np.ndarray,
@@ -151,7 +179,9 @@ class Core:
                 f"positions have {x.shape[1]} atoms; the model needs "
                 + (f"exactly its own {least}" if selected else f"a system of at least {least}")
             )
-        if box is not None:
+        if box is None:
+            self._require_whole(x if selected else x[:, self.indices])
+        else:
             box = np.asarray(box, dtype=np.float64)
             if box.shape not in ((3, 3), (len(x), 3, 3)):
                 raise OptionError(f"box has shape {box.shape}, not (3, 3) or (frames, 3, 3)")
@@ -170,6 +200,12 @@ class Core:
                 "orientation that is not unique, or a structure far from all that was learned)"
             )
         return values, gradients
+
+
+def _lengths(positions: np.ndarray, bonds: np.ndarray) -> np.ndarray:
+    """Lengths of bonds, shape (F, n_bonds), in nm."""
+    steps = positions[:, bonds[:, 1]] - positions[:, bonds[:, 0]]
+    return np.asarray(np.sqrt(np.einsum("fbc,fbc->fb", steps, steps)))
 
 
 def load_core(path: str | Path) -> Core:

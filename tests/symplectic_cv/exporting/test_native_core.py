@@ -146,6 +146,19 @@ def test_molecules_are_made_whole(models, cores, frames, name):
     np.testing.assert_array_equal(cores["affine"].values(broken, box=many), values)
 
 
+def test_without_a_box_a_torn_molecule_is_refused(cores, frames):
+    core = cores["affine"]
+    box = BOXES["cubic"]
+    torn = frames.copy()
+    torn[5, INDICES[0]] += box[1]
+    with pytest.raises(FrameError, match=r"frame 5: .* are .* nm apart: .*give the box with `box`"):
+        core.values(torn)
+    with pytest.raises(FrameError, match="frame 5"):
+        core.values(torn[:, INDICES], selected=True)
+    values = core.values(frames)
+    np.testing.assert_allclose(core.values(torn, box=box), values, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", COUPLINGS)
 @pytest.mark.parametrize(("layers", "hidden"), [(1, 1), (2, 7), (4, 33), (3, 130)])
 def test_any_size(make_model, perturb, frames, kind, layers, hidden):
@@ -309,7 +322,7 @@ def test_loading_a_core_imports_neither_torch_nor_mdtraj_nor_openmm(models, tmp_
     path.write_bytes(core_bytes(models["affine"], MODES))
     program = (
         "import sys, symplectic_cv as sc; core = sc.load_core(sys.argv[1]); "
-        "core.values([[[0.1 * i, 0.02 * i * i, 0.3 * (i % 3)] for i in range(20)]]); "
+        "core.values([[[0.01 * i, 0.0005 * i * i, 0.03 * (i % 3)] for i in range(20)]]); "
         "print(sorted({'torch', 'mdtraj', 'openmm'} & set(sys.modules)))"
     )
     run = subprocess.run(
