@@ -20,6 +20,12 @@ class AffineCoupling final : public Coupling {
                    float bound)
         : Coupling(std::move(kept), std::move(moved), std::move(conditioner)), bound_(bound) {}
 
+    LayerPlan plan() const override {
+        LayerPlan plan = common_plan();
+        plan.bound = bound_;
+        return plan;
+    }
+
   protected:
     std::size_t change_tape_size() const override { return 3 * std::size_t(width()); }
     void change(const Kernels& kernels, float* c, float* b, float* tape) const override {

@@ -102,6 +102,22 @@ void Conditioner::move_weights(float* to) {
     }
 }
 
+void Conditioner::describe(LayerPlan& plan) const {
+    plan.hidden = hidden_;
+    plan.hidden_padded = padded(hidden_);
+    plan.in_padded = in();
+    plan.out = n_out_;
+    plan.w1 = w1_.data;
+    plan.b1 = b1_.data;
+    plan.w2 = w2_.data;
+    plan.b2 = b2_.data;
+    plan.w3 = w3_.data;
+    plan.b3 = b3_.data;
+    plan.w3_back = w3_back_.data;
+    plan.w2_back = w2_back_.data;
+    plan.w1_back = w1_back_.data;
+}
+
 void Conditioner::forward(const Kernels& kernels, int rows, const float* a, float* tape,
                           float* c) const {
     const int width = padded(hidden_);

@@ -136,6 +136,12 @@ void Flow::read_layers(const Safetensors& file) {
     }
 }
 
+std::vector<LayerPlan> Flow::plan() const {
+    std::vector<LayerPlan> plans;
+    for (const auto& layer : layers_) plans.push_back(layer->plan());
+    return plans;
+}
+
 Flow::Loan::Loan(const Flow& flow) : flow_(flow) {
     const std::lock_guard<std::mutex> lock(flow.pool_lock_);
     if (flow.pool_.empty()) {

@@ -44,6 +44,14 @@ class Flow {
     /// SHA-256 that the file carries and that it was checked against.
     const std::string& sha256() const { return sha256_; }
     const char* instructions() const { return kernels_.name; }
+    /// The parts of this flow, for an evaluation on a GPU.
+    const Frame& frame() const { return frame_; }
+    const std::vector<int>& chosen() const { return chosen_; }
+    const std::vector<double>& omega() const { return omega_; }
+    /// q = (y - reference) · to_modes + origin: (3N, columns) with padded columns, and (columns,).
+    const Aligned<double>& to_modes() const { return to_modes_; }
+    const Aligned<double>& origin() const { return origin_; }
+    std::vector<LayerPlan> plan() const;
 
     /// Values and gradients of frames; this object is not changed, so threads may share it.
     ///

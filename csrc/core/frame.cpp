@@ -66,9 +66,6 @@ double solve_transposed(const double* a, const double* b, double* w) {
     return determinant;
 }
 
-/// A superposition with less than this part of the reference's det A is rounding, not a direction.
-constexpr double kSingular = 1e-12;
-
 }  // namespace
 
 Frame::Frame(std::vector<double> reference, std::vector<double> masses,

@@ -14,6 +14,9 @@ struct Superposition {
     double eckart[9];    // A
 };
 
+/// A superposition with less than this part of the reference's det A is rounding, not a direction.
+constexpr double kSingular = 1e-12;
+
 class Frame {
   public:
     /// `links` are (parent, child) pairs that reach every atom from the first parent, parents
@@ -23,6 +26,10 @@ class Frame {
 
     int n_atoms() const { return int(masses_.size()); }
     const std::vector<double>& reference() const { return reference_; }
+    const std::vector<double>& masses() const { return masses_; }
+    const std::vector<std::int64_t>& links() const { return links_; }
+    /// det A of the reference: far below it an orientation is not unique.
+    double determinant() const { return determinant_; }
 
     /// Positions (N, 3) moved to the images that `links` join; box (3, 3) in OpenMM's reduced form.
     void make_whole(const double* box, double* positions) const;

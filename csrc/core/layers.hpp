@@ -19,10 +19,30 @@ struct Rows {
     float* data;
 };
 
+/// One coupling as numbers, for an evaluation elsewhere than in `Layer`: what a GPU needs of it.
+///
+/// Matrices are (inputs, outputs) row by row; the outputs are padded with zeros.
+struct LayerPlan {
+    bool spline = false;
+    std::vector<int> kept, moved;
+    int hidden = 0;         // units of both hidden layers
+    int hidden_padded = 0;  // columns of w1, w2, w3_back and w2_back
+    int in_padded = 0;      // columns of w1_back
+    int out = 0;            // columns of w3
+    int width = 0;          // moved coordinates, padded
+    const float *w1 = nullptr, *b1 = nullptr, *w2 = nullptr, *b2 = nullptr, *w3 = nullptr,
+                *b3 = nullptr, *w3_back = nullptr, *w2_back = nullptr, *w1_back = nullptr;
+    float bound = 0.0f;           // affine
+    SplineLimits limits = {};     // spline
+    std::vector<float> half = {};  // spline: half widths of the moved coordinates
+};
+
 /// One layer of a flow, constant after its making: any number of threads may use it at once.
 class Layer {
   public:
     virtual ~Layer() = default;
+    /// The numbers of this layer; the pointers live as long as it does.
+    virtual LayerPlan plan() const = 0;
     /// Floats of weights that one frame needs, and their copy into a buffer of this size.
     virtual std::size_t weights_size() const = 0;
     virtual void move_weights(float* to) = 0;
@@ -53,6 +73,8 @@ class Conditioner {
     std::size_t tape_size() const { return 2 * std::size_t(padded(hidden_)); }
     std::size_t weights_size() const;
     void move_weights(float* to);
+    /// Adds the sizes and matrices of this network to a plan.
+    void describe(LayerPlan& plan) const;
 
     /// c (rows, out()) from a (rows, in()); tape (rows, tape_size()).
     void forward(const Kernels& kernels, int rows, const float* a, float* tape, float* c) const;
@@ -114,6 +136,15 @@ class Coupling : public Layer {
     /// Cotangents of b (in place of that of b') and of c.
     virtual void change_back(const Kernels& kernels, float* tape, float* p, float* on_c) const = 0;
     int width() const { return padded(int(moved_.size())); }
+    /// A plan with the halves and the network.
+    LayerPlan common_plan() const {
+        LayerPlan plan;
+        plan.kept = kept_;
+        plan.moved = moved_;
+        plan.width = width();
+        conditioner_.describe(plan);
+        return plan;
+    }
 
   private:
     std::vector<int> kept_, moved_;

@@ -24,6 +24,14 @@ class SplineCoupling final : public Coupling {
         }
     }
 
+    LayerPlan plan() const override {
+        LayerPlan plan = common_plan();
+        plan.spline = true;
+        plan.limits = limits_;
+        plan.half.assign(half_.begin(), half_.end());
+        return plan;
+    }
+
   protected:
     std::size_t change_tape_size() const override {
         return std::size_t(width()) * std::size_t(4 * limits_.bins - 2 + 3);

@@ -42,6 +42,9 @@ class BiasGrid {
     /// Adds a Gaussian of a width per mode.
     void add(const double* center, const double* width, double height);
 
+    /// Numbers between neighbours along the axes counted as three, of which the last are there.
+    const std::size_t* strides() const { return strides_; }
+
     /// V on the grid, the first mode along the first axis.
     std::vector<double> values() const;
     /// Throws std::invalid_argument for another number of points, or one that is not finite.

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <stdexcept>
 
+#include "gpu_flow.hpp"
 #include "openmm/OpenMMException.h"
 #include "openmm/System.h"
 #include "openmm/internal/ContextImpl.h"
@@ -28,14 +29,31 @@ class FlowImpl : public OpenMM::CustomCPPForceImpl {
                 throw OpenMM::OpenMMException(
                     "symplectic-cv: the model's atom " + std::to_string(atom + 1) +
                     " is not in the system, which has " + std::to_string(n) + " particles");
+        gpu_ = GpuFlow::make(context, carrier_.shared().flow(), purpose());
+        if (gpu_) return;
         positions_.resize(3 * carrier_.shared().flow().atoms().size());
         CustomCPPForceImpl::initialize(context);
+    }
+
+    double calcForcesAndEnergy(ContextImpl& context, bool forces, bool energy,
+                               int groups) override {
+        if (!gpu_) return CustomCPPForceImpl::calcForcesAndEnergy(context, forces, energy, groups);
+        if ((groups & (1 << carrier_.getForceGroup())) == 0) return 0.0;
+        before_gpu();
+        if (!gpu_->evaluate(context, forces, energy)) not_finite(what());
+        return 0.0;  // the energy is in the device's buffer
     }
 
     const OpenMM::Force& getOwner() const override { return carrier_; }
 
   protected:
     const FlowCarrier& carrier() const { return carrier_; }
+    /// What a GPU is to compute.
+    virtual GpuFlow::Purpose purpose() const = 0;
+    /// Called before each evaluation on a GPU.
+    virtual void before_gpu() {}
+    /// The name of the value, for errors.
+    virtual std::string what() const = 0;
 
     /// The modelled atoms out of all, (N, 3).
     const double* gather(const std::vector<Vec3>& positions) {
@@ -65,18 +83,22 @@ class FlowImpl : public OpenMM::CustomCPPForceImpl {
     }
 
     /// Throws where a result is not finite: a simulation must not go on with it.
-    void check(double energy, const double* gradient, const std::string& what) const {
+    void check(double energy, const double* gradient) const {
         bool finite = std::isfinite(energy);
         for (std::size_t i = 0; i < positions_.size(); ++i) finite &= std::isfinite(gradient[i]);
-        if (!finite)
-            throw OpenMM::OpenMMException(
-                "symplectic-cv: " + what + " of " + carrier_.getName() +
-                " is not finite: the structure is broken, its orientation is not unique, or it is "
-                "far from all that the model has learned");
+        if (!finite) not_finite(what());
     }
 
   private:
+    [[noreturn]] void not_finite(const std::string& what) const {
+        throw OpenMM::OpenMMException(
+            "symplectic-cv: " + what + " of " + carrier_.getName() +
+            " is not finite: the structure is broken, its orientation is not unique, or it is "
+            "far from all that the model has learned");
+    }
+
     const FlowCarrier& carrier_;
+    std::unique_ptr<GpuFlow> gpu_;
     std::vector<double> positions_;
     double box_[9];
 };
@@ -91,10 +113,14 @@ class ModeImpl final : public FlowImpl {
         const std::size_t size = result_.gradients.size() / result_.values.size();
         const double* gradient = &result_.gradients[std::size_t(mode_) * size];
         const double value = result_.values[std::size_t(mode_)];
-        check(value, gradient, "mode " + std::to_string(mode_));
+        check(value, gradient);
         scatter(gradient, forces);
         return value;
     }
+
+  protected:
+    GpuFlow::Purpose purpose() const override { return {mode_, nullptr, carrier().periodic()}; }
+    std::string what() const override { return "mode " + std::to_string(mode_); }
 
   private:
     int mode_;
@@ -119,10 +145,15 @@ class BiasImpl final : public FlowImpl {
         flow.forward(work_, 1, gather(positions), box(context), true, values);
         const double energy = grid_.energy(values, slopes);
         flow.reverse(work_, 1, 1, slopes, gradient_.data());
-        check(energy, gradient_.data(), "the bias");
+        check(energy, gradient_.data());
         scatter(gradient_.data(), forces);
         return energy;
     }
+
+  protected:
+    GpuFlow::Purpose purpose() const override { return {-1, &grid_, carrier().periodic()}; }
+    void before_gpu() override { felt_ = grid_.version(); }
+    std::string what() const override { return "the bias"; }
 
   private:
     BiasGrid& grid_;

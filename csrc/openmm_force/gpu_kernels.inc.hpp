@@ -1,0 +1,714 @@
+// The program that a GPU compiles for one force: OpenMM's common dialect of CUDA, HIP and OpenCL.
+//
+// One block of threads does all of it: gathers the modelled atoms, superposes them, runs the flow
+// forwards and in reverse, and adds the forces. The formulas are those of csrc/core (frame.cpp,
+// kernels.inc.hpp) and of bias_grid.cpp; the rotation is FOAM's closed form: F. L. Markley,
+// J. Astronaut. Sci. 41, 261 (1993), with the largest root of the quartic by Newton's method.
+//
+// Constants that gpu_flow.cpp defines: ATOMS, DIMENSION, MODES, COLUMNS (of to_modes), ROWS (3 N,
+// padded), LAYERS, STRIDE (numbers of one layer in the table), WIDEST, PARTS, TAPE, TAPE_IS_LOCAL,
+// MODE (the mode whose value is the energy, or -1 for a bias), PERIODIC, MIXED, DIMENSIONS, WALL and
+// GRID_AT of the grid, TOTAL_MASS, SINGULAR.
+R"SOURCE(
+#if TAPE_IS_LOCAL
+#define TAPE_ARG LOCAL_ARG
+#else
+#define TAPE_ARG GLOBAL
+#endif
+
+#define SUM_PARTS 16
+
+// where the numbers of a layer stand in its row of the table
+#define L_SPLINE 0
+#define L_KEPT 1
+#define L_MOVED 2
+#define L_N_KEPT 3
+#define L_N_MOVED 4
+#define L_HIDDEN 5
+#define L_HIDDEN_PADDED 6
+#define L_IN_PADDED 7
+#define L_OUT 8
+#define L_WIDTH 9
+#define L_W1 10
+#define L_B1 11
+#define L_W2 12
+#define L_B2 13
+#define L_W3 14
+#define L_B3 15
+#define L_W3_BACK 16
+#define L_W2_BACK 17
+#define L_W1_BACK 18
+#define L_NUMBERS 19
+#define L_BINS 20
+#define L_TAPE 21
+
+#ifdef __OPENCL_VERSION__
+#define FLOAT_BITS(x) as_int(x)
+#define BITS_FLOAT(x) as_float(x)
+#define DOUBLE_BITS(x) as_long(x)
+#else
+#define FLOAT_BITS(x) __float_as_int(x)
+#define BITS_FLOAT(x) __int_as_float(x)
+#define DOUBLE_BITS(x) __double_as_longlong(x)
+#endif
+
+// by the bits: compilers may assume that nothing is NaN
+DEVICE int scvFinite(double x) {
+    return (DOUBLE_BITS(x) & 0x7ff0000000000000L) != 0x7ff0000000000000L;
+}
+
+DEVICE float scvLeast(float a, float b) { return a < b ? a : b; }
+DEVICE float scvGreatest(float a, float b) { return a > b ? a : b; }
+DEVICE float scvMagnitude(float x) { return x < 0.0f ? -x : x; }
+
+// exp(x) = scale + scale * rest; the fast functions of GPUs have too few digits
+DEVICE float scvSplitExp(float x, float* scale) {
+    float shifted = x*1.44269504f + 12582912.0f;
+    float n = shifted - 12582912.0f;
+    *scale = BITS_FLOAT((int) (((unsigned int) FLOAT_BITS(shifted) << 23) + 0x3f800000u));
+    float f = x - n*0.693359375f + n*2.12194440e-4f;
+    float p = f*(1.0f/5040.0f) + 1.0f/720.0f;
+    p = p*f + 1.0f/120.0f;
+    p = p*f + 1.0f/24.0f;
+    p = p*f + 1.0f/6.0f;
+    p = p*f + 0.5f;
+    p = p*f + 1.0f;
+    return p*f;
+}
+
+DEVICE float scvExp(float x) {
+    float scale;
+    float rest = scvSplitExp(scvLeast(88.0f, scvGreatest(-87.0f, x)), &scale);
+    return scale + scale*rest;
+}
+
+DEVICE float scvTanh(float x) {
+    float scale;
+    float rest = scvSplitExp(scvGreatest(-40.0f, -2.0f*scvMagnitude(x)), &scale);
+    float e = scale*rest + (scale - 1.0f);
+    float t = -e/(2.0f + e);
+    return x < 0.0f ? -t : t;
+}
+
+DEVICE float scvSoftplus(float x) {
+    float t = scvExp(-scvMagnitude(x));
+    float s = t/(2.0f + t), ss = s*s;
+    float p = ss*(1.0f/15.0f) + 1.0f/13.0f;
+    p = p*ss + 1.0f/11.0f;
+    p = p*ss + 1.0f/9.0f;
+    p = p*ss + 1.0f/7.0f;
+    p = p*ss + 1.0f/5.0f;
+    p = p*ss + 1.0f/3.0f;
+    p = p*ss + 1.0f;
+    return scvGreatest(x, 0.0f) + 2.0f*s*p;
+}
+
+// Leaves in `parts` (splits, nOut) the shares of a (nIn) . w (nIn, nOut), and returns the number of splits.
+DEVICE int scvMultiply(int nIn, int nOut, LOCAL_ARG const float* a, GLOBAL const float* RESTRICT w,
+                       LOCAL_ARG float* parts) {
+    int splits = LOCAL_SIZE/nOut;
+    splits = splits < 1 ? 1 : splits > nIn ? nIn : splits;
+    for (int place = LOCAL_ID; place < splits*nOut; place += LOCAL_SIZE) {
+        int o = place%nOut, first = place/nOut;
+        float sum = 0.0f;
+        for (int j = first; j < nIn; j += splits)
+            sum += a[j]*w[j*nOut+o];
+        parts[place] = sum;
+    }
+    SYNC_THREADS;
+    return splits;
+}
+
+DEVICE float scvTotal(int splits, int nOut, LOCAL_ARG const float* parts, int o) {
+    float sum = parts[o];
+    for (int k = 1; k < splits; k++)
+        sum += parts[k*nOut+o];
+    return sum;
+}
+
+// Positive sizes that fill [-1, 1] from unbounded numbers.
+DEVICE void scvBinSizes(int n, int bins, float leastBin, LOCAL_ARG const float* raw, TAPE_ARG float* sizes) {
+    float top = raw[0], sum = 0.0f;
+    for (int k = 1; k < bins; k++)
+        top = scvGreatest(top, raw[k*n]);
+    for (int k = 0; k < bins; k++)
+        sum += scvExp(raw[k*n]-top);
+    float share = 2.0f*(1.0f-bins*leastBin)/sum;
+    for (int k = 0; k < bins; k++)
+        sizes[k*n] = 2.0f*leastBin + scvExp(raw[k*n]-top)*share;
+}
+
+// The bin that holds x: left and lower edge, width, height, slopes at both ends.
+DEVICE void scvFindBin(int n, int bins, float endSlope, TAPE_ARG const float* shape, float x, float* bin) {
+    TAPE_ARG const float* heights = shape + bins*n;
+    TAPE_ARG const float* slopes = shape + 2*bins*n;
+    float left = -1.0f, lower = -1.0f;
+    bin[0] = left;
+    bin[1] = lower;
+    bin[2] = shape[0];
+    bin[3] = heights[0];
+    bin[4] = endSlope;
+    bin[5] = slopes[0];
+    for (int k = 1; k < bins; k++) {
+        left += shape[(k-1)*n];
+        lower += heights[(k-1)*n];
+        if (x >= left) {
+            bin[0] = left;
+            bin[1] = lower;
+            bin[2] = shape[k*n];
+            bin[3] = heights[k*n];
+            bin[4] = slopes[(k-1)*n];
+            bin[5] = k+1 < bins ? slopes[k*n] : endSlope;
+        }
+    }
+}
+
+// Tape of a spline layer: shape (3K-1), sigmoid (K-1), argument, slope, inside, each (width).
+DEVICE float scvSplineForward(int n, int bins, GLOBAL const float* numbers, int i, LOCAL_ARG const float* c,
+                              TAPE_ARG float* tape, float b) {
+    float leastBin = numbers[0], leastSlope = numbers[1], endSlope = numbers[2], halfWidth = numbers[3+i];
+    TAPE_ARG float* shape = tape + i;
+    TAPE_ARG float* sigmoid = tape + (3*bins-1)*n + i;
+    TAPE_ARG float* rest = tape + (4*bins-2)*n + i;
+    scvBinSizes(n, bins, leastBin, c+i, shape);
+    scvBinSizes(n, bins, leastBin, c+bins*n+i, shape+bins*n);
+    for (int k = 0; k < bins-1; k++) {
+        float raw = c[(2*bins+k)*n+i];
+        sigmoid[k*n] = 1.0f/(1.0f+scvExp(-raw));
+        shape[(2*bins+k)*n] = leastSlope + scvSoftplus(raw);
+    }
+    float u = b/halfWidth;
+    int inside = scvMagnitude(u) <= 1.0f;
+    float x = scvLeast(1.0f, scvGreatest(-1.0f, u));
+    float bin[6];
+    scvFindBin(n, bins, endSlope, shape, x, bin);
+    float s = bin[3]/bin[2], t = (x-bin[0])/bin[2], tt = t*(1.0f-t);
+    float below = s + (bin[4]+bin[5]-2.0f*s)*tt;
+    float y = bin[1] + bin[3]*(s*t*t+bin[4]*tt)/below;
+    float ratio = s/below;
+    float slope = ratio*ratio*(bin[5]*t*t+2.0f*s*tt+bin[4]*(1.0f-t)*(1.0f-t));
+    rest[0] = x;
+    rest[n] = inside ? slope : 1.0f;
+    rest[2*n] = inside ? 1.0f : 0.0f;
+    return inside ? y*halfWidth : b;
+}
+
+DEVICE void scvPullBackBinSizes(int n, int bins, float leastBin, TAPE_ARG const float* sizes, float factor,
+                                LOCAL_ARG float* on) {
+    float mean = 0.0f;
+    for (int k = 0; k < bins; k++)
+        mean += (0.5f*sizes[k*n]-leastBin)*on[k*n];
+    mean /= 1.0f-bins*leastBin;
+    for (int k = 0; k < bins; k++) {
+        float share = 0.5f*sizes[k*n] - leastBin;
+        on[k*n] = 2.0f*factor*share*(on[k*n]-mean);
+    }
+}
+
+// Cotangent (3K-1, n) of the unbounded numbers at i in `on`, from p; returns p times the slope.
+DEVICE float scvSplineReverse(int n, int bins, GLOBAL const float* numbers, int i, TAPE_ARG const float* tape,
+                              LOCAL_ARG float* on, float p) {
+    float leastBin = numbers[0], endSlope = numbers[2], halfWidth = numbers[3+i];
+    TAPE_ARG const float* shape = tape + i;
+    TAPE_ARG const float* sigmoid = tape + (3*bins-1)*n + i;
+    TAPE_ARG const float* rest = tape + (4*bins-2)*n + i;
+    float x = rest[0], slope = rest[n];
+    float bin[6];
+    scvFindBin(n, bins, endSlope, shape, x, bin);
+    float s = bin[3]/bin[2], t = (x-bin[0])/bin[2], tt = t*(1.0f-t);
+    float above = s*t*t + bin[4]*tt;
+    float below = s + (bin[4]+bin[5]-2.0f*s)*tt;
+    float oneOver = 1.0f/below, square = oneOver*oneOver;
+    float byS = (t*t*below-above*(1.0f-2.0f*tt))*square;
+    float byWidth = -slope*t - s*s*byS;
+    float byHeight = above*oneOver + s*byS;
+    float byD0 = bin[3]*tt*(below-above)*square;
+    float byD1 = -bin[3]*tt*above*square;
+    float factor = p*halfWidth*rest[2*n];
+    LOCAL_ARG float* onHeights = on + bins*n;
+    LOCAL_ARG float* onSlopes = on + 2*bins*n;
+    float edge = -1.0f, pending = 0.0f;
+    int reached = 1;
+    for (int k = 0; k < bins; k++) {
+        edge += shape[k*n];
+        int passed = k+1 < bins && x >= edge;
+        int here = reached && !passed;
+        on[k*n+i] = here ? byWidth : passed ? -slope : 0.0f;
+        onHeights[k*n+i] = here ? byHeight : passed ? 1.0f : 0.0f;
+        if (k > 0)
+            onSlopes[(k-1)*n+i] = (pending+(here ? byD0 : 0.0f))*factor*sigmoid[(k-1)*n];
+        pending = here ? byD1 : 0.0f;
+        reached = passed;
+    }
+    scvPullBackBinSizes(n, bins, leastBin, shape, factor, on+i);
+    scvPullBackBinSizes(n, bins, leastBin, shape+bins*n, factor, onHeights+i);
+    return p*slope;
+}
+
+DEVICE void scvCross(const double* a, const double* b, double* out) {
+    out[0] = a[1]*b[2] - a[2]*b[1];
+    out[1] = a[2]*b[0] - a[0]*b[2];
+    out[2] = a[0]*b[1] - a[1]*b[0];
+}
+
+// R (row by row) that takes x onto r best, from s = sum m x r^T and the sum of m (x^2 + r^2).
+DEVICE void scvRotation(const double* s, double twice, double* r) {
+    double cof[9], b[9];
+    scvCross(s+3, s+6, cof);
+    scvCross(s+6, s, cof+3);
+    scvCross(s, s+3, cof+6);
+    double det = s[0]*cof[0] + s[1]*cof[1] + s[2]*cof[2];
+    double size = 0.0, minors = 0.0;
+    for (int k = 0; k < 9; k++) {
+        size += s[k]*s[k];
+        minors += cof[k]*cof[k];
+    }
+    // the largest root from above: half of the sum of squares bounds it, and so does sqrt(3) |s|
+    double top = sqrt(3.0*size);
+    double root = 0.5*twice < top ? 0.5*twice : top;
+    for (int k = 0; k < 40; k++) {
+        double part = root*root - size;
+        double value = part*part - 8.0*root*det - 4.0*minors;
+        double step = value/(4.0*root*part-8.0*det);
+        root -= step;
+        if (!(step > 1e-15*root))
+            break;
+    }
+    double kappa = 0.5*(root*root-size), zeta = kappa*root - det;
+    // R^T = [(kappa + |s|^2) s + root cof(s) - s s^T s] / zeta
+    double sst[9];
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++)
+            sst[3*i+j] = s[3*i]*s[3*j] + s[3*i+1]*s[3*j+1] + s[3*i+2]*s[3*j+2];
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++)
+            b[3*j+i] = ((kappa+size)*s[3*i+j] + root*cof[3*i+j] - sst[3*i]*s[j] - sst[3*i+1]*s[3+j] -
+                        sst[3*i+2]*s[6+j])/zeta;
+    // one step of Newton and Schulz: orthogonal to rounding
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++)
+            sst[3*i+j] = b[i]*b[j] + b[3+i]*b[3+j] + b[6+i]*b[6+j];
+    for (int i = 0; i < 3; i++)
+        for (int j = 0; j < 3; j++)
+            r[3*i+j] = 1.5*b[3*i+j] - 0.5*(b[3*i]*sst[j]+b[3*i+1]*sst[3+j]+b[3*i+2]*sst[6+j]);
+}
+
+#if MODE < 0
+// Weights of the slope at `place` of five points, times `by`, from `first` on.
+DEVICE void scvAddSlope(int place, int first, double by, LOCAL_ARG double* weights) {
+    // row by row: the differences of fourth order at each of five points
+    const double at[25] = {-25, 48, -36, 16, -3, -3, -10, 18, -6, 1, 1, -8, 0, 8, -1,
+                           -1, 6, -18, 10, 3, 3, -16, 36, -48, 25};
+    for (int k = 0; k < 5; k++)
+        weights[first+k] += by*at[5*place+k]/12.0;
+}
+
+DEVICE int scvClamp(int x, int low, int high) { return x < low ? low : x > high ? high : x; }
+
+// The six points around s: their weights, those of the slope, and the first of them.
+DEVICE int scvStencil(double s, double low, double step, int n, LOCAL_ARG double* value, LOCAL_ARG double* slope) {
+    double u = (s-low)/step;
+    int cell = scvClamp((int) u, 0, n-2);
+    int first = scvClamp(cell-2, 0, n-6);
+    double t = u-cell, t2 = t*t, t3 = t2*t;
+    int left = cell-first;
+    for (int k = 0; k < 6; k++)
+        value[k] = slope[k] = 0.0;
+    value[left] += 2*t3 - 3*t2 + 1;
+    value[left+1] += 3*t2 - 2*t3;
+    slope[left] += 6*t2 - 6*t;
+    slope[left+1] += 6*t - 6*t2;
+    for (int end = 0; end < 2; end++) {
+        int point = left+end;
+        int start = scvClamp(point-2, 0, 1);
+        scvAddSlope(point-start, start, end == 0 ? t3-2*t2+t : t3-t2, value);
+        scvAddSlope(point-start, start, end == 0 ? 3*t2-4*t+1 : 3*t2-2*t, slope);
+    }
+    for (int k = 0; k < 6; k++)
+        slope[k] /= step;
+    return first;
+}
+#endif
+
+KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection,
+        GLOBAL const int* RESTRICT slots, GLOBAL const int* RESTRICT integers, GLOBAL const float* RESTRICT weights,
+        GLOBAL const double* RESTRICT doubles, GLOBAL const double* RESTRICT grid, GLOBAL float* RESTRICT tapeBuffer,
+        GLOBAL mm_ulong* RESTRICT forceBuffers, GLOBAL mixed* RESTRICT energyBuffer, GLOBAL int* RESTRICT broken,
+        int paddedAtoms, int includeForces, int includeEnergy,
+        double ax, double ay, double az, double bx, double by, double bz, double cx, double cy, double cz) {
+    LOCAL double x[3*ATOMS];
+    LOCAL double y[3*ATOMS];
+    LOCAL double sums[9*SUM_PARTS];
+    LOCAL double rotation[9];
+    LOCAL double eckart[9];
+    LOCAL double common[12];
+    LOCAL float q[COLUMNS];
+    LOCAL float a[WIDEST];
+    LOCAL float c[WIDEST];
+    LOCAL float parts[PARTS];
+    LOCAL int table[LAYERS*STRIDE+1];
+    LOCAL int lost;
+#if TAPE_IS_LOCAL
+    LOCAL float tape[TAPE];
+#else
+    GLOBAL float* tape = tapeBuffer;
+#endif
+    GLOBAL const double* reference = doubles;
+    GLOBAL const double* masses = doubles + 3*ATOMS;
+    GLOBAL const double* omega = masses + ATOMS;
+    GLOBAL const int* chosen = integers + LAYERS*STRIDE;
+    GLOBAL const int* parent = chosen + MODES;
+    GLOBAL const int* lists = parent + ATOMS;
+    GLOBAL const float* toModes = weights;
+    GLOBAL const float* origin = toModes + 3*ATOMS*COLUMNS;
+    GLOBAL const float* fromModes = origin + COLUMNS;
+
+    // the modelled atoms
+    if (LOCAL_ID == 0)
+        lost = 0;
+    for (int k = LOCAL_ID; k < LAYERS*STRIDE; k += LOCAL_SIZE)
+        table[k] = integers[k];
+    for (int k = LOCAL_ID; k < ATOMS; k += LOCAL_SIZE) {
+        int slot = slots[k];
+        real4 here = posq[slot];
+        x[3*k] = here.x;
+        x[3*k+1] = here.y;
+        x[3*k+2] = here.z;
+#if MIXED
+        real4 more = posqCorrection[slot];
+        x[3*k] += more.x;
+        x[3*k+1] += more.y;
+        x[3*k+2] += more.z;
+#endif
+    }
+    SYNC_THREADS;
+    for (int k = LOCAL_ID; k < 3*ATOMS; k += LOCAL_SIZE)
+        if (!scvFinite(x[k]))
+            lost = 1;
+#if PERIODIC
+    // each bond by itself, then their sums from the root of the tree
+    for (int k = LOCAL_ID; k < ATOMS; k += LOCAL_SIZE) {
+        int from = parent[k];
+        if (from >= 0) {
+            double dx = x[3*k]-x[3*from], dy = x[3*k+1]-x[3*from+1], dz = x[3*k+2]-x[3*from+2];
+            double count = rint(dz/cz);
+            dx -= count*cx;
+            dy -= count*cy;
+            dz -= count*cz;
+            count = rint(dy/by);
+            dx -= count*bx;
+            dy -= count*by;
+            dz -= count*bz;
+            count = rint(dx/ax);
+            dx -= count*ax;
+            dy -= count*ay;
+            dz -= count*az;
+            y[3*k] = dx;
+            y[3*k+1] = dy;
+            y[3*k+2] = dz;
+        } else
+            y[3*k] = y[3*k+1] = y[3*k+2] = 0.0;
+    }
+    SYNC_THREADS;
+    for (int place = LOCAL_ID; place < 3*ATOMS; place += LOCAL_SIZE) {
+        // relative to the root, which stays where it is
+        int axis = place%3;
+        double sum = 0.0;
+        for (int k = place/3; k >= 0; k = parent[k])
+            sum += y[3*k+axis];
+        x[place] = sum;
+    }
+    SYNC_THREADS;
+#endif
+
+    // the centre of mass
+    for (int place = LOCAL_ID; place < 3*SUM_PARTS; place += LOCAL_SIZE) {
+        double sum = 0.0;
+        for (int k = place/3; k < ATOMS; k += SUM_PARTS)
+            sum += masses[k]*x[3*k+place%3];
+        sums[place] = sum;
+    }
+    SYNC_THREADS;
+    for (int axis = LOCAL_ID; axis < 3; axis += LOCAL_SIZE) {
+        double sum = 0.0;
+        for (int k = 0; k < SUM_PARTS; k++)
+            sum += sums[3*k+axis];
+        common[axis] = sum/TOTAL_MASS;
+    }
+    SYNC_THREADS;
+    for (int place = LOCAL_ID; place < 3*ATOMS; place += LOCAL_SIZE)
+        x[place] -= common[place%3];
+    SYNC_THREADS;
+
+    // the rotation
+    for (int place = LOCAL_ID; place < 9*SUM_PARTS; place += LOCAL_SIZE) {
+        int entry = place%9;
+        double sum = 0.0;
+        for (int k = place/9; k < ATOMS; k += SUM_PARTS)
+            sum += masses[k]*x[3*k+entry/3]*reference[3*k+entry%3];
+        sums[place] = sum;
+    }
+    for (int part = LOCAL_ID; part < SUM_PARTS; part += LOCAL_SIZE) {
+        double sum = 0.0;
+        for (int k = part; k < ATOMS; k += SUM_PARTS)
+            for (int axis = 0; axis < 3; axis++)
+                sum += masses[k]*(x[3*k+axis]*x[3*k+axis]+reference[3*k+axis]*reference[3*k+axis]);
+        parts[part] = (float) sum;
+    }
+    SYNC_THREADS;
+    if (LOCAL_ID == 0) {
+        double s[9], r[9], twice = 0.0;
+        for (int entry = 0; entry < 9; entry++) {
+            s[entry] = 0.0;
+            for (int k = 0; k < SUM_PARTS; k++)
+                s[entry] += sums[9*k+entry];
+        }
+        for (int k = 0; k < SUM_PARTS; k++)
+            twice += parts[k];
+        scvRotation(s, twice*1.000001, r);  // rounded to float: never below
+        double outer[9];
+        for (int i = 0; i < 3; i++)
+            for (int j = 0; j < 3; j++)
+                outer[3*i+j] = r[3*i]*s[j] + r[3*i+1]*s[3+j] + r[3*i+2]*s[6+j];
+        double trace = outer[0] + outer[4] + outer[8];
+        for (int k = 0; k < 9; k++) {
+            rotation[k] = r[k];
+            eckart[k] = (k%4 == 0 ? trace : 0.0) - outer[k];
+        }
+    }
+    SYNC_THREADS;
+    for (int k = LOCAL_ID; k < ATOMS; k += LOCAL_SIZE)
+        for (int i = 0; i < 3; i++)
+            y[3*k+i] = rotation[3*i]*x[3*k] + rotation[3*i+1]*x[3*k+1] + rotation[3*i+2]*x[3*k+2];
+    SYNC_THREADS;
+
+    // the coordinates; a and c hold the displacement meanwhile
+    for (int place = LOCAL_ID; place < 3*ATOMS; place += LOCAL_SIZE)
+        a[place] = (float) (y[place]-reference[place]);
+    SYNC_THREADS;
+    int splits = scvMultiply(3*ATOMS, COLUMNS, a, toModes, parts);
+    for (int o = LOCAL_ID; o < COLUMNS; o += LOCAL_SIZE)
+        q[o] = origin[o] + scvTotal(splits, COLUMNS, parts, o);
+    SYNC_THREADS;
+
+    // the flow forwards
+    for (int layer = 0; layer < LAYERS; layer++) {
+        LOCAL_ARG const int* at = table + layer*STRIDE;
+        int nKept = at[L_N_KEPT], nMoved = at[L_N_MOVED], hidden = at[L_HIDDEN], wide = at[L_HIDDEN_PADDED];
+        int out = at[L_OUT], width = at[L_WIDTH];
+        GLOBAL const int* kept = lists + at[L_KEPT];
+        GLOBAL const int* moved = lists + at[L_MOVED];
+        TAPE_ARG float* own = tape + at[L_TAPE];
+        for (int i = LOCAL_ID; i < nKept; i += LOCAL_SIZE)
+            a[i] = q[kept[i]];
+        SYNC_THREADS;
+        splits = scvMultiply(nKept, wide, a, weights+at[L_W1], parts);
+        for (int o = LOCAL_ID; o < wide; o += LOCAL_SIZE)
+            own[o] = c[o] = scvTanh(weights[at[L_B1]+o] + scvTotal(splits, wide, parts, o));
+        SYNC_THREADS;
+        splits = scvMultiply(hidden, wide, c, weights+at[L_W2], parts);
+        for (int o = LOCAL_ID; o < wide; o += LOCAL_SIZE)
+            own[wide+o] = a[o] = scvTanh(weights[at[L_B2]+o] + scvTotal(splits, wide, parts, o));
+        SYNC_THREADS;
+        splits = scvMultiply(hidden, out, a, weights+at[L_W3], parts);
+        for (int o = LOCAL_ID; o < out; o += LOCAL_SIZE)
+            c[o] = weights[at[L_B3]+o] + scvTotal(splits, out, parts, o);
+        SYNC_THREADS;
+        own += 2*wide;
+        for (int i = LOCAL_ID; i < nMoved; i += LOCAL_SIZE) {
+            int place = moved[i];
+            if (at[L_SPLINE])
+                q[place] = scvSplineForward(width, at[L_BINS], weights+at[L_NUMBERS], i, c, own, q[place]);
+            else {
+                float u = scvTanh(c[i]), grow = scvExp(weights[at[L_NUMBERS]]*u), scaled = q[place]*grow;
+                own[i] = u;
+                own[width+i] = grow;
+                own[2*width+i] = scaled;
+                q[place] = scaled + c[width+i];
+            }
+        }
+        SYNC_THREADS;
+    }
+
+    // the energy, and its slope by each mode in `common`
+#if MODE >= 0
+    if (LOCAL_ID == 0) {
+        for (int k = 0; k < MODES; k++)
+            common[k] = k == MODE ? 1.0 : 0.0;
+        common[MODES] = omega[MODE]*q[chosen[MODE]];
+    }
+    SYNC_THREADS;
+    double energy = common[MODES];
+#else
+    LOCAL double stencil[36];
+    LOCAL int starts[3];
+    GLOBAL const double* axes = omega + MODES;
+    GLOBAL const int* strides = lists + GRID_AT;
+    if (LOCAL_ID < 3) {
+        int k = LOCAL_ID - (3-DIMENSIONS);
+        LOCAL_ARG double* value = stencil + 12*LOCAL_ID;
+        for (int i = 0; i < 12; i++)
+            value[i] = 0.0;
+        value[0] = 1.0;
+        starts[LOCAL_ID] = 0;
+        if (k >= 0) {
+            double low = axes[3*k], high = axes[3*k+1], s = omega[k]*q[chosen[k]];
+            double inside = s < low ? low : s > high ? high : s, beyond = s-inside;
+            common[k] = WALL*beyond;
+            common[3+k] = 0.5*WALL*beyond*beyond;
+            common[6+k] = inside == s ? 1.0 : 0.0;
+            if (scvFinite(s))
+                starts[LOCAL_ID] = scvStencil(inside, low, axes[3*k+2], strides[3+k], value, value+6);
+            else
+                lost = 1;
+        }
+    }
+    SYNC_THREADS;
+    int rows = DIMENSIONS == 1 ? 1 : DIMENSIONS == 2 ? 6 : 36;
+    for (int row = LOCAL_ID; row < rows; row += LOCAL_SIZE) {
+        int i = row/6, j = row%6;  // of the first and the second axis, which have one point where they are not there
+        GLOBAL const double* at = grid + (starts[0]+i)*strides[0] + (starts[1]+j)*strides[1] + starts[2];
+        double value = 0.0, slope = 0.0;
+        for (int k = 0; k < 6; k++) {
+            value += stencil[24+k]*at[k];
+            slope += stencil[30+k]*at[k];
+        }
+        double both = stencil[i]*stencil[12+j];
+        sums[4*row] = both*value;
+        sums[4*row+1] = stencil[6+i]*stencil[12+j]*value;
+        sums[4*row+2] = stencil[i]*stencil[18+j]*value;
+        sums[4*row+3] = both*slope;
+    }
+    SYNC_THREADS;
+    if (LOCAL_ID == 0) {
+        double total[4] = {0.0, 0.0, 0.0, 0.0};
+        for (int row = 0; row < rows; row++)
+            for (int k = 0; k < 4; k++)
+                total[k] += sums[4*row+k];
+        for (int k = 0; k < DIMENSIONS; k++) {
+            total[0] += common[3+k];
+            common[k] += common[6+k]*total[1+3-DIMENSIONS+k];
+        }
+        common[11] = total[0];
+    }
+    SYNC_THREADS;
+    double energy = common[11];
+#endif
+    if (LOCAL_ID == 0) {
+        if (!scvFinite(energy))
+            lost = 1;
+        if (includeEnergy)
+            energyBuffer[0] += energy;
+    }
+    if (!includeForces) {
+        SYNC_THREADS;
+        if (LOCAL_ID == 0 && lost)
+            broken[0] = 1;
+        return;
+    }
+
+    // the flow in reverse: q holds the momenta
+    SYNC_THREADS;
+    for (int k = LOCAL_ID; k < COLUMNS; k += LOCAL_SIZE)
+        q[k] = 0.0f;
+    SYNC_THREADS;
+    for (int k = LOCAL_ID; k < MODES; k += LOCAL_SIZE)
+        q[chosen[k]] = (float) (omega[k]*common[k]);
+    SYNC_THREADS;
+    for (int layer = LAYERS-1; layer >= 0; layer--) {
+        LOCAL_ARG const int* at = table + layer*STRIDE;
+        int nKept = at[L_N_KEPT], nMoved = at[L_N_MOVED], hidden = at[L_HIDDEN], wide = at[L_HIDDEN_PADDED];
+        int in = at[L_IN_PADDED], out = at[L_OUT], width = at[L_WIDTH];
+        GLOBAL const int* kept = lists + at[L_KEPT];
+        GLOBAL const int* moved = lists + at[L_MOVED];
+        TAPE_ARG const float* own = tape + at[L_TAPE];
+        TAPE_ARG const float* change = own + 2*wide;
+        for (int k = LOCAL_ID; k < out; k += LOCAL_SIZE)
+            c[k] = 0.0f;
+        SYNC_THREADS;
+        for (int i = LOCAL_ID; i < nMoved; i += LOCAL_SIZE) {
+            int place = moved[i];
+            float p = q[place];
+            if (at[L_SPLINE])
+                q[place] = scvSplineReverse(width, at[L_BINS], weights+at[L_NUMBERS], i, change, c, p);
+            else {
+                float u = change[i];
+                c[i] = p*change[2*width+i]*(weights[at[L_NUMBERS]]*(1.0f-u*u));
+                c[width+i] = p;
+                q[place] = p*change[width+i];
+            }
+        }
+        SYNC_THREADS;
+        splits = scvMultiply(out, wide, c, weights+at[L_W3_BACK], parts);
+        for (int o = LOCAL_ID; o < wide; o += LOCAL_SIZE) {
+            float h = own[wide+o];
+            a[o] = scvTotal(splits, wide, parts, o)*(1.0f-h*h);
+        }
+        SYNC_THREADS;
+        splits = scvMultiply(hidden, wide, a, weights+at[L_W2_BACK], parts);
+        for (int o = LOCAL_ID; o < wide; o += LOCAL_SIZE) {
+            float h = own[o];
+            c[o] = scvTotal(splits, wide, parts, o)*(1.0f-h*h);
+        }
+        SYNC_THREADS;
+        splits = scvMultiply(hidden, in, c, weights+at[L_W1_BACK], parts);
+        for (int i = LOCAL_ID; i < nKept; i += LOCAL_SIZE)
+            q[kept[i]] += scvTotal(splits, in, parts, i);
+        SYNC_THREADS;
+    }
+
+    // back to the atoms: x holds the gradient by y
+    splits = scvMultiply(DIMENSION, ROWS, q, fromModes, parts);
+    for (int place = LOCAL_ID; place < 3*ATOMS; place += LOCAL_SIZE)
+        x[place] = scvTotal(splits, ROWS, parts, place);
+    SYNC_THREADS;
+    for (int place = LOCAL_ID; place < 6*SUM_PARTS; place += LOCAL_SIZE) {
+        int entry = place%6, axis = entry%3, next = (axis+1)%3, last = (axis+2)%3;
+        double sum = 0.0;
+        for (int k = place/6; k < ATOMS; k += SUM_PARTS)
+            sum += entry < 3 ? y[3*k+next]*x[3*k+last]-y[3*k+last]*x[3*k+next] : x[3*k+axis];
+        sums[place] = sum;
+    }
+    SYNC_THREADS;
+    if (LOCAL_ID == 0) {
+        double sum[6] = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0}, m[9], rows0[3], rows1[3], rows2[3];
+        for (int k = 0; k < 6*SUM_PARTS; k++)
+            sum[k%6] += sums[k];
+        for (int k = 0; k < 9; k++)
+            m[k] = eckart[k];
+        scvCross(m+3, m+6, rows0);
+        scvCross(m+6, m, rows1);
+        scvCross(m, m+3, rows2);
+        double det = m[0]*rows0[0] + m[1]*rows0[1] + m[2]*rows0[2];
+        for (int k = 0; k < 3; k++) {
+            common[k] = (rows0[k]*sum[0]+rows1[k]*sum[1]+rows2[k]*sum[2])/det;
+            common[3+k] = sum[3+k]/TOTAL_MASS;
+        }
+        if (!scvFinite(det) || !(det > SINGULAR || det < -SINGULAR))
+            lost = 1;
+    }
+    SYNC_THREADS;
+    for (int k = LOCAL_ID; k < ATOMS; k += LOCAL_SIZE) {
+        double mass = masses[k], body[3], turned[3], w[3], r[3];
+        for (int axis = 0; axis < 3; axis++) {
+            w[axis] = common[axis];
+            r[axis] = reference[3*k+axis];
+        }
+        scvCross(w, r, turned);
+        for (int axis = 0; axis < 3; axis++)
+            body[axis] = x[3*k+axis] - mass*(turned[axis]+common[3+axis]);
+        for (int axis = 0; axis < 3; axis++) {
+            double force = -(rotation[axis]*body[0]+rotation[3+axis]*body[1]+rotation[6+axis]*body[2]);
+            // as much as fixed point holds
+            if (!(force < 1e9 && force > -1e9)) {
+                force = 1e9;
+                lost = 1;
+            }
+            ATOMIC_ADD(&forceBuffers[slots[k]+axis*paddedAtoms], (mm_ulong) ((mm_long) (force*4294967296.0)));
+        }
+    }
+    SYNC_THREADS;
+    if (LOCAL_ID == 0 && lost)
+        broken[0] = 1;
+}
+)SOURCE"
