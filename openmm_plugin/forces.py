@@ -36,7 +36,10 @@ from symplectic_cv.exporting.torsion_file import SUFFIX as TORSION_SUFFIX
 from symplectic_cv.exporting.torsion_file import read_torsion_file
 
 NATIVE = "SymplecticCVFlowForce"
-
+NOT_FINITE = (
+    "symplectic-cv: a mode is not finite: the structure is broken, its orientation is not unique, "
+    "or it is far from all that the model has learned"
+)
 
 Evaluate = Callable[[np.ndarray, Optional[np.ndarray]], tuple[np.ndarray, np.ndarray]]
 """Positions and box to the values and gradients of all modes."""
@@ -51,12 +54,20 @@ class _EnergyAndForces(nn.Module):
         super().__init__()
         self.cv = cv
         self.mode = mode
+        self.not_finite = NOT_FINITE
         combination = torch.eye(n_modes, dtype=torch.float64)[mode : mode + 1].clone()
         self.register_buffer("combination", combination)
 
     def forward(self, positions: Tensor, box: Optional[Tensor] = None) -> tuple[Tensor, Tensor]:
         values, gradients = self.cv.values_and_gradients(positions, box, self.combination)
-        return values[self.mode], -gradients[0]
+        value, forces = values[self.mode], -gradients[0]
+        # a look at a GPU's numbers would wait for it in each step; OpenMM finds the positions lost
+        if not positions.is_cuda and not bool(
+            (torch.isfinite(forces) & torch.isfinite(value)).all()
+        ):
+            raise ValueError(self.not_finite)
+        # TorchForce takes them in the precision of the Context
+        return value.to(positions.dtype), forces.to(positions.dtype)
 
 
 class _AllModes:
@@ -80,6 +91,8 @@ class _AllModes:
         with self._lock:
             if key != self._key:
                 values, gradients = self._evaluate(positions, box)
+                if not (np.isfinite(values).all() and np.isfinite(gradients).all()):
+                    raise ValueError(NOT_FINITE)
                 self._key, self._last = key, (values, -gradients)
             return self._last
 

@@ -12,6 +12,8 @@ from openmm_plugin.running.checkpoints import SimulationError, blown_up, has_blo
 from symplectic_cv.files.atomic import write_atomically
 
 FAILED = "failed.pdb"
+NO_VALUE = ("not finite", "is singular", "is ill-conditioned")
+"""What errors of the modes say: the forces of this package, and TorchScript's own solver."""
 
 
 def simulation_failure(
@@ -30,7 +32,7 @@ def simulation_failure(
     if has_blown_up(simulation):
         write_frame(simulation, folder / FAILED)
         return blown_up(step, timestep, folder)
-    if "not finite" not in str(error):
+    if not any(words in str(error) for words in NO_VALUE):
         return None
     write_frame(simulation, folder / FAILED)
     return SimulationError(

@@ -15,7 +15,7 @@ solve with A, so no eigenvector is ever differentiated.
 
 Sources: C. Eckart, Phys. Rev. 47, 552 (1935); K. N. Kudin and A. Y. Dymarsky,
 J. Chem. Phys. 122, 224105 (2005), for the equivalence with mass-weighted superposition;
-B. K. P. Horn, J. Opt. Soc. Am. A 4, 629 (1987), for the quaternion solution.
+the rotation itself is in `charts.rotation`.
 
 The free functions compile with TorchScript and take any number of leading batch
 dimensions; they are what the exported collective variable runs.
@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from symplectic_cv.charts.rotation import solve_three, superposing_rotation
 from symplectic_cv.errors import FrameError, SelectionError
 from symplectic_cv.units import thermal_energy
 
@@ -40,62 +41,6 @@ HEALTH_WARNING = 0.05
 
 HEALTH_LIMIT = 1e-8
 """Below this ratio the superposition is no longer unique."""
-
-
-def superposing_rotation(centered: Tensor, reference: Tensor, masses: Tensor) -> Tensor:
-    """Proper rotation R that minimises Σ m |R x − r|², as (..., 3, 3).
-
-    Args:
-        centered: Positions with their centre of mass at the origin, shape (..., N, 3), in nm.
-        reference: The reference, centred too, shape (N, 3), in nm.
-        masses: The masses of the atoms, shape (N,), in Da.
-    """
-    s = centered.transpose(-1, -2) @ (masses.unsqueeze(-1) * reference)
-    xx, xy, xz, yx, yy, yz, zx, zy, zz = s.flatten(-2).unbind(-1)
-    a, b, c = yz - zy, zx - xz, xy - yx
-    d, e, f = xy + yx, zx + xz, yz + zy
-    key = torch.stack(
-        [
-            xx + yy + zz,
-            a,
-            b,
-            c,
-            a,
-            xx - yy - zz,
-            d,
-            e,
-            b,
-            d,
-            yy - xx - zz,
-            f,
-            c,
-            e,
-            f,
-            zz - xx - yy,
-        ],
-        -1,
-    )
-    quaternion = torch.linalg.eigh(key.unflatten(-1, (4, 4)))[1][..., 3]
-    w, x, y, z = quaternion.unbind(-1)
-    xw, yw, zw = x * w, y * w, z * w
-    xy, xz, yz = x * y, x * z, y * z
-    x2, y2, z2 = x * x, y * y, z * z
-    half = 0.5 * torch.ones_like(w)
-    rotation = torch.stack(
-        [
-            half - y2 - z2,
-            xy - zw,
-            xz + yw,
-            xy + zw,
-            half - x2 - z2,
-            yz - xw,
-            xz - yw,
-            yz + xw,
-            half - x2 - y2,
-        ],
-        -1,
-    )
-    return 2.0 * rotation.unflatten(-1, (3, 3))
 
 
 def eckart_matrix(superposed: Tensor, reference: Tensor, masses: Tensor) -> Tensor:
@@ -132,7 +77,7 @@ def superpose_differentiable(positions: Tensor, reference: Tensor, masses: Tenso
     fixed = y.detach()
     weighted = (masses.unsqueeze(-1) * reference).expand_as(y)
     moment = torch.cross(weighted, y - fixed, dim=-1).sum(-2)
-    turn = -torch.linalg.solve(a, moment.unsqueeze(-1)).squeeze(-1)
+    turn = -solve_three(a, moment)
     return y + torch.cross(turn.unsqueeze(-2).expand_as(fixed), fixed, dim=-1)
 
 
@@ -156,7 +101,7 @@ def pull_back_to_positions(
         reference, masses: The reference and the masses that `superpose` was given.
     """
     torque = torch.cross(superposed, gradient, dim=-1).sum(-2)
-    w = torch.linalg.solve(eckart.transpose(-1, -2), torque.unsqueeze(-1)).squeeze(-1)
+    w = solve_three(eckart.transpose(-1, -2), torque)
     turned = torch.cross(w.unsqueeze(-2).expand_as(gradient), reference.expand_as(gradient), dim=-1)
     body = gradient - masses.unsqueeze(-1) * turned
     total = body.sum(-2, keepdim=True)

@@ -22,8 +22,10 @@ from scattered import (
     wrap,
 )
 from scipy.spatial.transform import Rotation
+from torch import Tensor
 
-from openmm_plugin.forces import check_atoms, evaluate, mode_forces
+from openmm_plugin.forces import _EnergyAndForces, check_atoms, evaluate, mode_forces
+from openmm_plugin.running.failure import NO_VALUE
 from openmm_plugin.versions import choose_backend
 from symplectic_cv.errors import BackendError, ModelError, OptionError, SelectionError
 from symplectic_cv.exporting.export import export
@@ -283,6 +285,45 @@ def test_evaluate_gives_the_modes_and_leaves_the_forces_usable(cv, make_system, 
             np.testing.assert_allclose(evaluate(forces, 20, x), expected(x), atol=1e-9)
         with pytest.raises(OptionError, match=r"shape \(10, 3\), not \(20, 3\)"):
             evaluate(forces, 20, frames[0][:10])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_mode_without_a_value_is_an_error_that_recovery_knows(cv, make_system, frames, backend):
+    """All modelled atoms in one point: the positions are finite, the orientation is not unique."""
+    context = modes_context(cv, make_system(), backend)
+    before = all_modes(context, frames[0])[0]
+    broken = frames[0].copy()
+    broken[INDICES] = 0.0
+    with pytest.raises(openmm.OpenMMException) as info:
+        all_modes(context, broken)
+    assert any(words in str(info.value) for words in NO_VALUE)
+    np.testing.assert_array_equal(all_modes(context, frames[0])[0], before)
+
+
+def test_torchforce_gets_forces_in_the_precision_of_its_positions(cv):
+    module = torch.jit.script(_EnergyAndForces(load_exported(cv)[0], 0, len(MODES)))
+    for dtype in (torch.float32, torch.float64):
+        energy, forces = module(torch.randn(20, 3, dtype=dtype), None)
+        assert energy.dtype == forces.dtype == dtype
+
+
+class _WithoutValue(torch.nn.Module):
+    """A collective variable whose gradient is lost."""
+
+    @torch.jit.export
+    def values_and_gradients(
+        self, positions: Tensor, box: Tensor | None, combinations: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return torch.zeros(2), torch.full((1, 20, 3), float("nan"))
+
+    def forward(self, positions: Tensor) -> Tensor:
+        return positions
+
+
+def test_torchforce_refuses_a_value_that_is_not_finite():
+    module = torch.jit.script(_EnergyAndForces(torch.jit.script(_WithoutValue()), 0, 2))
+    with pytest.raises(torch.jit.Error, match="not finite"):
+        module(torch.zeros(20, 3), None)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
