@@ -42,6 +42,7 @@ from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.prior import LOG_2PI, HarmonicPrior
 from symplectic_cv.molecule import Molecule
 from symplectic_cv.training.average import WeightAverage
+from symplectic_cv.training.devices import training_device
 from symplectic_cv.training.energies import Energies, frame_energies
 from symplectic_cv.training.importance import effective_share_of_target, log_variance
 from symplectic_cv.training.known_frames import learn_range
@@ -195,7 +196,7 @@ def train_internal(
         module,
         _Batches(prepared, reached_step(checkpoint_folder)),
         prepared.options.steps,
-        prepared.options.device,
+        training_device(prepared.options.device),
         checkpoint_folder,
         progress,
         EarlyStopping("validation_loss", patience=PATIENCE, min_delta=0.0),
@@ -298,11 +299,10 @@ class _InternalTraining(TrainingModule[InternalRow]):
         loss = mean + self.prepared.options.energy_weight * spread
         return Validation(loss, mean, effective_share_of_target(log_weights, share))
 
-    def training_step(self, batch: tuple[Tensor, ...], _: int) -> Tensor:
+    def terms(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
         z, q, p, target = batch
         options = self.prepared.options
         nll = self.nll(z)
-        self.running.append(nll.detach().mean() - self.prepared.fixed_volume)
         loss = nll.mean()
         if options.momentum_weight > 0.0:
             p_latent, _latent, log_det = self.model.flow.push_with_volume(p, q)
@@ -310,7 +310,7 @@ class _InternalTraining(TrainingModule[InternalRow]):
             loss = loss + options.momentum_weight * (kinetic + log_det).mean()
         if options.energy_weight > 0.0:
             loss = loss + options.energy_weight * log_variance(target + nll.double()).float()
-        return loss
+        return loss, nll.detach().mean() - self.prepared.fixed_volume
 
     def validation_step(self, _batch: Tensor, _: int) -> None:
         found = self.validation()

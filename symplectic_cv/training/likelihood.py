@@ -28,6 +28,7 @@ from symplectic_cv.flows.point import PointTransformation, quasi_harmonic_start
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.prior import LOG_2PI, HarmonicPrior
 from symplectic_cv.molecule import Molecule
+from symplectic_cv.training.devices import training_device
 from symplectic_cv.training.known_frames import learn_range
 from symplectic_cv.training.loop import (
     PATIENCE,
@@ -171,10 +172,11 @@ class _MaximumLikelihood(TrainingModule[HistoryRow]):
         self.validation = prepared.validation
         self.validation_weights = prepared.validation_weights
 
-    def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
-        configuration, momentum = negative_log_likelihood(self.model, *batch)
-        self.running.append((configuration + momentum).detach().mean())
-        return (configuration + self.options.momentum_weight * momentum).mean()
+    def terms(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        p, q = batch
+        configuration, momentum = negative_log_likelihood(self.model, p, q)
+        loss = (configuration + self.options.momentum_weight * momentum).mean()
+        return loss, (configuration + momentum).detach().mean()
 
     def validation_step(self, _batch: Tensor, _: int) -> None:
         total, configuration = validation_nll(self.model, self.validation, self.validation_weights)
@@ -258,7 +260,7 @@ def train_cartesian(
         module,
         _Batches(prepared, first_step),
         options.steps,
-        options.device,
+        training_device(options.device),
         checkpoint_folder,
         progress,
         _StopEarly("validation_loss", patience=PATIENCE, min_delta=0.0),

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from symplectic_cv.errors import OutputError
 from symplectic_cv.models.model_folder import read_history
+from symplectic_cv.training.devices import Terms, captured
 
 GRADIENT_CLIP = 10.0
 WARMUP_STEPS = 50
@@ -43,8 +44,8 @@ Row = TypeVar("Row")
 class TrainingModule(L.LightningModule, Generic[Row]):
     """A model that `run_loop` trains, and the history of its losses, which checkpoints keep.
 
-    `training_step` appends its loss to `running`; `validation_step` logs `validation_loss` and ends
-    with `record`.
+    `training_step` takes `terms`, as CUDA graphs on a GPU, and keeps what the history records in
+    `running`; `validation_step` logs `validation_loss` and ends with `record`.
 
     Args:
         model: The model, whose weights are kept where the validation loss is least.
@@ -59,6 +60,18 @@ class TrainingModule(L.LightningModule, Generic[Row]):
         self.running: list[Tensor] = []
         self.history: list[Row] = []
         self._row, self._train_loss = row, train_loss
+        self._captured: list[Terms] = []  # a list, so that its model is not a second submodule
+
+    def terms(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and the number that the history records, both scalars."""
+        raise NotImplementedError
+
+    def training_step(self, batch: tuple[Tensor, ...], _: int) -> Tensor:
+        if not self._captured:
+            self._captured.append(captured(self.model, self.terms, tuple(batch)))
+        loss, recorded = self._captured[0](*batch)
+        self.running.append(recorded.detach().clone())
+        return loss
 
     def record(self, **losses: float) -> None:
         """Adds a row with these fields, unless no step was taken since the last one."""
@@ -102,7 +115,7 @@ def run_loop(
         module: The module to train.
         batches: The endless batches, from `reached_step` on.
         steps: The largest number of optimizer steps.
-        device: Where to train: `auto`, `cpu` or `cuda`.
+        device: Where to train: `cpu` or `cuda`.
         checkpoint_folder: The folder that keeps checkpoints; a run found there is resumed.
         progress: A function that is called every few steps.
         more: Further callbacks of Lightning.

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-
 from symplectic_cv.checks import check_number, check_whole, choose, set_choices
 from symplectic_cv.errors import OptionError
 from symplectic_cv.flows.options import Chart, Coupling, FlowOptions
+from symplectic_cv.training.devices import check_device
 from symplectic_cv.training.momenta import Momenta
 
 CHART_DEFAULTS: dict[Chart, dict[str, Any]] = {
@@ -32,18 +31,8 @@ phase space; models for sampling (internal) learn that of structures alone, by s
 ENERGY_WEIGHT = 1.0
 """Default of `energy_weight` where the energies of the frames are given."""
 
-DEVICES = ("auto", "cpu", "cuda")
-
 _OF_CHART: Any = None
 """Default of a field whose value depends on the chart: `CHART_DEFAULTS` replaces it."""
-
-
-def check_device(device: str) -> None:
-    """Raises OptionError where a device is unknown, or `cuda` without an NVIDIA GPU."""
-    if device not in DEVICES:
-        raise OptionError(f"`device` must be auto, cpu or cuda; got {device!r}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise OptionError("`device='cuda'`: torch finds no NVIDIA GPU here; use `device='cpu'`")
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.hamiltonians.start import find_start
 from symplectic_cv.models.phase_space import PhaseSpaceModel
 from symplectic_cv.models.prior import HarmonicPrior
+from symplectic_cv.training.devices import check_device, training_device
 from symplectic_cv.training.loop import (
     WARMUP_STEPS,
     Progress,
@@ -43,7 +44,6 @@ from symplectic_cv.training.loop import (
     reached_step,
     run_loop,
 )
-from symplectic_cv.training.options import check_device
 from symplectic_cv.training.polish import linear_parameters, polish, validation_bound
 from symplectic_cv.training.schedule import rates, scheduled
 
@@ -200,7 +200,9 @@ def train_variational(
     model, reduced, options = prepared.model, prepared.reduced, prepared.options
     module = _FreeEnergy(model, reduced, prepared.start.cold, options)
     batches = _LatentSamples(model.dimension, options, reached_step(checkpoint_folder))
-    ended = run_loop(module, batches, options.n_steps, options.device, checkpoint_folder, progress)
+    # energies come from functions of the user or from OpenMM, many small calls: a CPU is faster
+    device = training_device(options.device, faster_on_gpu=False)
+    ended = run_loop(module, batches, options.n_steps, device, checkpoint_folder, progress)
     model.to("cpu").load_state_dict(ended.best)
     if options.flow.flow is Flow.LINEAR:
         polish(model, reduced, options.seed)
@@ -243,7 +245,7 @@ class _FreeEnergy(TrainingModule[VariationalRow]):
         left = max(0.0, 1.0 - self.global_step / (HEATED * self.options.n_steps))
         return self.cold**left
 
-    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], _: int) -> Tensor:
+    def training_step(self, batch: tuple[Tensor, ...], _: int) -> Tensor:
         p_latent, scaled, weights = batch
 
         def free_energy() -> Tensor:
