@@ -488,7 +488,7 @@ def speeds(
     section: str, molecule: Any, quads: list[list[int]], precision: str, kinds: tuple[str, ...]
 ) -> None:
     """Steps per second, by wall clock, in turns; medians of three windows."""
-    budget = 0.2 if SHORT else 1.2
+    budget = 0.2 if SHORT else 0.8
     platform, _ = platform_and(precision)
     state = relaxed(molecule, platform)
 

@@ -35,7 +35,7 @@ def train() -> None:
             attempt("train", name, functools.partial(fitted, name, data, options))
     for device in dict.fromkeys(("cpu", DEVICE)):
         name = f"fit internal batch 256 {device}"
-        options = TrainingOptions(steps=10 if SHORT else 40, chart="internal", device=device)
+        options = TrainingOptions(steps=40, chart="internal", device=device)
         attempt("train", name, functools.partial(fitted, name, data, options))
     for hidden in (64, 256):
         for batch in (512, 8192):
@@ -92,7 +92,7 @@ def rate_of(work: Callable[[], Any], device: str) -> float:
 
 
 def steps_alone(name: str, data: sc.TrajectoryData, hidden: int, batch: int, device: str) -> None:
-    """Optimizer steps without Lightning and without new batches; on a GPU with graphs and without."""
+    """Optimizer steps without Lightning and without new batches; with graphs and without."""
     options = TrainingOptions(hidden=hidden, batch=batch, device="cpu")
     prepared = sc.prepare(data.positions[::20], data.molecule, 300.0, options)
     model = prepared.model.to(device)
@@ -154,7 +154,7 @@ def accuracy(
         platform.setPropertyDefaultValue(key, value)
     energy = MolecularEnergy(system, platform)
     found, forces = energy.evaluate(structures[0])
-    (wanted, wanted_forces), (hard, hard_forces) = right
+    (wanted, wanted_forces), (_, hard_forces) = right
     record(
         "energies",
         **{
