@@ -360,7 +360,7 @@ def broken() -> None:
     ]
     for kind, process in zip(kinds, running, strict=True):
         try:
-            lines = process.communicate(timeout=60)[0].strip().splitlines()
+            lines = process.communicate(timeout=80)[0].strip().splitlines()
         except subprocess.TimeoutExpired:
             process.kill()
             record("broken", **{kind: "HANGS"})
