@@ -40,8 +40,9 @@ class FlowImpl : public OpenMM::CustomCPPForceImpl {
         if (!gpu_) return CustomCPPForceImpl::calcForcesAndEnergy(context, forces, energy, groups);
         if ((groups & (1 << carrier_.getForceGroup())) == 0) return 0.0;
         before_gpu();
-        if (!gpu_->evaluate(context, forces, energy)) not_finite(what());
-        return 0.0;  // the energy is in the device's buffer
+        double value = 0.0;
+        if (!gpu_->evaluate(context, forces, energy, value)) not_finite(what());
+        return value;
     }
 
     const OpenMM::Force& getOwner() const override { return carrier_; }

@@ -12,8 +12,10 @@
 #include "openmm/System.h"
 #include "openmm/common/ArrayInterface.h"
 #include "openmm/common/ComputeContext.h"
+#include "openmm/common/ComputeEvent.h"
 #include "openmm/common/ComputeKernel.h"
 #include "openmm/common/ComputeProgram.h"
+#include "openmm/common/ComputeQueue.h"
 #include "openmm/common/ContextSelector.h"
 
 namespace symplectic_cv {
@@ -40,6 +42,27 @@ constexpr int kStride = 22;                 // numbers of a layer in the table
 struct PlatformDataHead {
     ContextImpl* context;
     std::vector<ComputeContext*> contexts;
+};
+
+/// The queues of a device, which its own methods would reach only in the libraries of the platforms.
+struct Queues : ComputeContext {
+    static OpenMM::ComputeQueue& current(ComputeContext& device) {
+        return device.*(&Queues::currentQueue);
+    }
+};
+
+/// Makes a device wait, at the end of all forces, for what runs beside them. The Context owns it.
+struct WaitAtTheEnd final : ComputeContext::ForcePostComputation {
+    ComputeContext& device;
+    OpenMM::ComputeEvent done;
+    bool pending = false;
+
+    explicit WaitAtTheEnd(ComputeContext& on) : device(on), done(on.createEvent()) {}
+    double computeForceAndEnergy(bool, bool, int) override {
+        if (pending) done->queueWait(Queues::current(device));
+        pending = false;
+        return 0.0;
+    }
 };
 
 /// The device of a Context; null where it has none of its own.
@@ -72,7 +95,9 @@ struct Program {
         text << '(' << value << ')';
         defines[name] = text.str();
     }
+    /// Starts at a multiple of four numbers, which are read at once.
     int add_floats(const float* from, std::size_t size) {
+        weights.resize((weights.size() + 3) / 4 * 4, 0.0f);
         const int place = int(weights.size());
         weights.insert(weights.end(), from, from + size);
         return place;
@@ -92,18 +117,17 @@ Program::Program(const Flow& flow, const GpuFlow::Purpose& purpose, int threads)
     const int n = frame.n_atoms(), dimension = flow.dimension();
     const int columns = padded(dimension), rows = padded(3 * n);
     const int stored = int(flow.origin().size());  // columns of the flow's own matrix
+    const auto entry = [&](int i, int j) {
+        return float(flow.to_modes()[std::size_t(i) * std::size_t(stored) + std::size_t(j)]);
+    };
     for (int i = 0; i < 3 * n; ++i)
         for (int j = 0; j < columns; ++j)
-            weights.push_back(
-                j < dimension ? float(flow.to_modes()[std::size_t(i) * std::size_t(stored) + std::size_t(j)])
-                              : 0.0f);
+            weights.push_back(j < dimension ? entry(i, j) : 0.0f);
     for (int j = 0; j < columns; ++j)
         weights.push_back(j < dimension ? float(flow.origin()[std::size_t(j)]) : 0.0f);
     for (int j = 0; j < dimension; ++j)
         for (int i = 0; i < rows; ++i)
-            weights.push_back(
-                i < 3 * n ? float(flow.to_modes()[std::size_t(i) * std::size_t(stored) + std::size_t(j)])
-                          : 0.0f);
+            weights.push_back(i < 3 * n ? entry(i, j) : 0.0f);
 
     double total = 0.0;
     doubles = frame.reference();
@@ -126,12 +150,17 @@ Program::Program(const Flow& flow, const GpuFlow::Purpose& purpose, int threads)
     if (purpose.grid) add_grid(*purpose.grid);
     integers.insert(integers.end(), lists.begin(), lists.end());
 
-    const int parts = std::max(threads, columns_of_product_);
+    const int parts = std::max(4 * threads, columns_of_product_);
     shared = (6 * std::size_t(n)) * sizeof(double) + kSumBytes +
              (std::size_t(columns) + 2 * std::size_t(widest_) + std::size_t(parts)) * sizeof(float) +
-             (plans.size() * kStride + 2) * sizeof(int);
-    const bool local_tape = shared + tape * sizeof(float) <= kShared;
-    if (local_tape) shared += tape * sizeof(float);
+             2 * sizeof(int);
+    const auto fits = [&](std::size_t bytes) {
+        const bool yes = shared + bytes <= kShared;
+        if (yes) shared += bytes;
+        return yes;
+    };
+    const bool local_integers = fits(integers.size() * sizeof(int));
+    const bool local_tape = fits(tape * sizeof(float));
 
     define("ATOMS", n);
     define("DIMENSION", dimension);
@@ -144,6 +173,8 @@ Program::Program(const Flow& flow, const GpuFlow::Purpose& purpose, int threads)
     define("PARTS", parts);
     define("TAPE", double(tape));
     define("TAPE_IS_LOCAL", local_tape);
+    define("INTEGERS", double(integers.size()));
+    define("INTEGERS_ARE_LOCAL", local_integers);
     define("MODE", purpose.grid ? -1 : purpose.mode);
     define("PERIODIC", purpose.periodic);
     define("TOTAL_MASS", total);
@@ -211,14 +242,25 @@ class DeviceFlow final : public GpuFlow {
         fill(weights_, program.weights, "scvWeights");
         fill(doubles_, program.doubles, "scvDoubles");
         fill(integers_, program.integers, "scvIntegers");
-        fill(broken_, std::vector<int>{0}, "scvBroken");
+        fill(results_, std::vector<double>{0.0, 0.0}, "scvResults");
         fill(tape_, std::vector<float>(program.tape, 0.0f), "scvTape");
         fill(places_, slots_, "scvSlots");
         fill(grid_, purpose.grid ? purpose.grid->values() : std::vector<double>{0.0}, "scvGrid");
         kernel_ = device_.compileProgram(kSource, program.defines)->createKernel("scvEvaluate");
+        queue_ = device_.createQueue();
+        ready_ = device_.createEvent();
+        end_ = new WaitAtTheEnd(device_);
+        device_.getPostComputations().push_back(end_);
     }
 
-    bool evaluate(ContextImpl& context, bool forces, bool energy) override {
+    ~DeviceFlow() override {
+        const OpenMM::ContextSelector selected(device_);
+        kernel_.reset();
+        ready_.reset();
+        queue_.reset();
+    }
+
+    bool evaluate(ContextImpl& context, bool forces, bool energy, double& value) override {
         const OpenMM::ContextSelector selected(device_);
         if (!bound_) bind();
         follow_order();
@@ -227,27 +269,48 @@ class DeviceFlow final : public GpuFlow {
             grid_->upload(purpose_.grid->values().data());
         }
         kernel_->setArg(kForces, int(forces));
-        kernel_->setArg(kEnergy, int(energy));
         if (purpose_.periodic) {
             Vec3 edges[3];
             context.getPeriodicBoxVectors(edges[0], edges[1], edges[2]);
             for (int a = 0; a < 3; ++a)
                 for (int c = 0; c < 3; ++c) kernel_->setArg(kBox + 3 * a + c, edges[a][c]);
         }
-        kernel_->execute(threads_, threads_);
-        if (!energy && ++calls_ % kLook != 0) return true;
-        int broken = 0;
-        broken_->download(&broken);
-        if (broken) {
-            const int none = 0;
-            broken_->upload(&none);
+        value = 0.0;
+        if (!energy && ++calls_ % kLook != 0) {
+            run_beside();
+            return true;
         }
-        return broken == 0;
+        kernel_->execute(threads_, threads_);
+        double results[2];
+        results_->download(results);
+        if (energy) value = results[0];
+        if (results[1] == 0.0) return true;
+        const double none[2] = {0.0, 0.0};
+        results_->upload(none);
+        return false;
     }
 
   private:
     using Array = std::unique_ptr<ArrayInterface>;
-    enum Argument { kPadded = 11, kForces = 12, kEnergy = 13, kBox = 14 };
+    enum Argument { kForces = 11, kBox = 12 };
+
+    /// Runs the kernel in a queue of its own, from here to the end of all forces.
+    void run_beside() {
+        OpenMM::ComputeQueue& current = Queues::current(device_);
+        const OpenMM::ComputeQueue before = current;
+        ready_->enqueue();
+        ready_->queueWait(queue_);
+        current = queue_;
+        try {
+            kernel_->execute(threads_, threads_);
+            end_->done->enqueue();
+        } catch (...) {
+            current = before;
+            throw;
+        }
+        current = before;
+        end_->pending = true;
+    }
 
     template <typename T>
     void fill(Array& array, const std::vector<T>& values, const std::string& name) {
@@ -265,10 +328,8 @@ class DeviceFlow final : public GpuFlow {
         for (Array* array : {&places_, &integers_, &weights_, &doubles_, &grid_, &tape_})
             kernel_->addArg(**array);
         kernel_->addArg(device_.getLongForceBuffer());
-        kernel_->addArg(device_.getEnergyBuffer());
-        kernel_->addArg(*broken_);
+        kernel_->addArg(*results_);
         kernel_->addArg(device_.getPaddedNumAtoms());
-        kernel_->addArg(int(1));
         kernel_->addArg(int(1));
         for (int k = 0; k < 9; ++k) kernel_->addArg(double(k % 4 == 0));
         bound_ = true;
@@ -293,8 +354,11 @@ class DeviceFlow final : public GpuFlow {
     Purpose purpose_;
     int threads_;
     std::vector<int> atoms_, slots_;
-    Array weights_, doubles_, integers_, places_, grid_, tape_, broken_;
+    Array weights_, doubles_, integers_, places_, grid_, tape_, results_;
     OpenMM::ComputeKernel kernel_;
+    OpenMM::ComputeQueue queue_;
+    OpenMM::ComputeEvent ready_;
+    WaitAtTheEnd* end_ = nullptr;
     bool bound_ = false;
     long felt_ = -1, calls_ = 0;
 };

@@ -28,11 +28,16 @@ class GpuFlow {
                                          const Purpose& purpose);
     virtual ~GpuFlow() = default;
 
-    /// Adds forces and energy to the buffers of the Context.
+    /// Adds the forces to the buffer of the Context.
     ///
-    /// Returns false where a value was not finite, in this call or in one before; it is looked for
-    /// when an energy is asked for, and in every `kLook`th call.
-    virtual bool evaluate(OpenMM::ContextImpl& context, bool forces, bool energy) = 0;
+    /// Where no energy is asked for, the work runs beside the other forces and is waited for, by
+    /// the device alone, at the end of them.
+    ///
+    /// `value` becomes the energy where it is asked for, else 0. Returns false where a value was not
+    /// finite, in this call or in one before; it is looked for when an energy is asked for, and in
+    /// every `kLook`th call.
+    virtual bool evaluate(OpenMM::ContextImpl& context, bool forces, bool energy,
+                          double& value) = 0;
 
     static constexpr int kLook = 200;
 };

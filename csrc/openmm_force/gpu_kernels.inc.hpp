@@ -5,8 +5,11 @@
 // kernels.inc.hpp) and of bias_grid.cpp; the rotation is FOAM's closed form: F. L. Markley,
 // J. Astronaut. Sci. 41, 261 (1993), with the largest root of the quartic by Newton's method.
 //
+// Results: the energy, and 1 where a value has not been finite since the host last set it to 0.
+//
 // Constants that gpu_flow.cpp defines: ATOMS, DIMENSION, MODES, COLUMNS (of to_modes), ROWS (3 N,
-// padded), LAYERS, STRIDE (numbers of one layer in the table), WIDEST, PARTS, TAPE, TAPE_IS_LOCAL,
+// padded), LAYERS, STRIDE (numbers of one layer in the table), WIDEST, PARTS, TAPE, TAPE_IS_LOCAL, INTEGERS,
+// INTEGERS_ARE_LOCAL,
 // MODE (the mode whose value is the energy, or -1 for a bias), PERIODIC, MIXED, DIMENSIONS, WALL and
 // GRID_AT of the grid, TOTAL_MASS, SINGULAR.
 R"SOURCE(
@@ -14,6 +17,12 @@ R"SOURCE(
 #define TAPE_ARG LOCAL_ARG
 #else
 #define TAPE_ARG GLOBAL
+#endif
+
+#if INTEGERS_ARE_LOCAL
+#define INTEGER_ARG LOCAL_ARG
+#else
+#define INTEGER_ARG GLOBAL
 #endif
 
 #define SUM_PARTS 16
@@ -103,27 +112,60 @@ DEVICE float scvSoftplus(float x) {
     return scvGreatest(x, 0.0f) + 2.0f*s*p;
 }
 
-// Leaves in `parts` (splits, nOut) the shares of a (nIn) . w (nIn, nOut), and returns the number of splits.
-DEVICE int scvMultiply(int nIn, int nOut, LOCAL_ARG const float* a, GLOBAL const float* RESTRICT w,
-                       LOCAL_ARG float* parts) {
-    int splits = LOCAL_SIZE/nOut;
-    splits = splits < 1 ? 1 : splits > nIn ? nIn : splits;
-    for (int place = LOCAL_ID; place < splits*nOut; place += LOCAL_SIZE) {
-        int o = place%nOut, first = place/nOut;
-        float sum = 0.0f;
-        for (int j = first; j < nIn; j += splits)
-            sum += a[j]*w[j*nOut+o];
-        parts[place] = sum;
+DEVICE float4 scvAddTimes(float4 sum, float a, float4 w) {
+    sum.x += a*w.x;
+    sum.y += a*w.y;
+    sum.z += a*w.z;
+    sum.w += a*w.w;
+    return sum;
+}
+
+// Leaves in `parts` (splits, nOut) the shares of bias + a (nIn) . w (nIn, nOut), and returns the number
+// of splits. nOut is a multiple of 4, and w and bias start at one; hasBias may be 0.
+//
+// What costs here is waiting for weights: a thread asks for four rows of four columns at once.
+DEVICE int scvMultiply(int nIn, int nOut, LOCAL_ARG const float* a, GLOBAL const float* RESTRICT w, int hasBias,
+                       GLOBAL const float* RESTRICT bias, LOCAL_ARG float* parts) {
+    int quads = nOut/4, splits = LOCAL_SIZE/quads, enough = (nIn+3)/4;
+    splits = splits > enough ? enough : splits;
+    splits = splits < 1 ? 1 : splits;
+    GLOBAL const float4* RESTRICT rows = (GLOBAL const float4*) w;
+    GLOBAL const float4* RESTRICT start = (GLOBAL const float4*) bias;
+    float4 none;
+    none.x = none.y = none.z = none.w = 0.0f;
+    for (int place = LOCAL_ID; place < splits*quads; place += LOCAL_SIZE) {
+        int first = place/quads, o = place-first*quads;
+        float4 sum = first == 0 && hasBias ? start[o] : none;
+        for (int j = first; j < nIn; j += 4*splits) {
+            int j1 = j+splits, j2 = j1+splits, j3 = j2+splits;
+            float4 w0 = rows[j*quads+o];
+            float4 w1 = j1 < nIn ? rows[j1*quads+o] : none;
+            float4 w2 = j2 < nIn ? rows[j2*quads+o] : none;
+            float4 w3 = j3 < nIn ? rows[j3*quads+o] : none;
+            float a0 = a[j], a1 = j1 < nIn ? a[j1] : 0.0f, a2 = j2 < nIn ? a[j2] : 0.0f, a3 = j3 < nIn ? a[j3] : 0.0f;
+            sum = scvAddTimes(scvAddTimes(scvAddTimes(scvAddTimes(sum, a0, w0), a1, w1), a2, w2), a3, w3);
+        }
+        parts[4*place] = sum.x;
+        parts[4*place+1] = sum.y;
+        parts[4*place+2] = sum.z;
+        parts[4*place+3] = sum.w;
     }
     SYNC_THREADS;
     return splits;
 }
 
 DEVICE float scvTotal(int splits, int nOut, LOCAL_ARG const float* parts, int o) {
-    float sum = parts[o];
-    for (int k = 1; k < splits; k++)
-        sum += parts[k*nOut+o];
-    return sum;
+    float sum0 = parts[o], sum1 = 0.0f, sum2 = 0.0f, sum3 = 0.0f;
+    int k = 1;
+    for (; k+3 < splits; k += 4) {
+        sum0 += parts[k*nOut+o];
+        sum1 += parts[(k+1)*nOut+o];
+        sum2 += parts[(k+2)*nOut+o];
+        sum3 += parts[(k+3)*nOut+o];
+    }
+    for (; k < splits; k++)
+        sum1 += parts[k*nOut+o];
+    return (sum0+sum1) + (sum2+sum3);
 }
 
 // Positive sizes that fill [-1, 1] from unbounded numbers.
@@ -333,8 +375,8 @@ DEVICE int scvStencil(double s, double low, double step, int n, LOCAL_ARG double
 KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection,
         GLOBAL const int* RESTRICT slots, GLOBAL const int* RESTRICT integers, GLOBAL const float* RESTRICT weights,
         GLOBAL const double* RESTRICT doubles, GLOBAL const double* RESTRICT grid, GLOBAL float* RESTRICT tapeBuffer,
-        GLOBAL mm_ulong* RESTRICT forceBuffers, GLOBAL mixed* RESTRICT energyBuffer, GLOBAL int* RESTRICT broken,
-        int paddedAtoms, int includeForces, int includeEnergy,
+        GLOBAL mm_ulong* RESTRICT forceBuffers, GLOBAL double* RESTRICT results,
+        int paddedAtoms, int includeForces,
         double ax, double ay, double az, double bx, double by, double bz, double cx, double cy, double cz) {
     LOCAL double x[3*ATOMS];
     LOCAL double y[3*ATOMS];
@@ -346,8 +388,12 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
     LOCAL float a[WIDEST];
     LOCAL float c[WIDEST];
     LOCAL float parts[PARTS];
-    LOCAL int table[LAYERS*STRIDE+1];
     LOCAL int lost;
+#if INTEGERS_ARE_LOCAL
+    LOCAL int table[INTEGERS];
+#else
+    GLOBAL const int* table = integers;
+#endif
 #if TAPE_IS_LOCAL
     LOCAL float tape[TAPE];
 #else
@@ -356,9 +402,9 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
     GLOBAL const double* reference = doubles;
     GLOBAL const double* masses = doubles + 3*ATOMS;
     GLOBAL const double* omega = masses + ATOMS;
-    GLOBAL const int* chosen = integers + LAYERS*STRIDE;
-    GLOBAL const int* parent = chosen + MODES;
-    GLOBAL const int* lists = parent + ATOMS;
+    INTEGER_ARG const int* chosen = table + LAYERS*STRIDE;
+    INTEGER_ARG const int* parent = chosen + MODES;
+    INTEGER_ARG const int* lists = parent + ATOMS;
     GLOBAL const float* toModes = weights;
     GLOBAL const float* origin = toModes + 3*ATOMS*COLUMNS;
     GLOBAL const float* fromModes = origin + COLUMNS;
@@ -366,8 +412,10 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
     // the modelled atoms
     if (LOCAL_ID == 0)
         lost = 0;
-    for (int k = LOCAL_ID; k < LAYERS*STRIDE; k += LOCAL_SIZE)
+#if INTEGERS_ARE_LOCAL
+    for (int k = LOCAL_ID; k < INTEGERS; k += LOCAL_SIZE)
         table[k] = integers[k];
+#endif
     for (int k = LOCAL_ID; k < ATOMS; k += LOCAL_SIZE) {
         int slot = slots[k];
         real4 here = posq[slot];
@@ -456,13 +504,17 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
         parts[part] = (float) sum;
     }
     SYNC_THREADS;
+    for (int entry = LOCAL_ID; entry < 9; entry += LOCAL_SIZE) {
+        double sum = 0.0;
+        for (int k = 0; k < SUM_PARTS; k++)
+            sum += sums[9*k+entry];
+        eckart[entry] = sum;
+    }
+    SYNC_THREADS;
     if (LOCAL_ID == 0) {
         double s[9], r[9], twice = 0.0;
-        for (int entry = 0; entry < 9; entry++) {
-            s[entry] = 0.0;
-            for (int k = 0; k < SUM_PARTS; k++)
-                s[entry] += sums[9*k+entry];
-        }
+        for (int entry = 0; entry < 9; entry++)
+            s[entry] = eckart[entry];
         for (int k = 0; k < SUM_PARTS; k++)
             twice += parts[k];
         scvRotation(s, twice*1.000001, r);  // rounded to float: never below
@@ -486,33 +538,33 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
     for (int place = LOCAL_ID; place < 3*ATOMS; place += LOCAL_SIZE)
         a[place] = (float) (y[place]-reference[place]);
     SYNC_THREADS;
-    int splits = scvMultiply(3*ATOMS, COLUMNS, a, toModes, parts);
+    int splits = scvMultiply(3*ATOMS, COLUMNS, a, toModes, 1, origin, parts);
     for (int o = LOCAL_ID; o < COLUMNS; o += LOCAL_SIZE)
-        q[o] = origin[o] + scvTotal(splits, COLUMNS, parts, o);
+        q[o] = scvTotal(splits, COLUMNS, parts, o);
     SYNC_THREADS;
 
     // the flow forwards
     for (int layer = 0; layer < LAYERS; layer++) {
-        LOCAL_ARG const int* at = table + layer*STRIDE;
+        INTEGER_ARG const int* at = table + layer*STRIDE;
         int nKept = at[L_N_KEPT], nMoved = at[L_N_MOVED], hidden = at[L_HIDDEN], wide = at[L_HIDDEN_PADDED];
         int out = at[L_OUT], width = at[L_WIDTH];
-        GLOBAL const int* kept = lists + at[L_KEPT];
-        GLOBAL const int* moved = lists + at[L_MOVED];
+        INTEGER_ARG const int* kept = lists + at[L_KEPT];
+        INTEGER_ARG const int* moved = lists + at[L_MOVED];
         TAPE_ARG float* own = tape + at[L_TAPE];
         for (int i = LOCAL_ID; i < nKept; i += LOCAL_SIZE)
             a[i] = q[kept[i]];
         SYNC_THREADS;
-        splits = scvMultiply(nKept, wide, a, weights+at[L_W1], parts);
+        splits = scvMultiply(nKept, wide, a, weights+at[L_W1], 1, weights+at[L_B1], parts);
         for (int o = LOCAL_ID; o < wide; o += LOCAL_SIZE)
-            own[o] = c[o] = scvTanh(weights[at[L_B1]+o] + scvTotal(splits, wide, parts, o));
+            own[o] = c[o] = scvTanh(scvTotal(splits, wide, parts, o));
         SYNC_THREADS;
-        splits = scvMultiply(hidden, wide, c, weights+at[L_W2], parts);
+        splits = scvMultiply(hidden, wide, c, weights+at[L_W2], 1, weights+at[L_B2], parts);
         for (int o = LOCAL_ID; o < wide; o += LOCAL_SIZE)
-            own[wide+o] = a[o] = scvTanh(weights[at[L_B2]+o] + scvTotal(splits, wide, parts, o));
+            own[wide+o] = a[o] = scvTanh(scvTotal(splits, wide, parts, o));
         SYNC_THREADS;
-        splits = scvMultiply(hidden, out, a, weights+at[L_W3], parts);
+        splits = scvMultiply(hidden, out, a, weights+at[L_W3], 1, weights+at[L_B3], parts);
         for (int o = LOCAL_ID; o < out; o += LOCAL_SIZE)
-            c[o] = weights[at[L_B3]+o] + scvTotal(splits, out, parts, o);
+            c[o] = scvTotal(splits, out, parts, o);
         SYNC_THREADS;
         own += 2*wide;
         for (int i = LOCAL_ID; i < nMoved; i += LOCAL_SIZE) {
@@ -543,7 +595,7 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
     LOCAL double stencil[36];
     LOCAL int starts[3];
     GLOBAL const double* axes = omega + MODES;
-    GLOBAL const int* strides = lists + GRID_AT;
+    INTEGER_ARG const int* strides = lists + GRID_AT;
     if (LOCAL_ID < 3) {
         int k = LOCAL_ID - (3-DIMENSIONS);
         LOCAL_ARG double* value = stencil + 12*LOCAL_ID;
@@ -597,13 +649,12 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
     if (LOCAL_ID == 0) {
         if (!scvFinite(energy))
             lost = 1;
-        if (includeEnergy)
-            energyBuffer[0] += energy;
+        results[0] = energy;
     }
     if (!includeForces) {
         SYNC_THREADS;
         if (LOCAL_ID == 0 && lost)
-            broken[0] = 1;
+            results[1] = 1.0;
         return;
     }
 
@@ -616,11 +667,11 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
         q[chosen[k]] = (float) (omega[k]*common[k]);
     SYNC_THREADS;
     for (int layer = LAYERS-1; layer >= 0; layer--) {
-        LOCAL_ARG const int* at = table + layer*STRIDE;
+        INTEGER_ARG const int* at = table + layer*STRIDE;
         int nKept = at[L_N_KEPT], nMoved = at[L_N_MOVED], hidden = at[L_HIDDEN], wide = at[L_HIDDEN_PADDED];
         int in = at[L_IN_PADDED], out = at[L_OUT], width = at[L_WIDTH];
-        GLOBAL const int* kept = lists + at[L_KEPT];
-        GLOBAL const int* moved = lists + at[L_MOVED];
+        INTEGER_ARG const int* kept = lists + at[L_KEPT];
+        INTEGER_ARG const int* moved = lists + at[L_MOVED];
         TAPE_ARG const float* own = tape + at[L_TAPE];
         TAPE_ARG const float* change = own + 2*wide;
         for (int k = LOCAL_ID; k < out; k += LOCAL_SIZE)
@@ -639,26 +690,26 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
             }
         }
         SYNC_THREADS;
-        splits = scvMultiply(out, wide, c, weights+at[L_W3_BACK], parts);
+        splits = scvMultiply(out, wide, c, weights+at[L_W3_BACK], 0, weights, parts);
         for (int o = LOCAL_ID; o < wide; o += LOCAL_SIZE) {
             float h = own[wide+o];
             a[o] = scvTotal(splits, wide, parts, o)*(1.0f-h*h);
         }
         SYNC_THREADS;
-        splits = scvMultiply(hidden, wide, a, weights+at[L_W2_BACK], parts);
+        splits = scvMultiply(hidden, wide, a, weights+at[L_W2_BACK], 0, weights, parts);
         for (int o = LOCAL_ID; o < wide; o += LOCAL_SIZE) {
             float h = own[o];
             c[o] = scvTotal(splits, wide, parts, o)*(1.0f-h*h);
         }
         SYNC_THREADS;
-        splits = scvMultiply(hidden, in, c, weights+at[L_W1_BACK], parts);
+        splits = scvMultiply(hidden, in, c, weights+at[L_W1_BACK], 0, weights, parts);
         for (int i = LOCAL_ID; i < nKept; i += LOCAL_SIZE)
             q[kept[i]] += scvTotal(splits, in, parts, i);
         SYNC_THREADS;
     }
 
     // back to the atoms: x holds the gradient by y
-    splits = scvMultiply(DIMENSION, ROWS, q, fromModes, parts);
+    splits = scvMultiply(DIMENSION, ROWS, q, fromModes, 0, weights, parts);
     for (int place = LOCAL_ID; place < 3*ATOMS; place += LOCAL_SIZE)
         x[place] = scvTotal(splits, ROWS, parts, place);
     SYNC_THREADS;
@@ -670,10 +721,17 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
         sums[place] = sum;
     }
     SYNC_THREADS;
+    for (int entry = LOCAL_ID; entry < 6; entry += LOCAL_SIZE) {
+        double sum = 0.0;
+        for (int k = 0; k < SUM_PARTS; k++)
+            sum += sums[6*k+entry];
+        common[6+entry] = sum;
+    }
+    SYNC_THREADS;
     if (LOCAL_ID == 0) {
-        double sum[6] = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0}, m[9], rows0[3], rows1[3], rows2[3];
-        for (int k = 0; k < 6*SUM_PARTS; k++)
-            sum[k%6] += sums[k];
+        double sum[6], m[9], rows0[3], rows1[3], rows2[3];
+        for (int k = 0; k < 6; k++)
+            sum[k] = common[6+k];
         for (int k = 0; k < 9; k++)
             m[k] = eckart[k];
         scvCross(m+3, m+6, rows0);
@@ -709,6 +767,6 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
     }
     SYNC_THREADS;
     if (LOCAL_ID == 0 && lost)
-        broken[0] = 1;
+        results[1] = 1.0;
 }
 )SOURCE"

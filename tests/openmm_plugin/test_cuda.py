@@ -3,6 +3,7 @@
 SCV_TEST_PLATFORM names another platform, to run these tests without a GPU.
 """
 
+import itertools
 import os
 
 import numpy as np
@@ -10,7 +11,18 @@ import openmm
 import pytest
 import torch
 from openmm import unit
-from scattered import BOXES, INDICES, KJ, MODES, OTHERS, free_system, scatter, wrap
+from scattered import (
+    BOXES,
+    INDICES,
+    KJ,
+    MODES,
+    OTHERS,
+    context_of,
+    energy_and_forces,
+    free_system,
+    scatter,
+    wrap,
+)
 
 from openmm_plugin import versions
 from openmm_plugin.biasing.native_engine import NativeMetadynamics
@@ -92,6 +104,71 @@ def test_modes_and_their_forces(cv, wobble, backend, precision, box):
             scale = np.abs(slopes[f, k]).max()
             assert np.abs(forces + slopes[f, k]).max() < relative * scale
             assert (forces[OTHERS] == 0.0).all()
+
+
+def biased_system(path, masses, box=None):
+    """A system with a bias of a few hills on both modes."""
+    system = free_system(masses, box)
+    content = path.with_suffix(".safetensors").read_bytes()
+    meta = NativeMetadynamics(system, content, BiasOptions(width=(0.5, 0.5)), 100)
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        meta.add_hill(2.0 * rng.normal(size=2), 3.0)
+    return system, meta
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("box", [None, *BOXES])
+def test_a_bias_that_changes(cv, wobble, precision, box):
+    """Energies and forces, and forces alone: those run beside the other forces of a step."""
+    path, masses = cv
+    edges = None if box is None else BOXES[box]
+    x = scatter(wobble(6, seed=4))
+    if edges is not None:
+        x = np.array([wrap(frame - frame[INDICES].mean(0), edges) for frame in x])
+    x = x.astype(np.float32).astype(np.float64)
+    system, meta = biased_system(path, masses, edges)
+    here, right = context_on(system, precision), context_of(system)
+    off, relative = PRECISIONS[precision]
+    for k, frame in enumerate(x):
+        meta.add_hill(np.array([0.3 * k, -0.2]), 2.0)
+        wanted, slope = energy_and_forces(right, frame)
+        here.setPositions(frame)
+        alone = here.getState(forces=True).getForces(asNumpy=True)
+        alone = np.asarray(alone.value_in_unit(KJ / unit.nanometer))
+        found, forces = energy_and_forces(here, frame)
+        assert abs(found - wanted) < 20.0 * off
+        scale = max(1.0, np.abs(slope).max())
+        assert np.abs(forces - slope).max() < relative * scale
+        assert np.abs(alone - forces).max() < 1e-6 * scale
+        assert (alone[OTHERS] == 0.0).all()
+
+
+@pytest.mark.parametrize("kind", ["own", "native"])
+def test_a_path_of_many_steps(cv, wobble, kind):
+    """Positions after 300 steps under a bias, as on the Reference platform."""
+    path, masses = cv
+    frame = scatter(wobble(1, seed=6))[0]
+    places = []
+    for precision in (None, "double"):
+        system = free_system(masses)
+        if kind == "own":
+            system, _ = biased_system(path, masses)
+        else:
+            for force in mode_forces(path, system, kind):
+                system.addForce(force)
+        bonds = openmm.HarmonicBondForce()
+        for a, b in itertools.combinations(INDICES.tolist(), 2):
+            bonds.addBond(a, b, float(np.linalg.norm(frame[a] - frame[b])), 2e4)
+        system.addForce(bonds)
+        context = context_on(system, precision) if precision else context_of(system)
+        context.setPositions(frame)
+        context.getIntegrator().step(300)
+        state = context.getState(positions=True)
+        places.append(np.asarray(state.getPositions(asNumpy=True)._value))
+    moved = np.abs(places[0] - frame)[INDICES].max()
+    assert moved > 1e-3
+    assert np.abs(places[1] - places[0]).max() < 1e-4 * max(1.0, moved)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
