@@ -1,4 +1,4 @@
-"""Where a training runs, and its step as one CUDA graph.
+"""The device of a training, and its step as one CUDA graph.
 
 A step is hundreds of small kernels, whose launches take a CPU longer than a GPU needs to run them.
 Captured once, the forward pass and the backward pass are one launch each.
