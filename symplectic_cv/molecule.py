@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import mdtraj as md
@@ -27,8 +27,8 @@ class Molecule:
     """
 
     topology: md.Topology
-    masses: np.ndarray
-    indices: np.ndarray
+    masses: np.ndarray = field(repr=False)
+    indices: np.ndarray = field(repr=False)
     n_system_atoms: int
 
     @property

@@ -145,6 +145,15 @@ def test_one_mode_and_one_torsion_may_stand_alone(data, tmp_path):
     assert [torsion.name for torsion in one.torsions] == ["phi"]
 
 
+def test_results_are_shown_in_few_lines(data):
+    """A notebook shows what a cell ends with; arrays and networks would fill it."""
+    result = sc.fit(data, steps=2, layers=1)
+    path = sc.latent_path(result.model, data.positions[0], data.positions[-1], points=3)
+    for shown in (data, result, path, sc.fit(data, chart="torsion", order=1)):
+        assert len(repr(shown)) < 1500, repr(shown)
+    assert f"validation_nll={result.validation_nll!r}" in repr(result)
+
+
 def test_few_samples_take_fewer_chains():
     from symplectic_cv.sampling.chains import default_chains
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,12 @@ class Reweighted:
         reference: The name of the first region, which `differences` are relative to.
     """
 
-    columns: list[Column]
-    profiles: list[BinnedSurface]
-    planes: list[BinnedSurface]
-    combined: CombinedRuns
+    columns: list[Column] = field(repr=False)
+    profiles: list[BinnedSurface] = field(repr=False)
+    planes: list[BinnedSurface] = field(repr=False)
+    combined: CombinedRuns = field(repr=False)
     differences: dict[str, RegionDifference]
-    times: np.ndarray
+    times: np.ndarray = field(repr=False)
     names: list[str]
     method: Weighting = Weighting.MBAR
     reference: str | None = None

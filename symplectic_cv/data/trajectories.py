@@ -45,7 +45,7 @@ class TrajectoryData:
             where they are not rounded.
     """
 
-    positions: np.ndarray
+    positions: np.ndarray = field(repr=False)
     lengths: list[int]
     names: list[str]
     molecule: Molecule

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -36,10 +36,10 @@ class LatentPath:
         molecule: The modelled atoms.
     """
 
-    latent: np.ndarray
-    positions: np.ndarray
+    latent: np.ndarray = field(repr=False)
+    positions: np.ndarray = field(repr=False)
     log_likelihood: np.ndarray
-    molecule: Molecule
+    molecule: Molecule = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.latent)

@@ -1,4 +1,4 @@
-"""The numbers that judge a sampling, and its files: samples, their table and a summary."""
+"""The numbers by which a sampling is judged, and its files: samples, table and summary."""
 
 from __future__ import annotations
 
@@ -108,13 +108,13 @@ def write_conditional(
 
 
 def coordinates(target: LatentTarget, samples: SampledChains) -> np.ndarray:
-    """q of all samples in the Hamiltonian's own units, (S·C, n)."""
+    """The coordinates q of all samples in the Hamiltonian's own units, (S·C, n)."""
     x = samples.x.reshape(-1, samples.x.shape[-1])
     return x[:, x.shape[1] - target.model.dimension :] / math.sqrt(target.reduced.scale)
 
 
 def descriptors(target: LatentTarget, samples: SampledChains) -> Mapping[str, Descriptor]:
-    """The Hamiltonian's descriptors of all samples (torsions of a molecule)."""
+    """The Hamiltonian's descriptors of all samples; torsions for a molecule."""
     q = torch.from_numpy(coordinates(target, samples))
     return target.reduced.hamiltonian.descriptors(q)
 
@@ -127,7 +127,7 @@ def energy_scale(target: LatentTarget) -> tuple[float, str]:
 
 
 def weights(samples: SampledChains, method: Method) -> np.ndarray:
-    """The weight of each sample in averages, (S·C,), with mean 1; equal except for `importance`."""
+    """The weight of each sample in averages, (S·C,), with mean 1; all equal unless `importance`."""
     log_weight = samples.log_weight.reshape(-1)
     if method is not Method.IMPORTANCE:
         return np.ones(len(log_weight))

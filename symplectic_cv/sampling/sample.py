@@ -63,8 +63,8 @@ class Samples:
             summary.json.
     """
 
-    target: LatentTarget
-    chains: SampledChains
+    target: LatentTarget = field(repr=False)
+    chains: SampledChains = field(repr=False)
     options: SamplingOptions
     summary: dict[str, Any] = field(repr=False)
 

@@ -74,8 +74,8 @@ class TrainingResult:
         source: Where the frames came from.
     """
 
-    model: NeuralCanonicalTransformation
-    history: list[Any]
+    model: NeuralCanonicalTransformation = field(repr=False)
+    history: list[Any] = field(repr=False)
     validation_nll: float
     gaussian_nll: float
     health: FrameHealth

@@ -61,7 +61,7 @@ class TorsionResult:
         warnings: One line for each thing that limits the modes.
     """
 
-    model: TorsionModel
+    model: TorsionModel = field(repr=False)
     health: TorsionHealth
     effective_frames: float
     warnings: list[str] = field(default_factory=list)

@@ -140,11 +140,17 @@ class PreparedVariational:
 
 @dataclass
 class VariationalResult:
-    """A model learned from a Hamiltonian, best weights, slowest mode first, and its history."""
+    """A model that was trained on a Hamiltonian, with the history of its training.
 
-    model: PhaseSpaceModel
+    Attributes:
+        model: The model with the best weights of the run, slowest mode first.
+        reduced: The Hamiltonian at its temperature, in nats.
+        history: One row per validation.
+    """
+
+    model: PhaseSpaceModel = field(repr=False)
     reduced: ReducedHamiltonian
-    history: list[VariationalRow]
+    history: list[VariationalRow] = field(repr=False)
 
 
 def prepare_variational(
