@@ -174,7 +174,7 @@ def test_a_folder_in_use_is_left_alone(adapted, system, refused):
         (["--modes", "0", "1", "2", "3"], "--modes names 4 modes; metadynamics takes 1 to 3"),
         (["--range", "5", "6"], "--range 5 6 must hold -3 to 3"),
         (["--range", "9", "-9"], "--range 9 -9: LOW must be below HIGH"),
-        (["--range", "-9", "nan"], "--range -9 nan: LOW must be below HIGH"),
+        (["--range", "-9", "nan"], "--range must be a finite number; got nan"),
         (["--fill", "-3"], "--fill must be above kT (2.49 kJ/mol); got -3 kJ/mol"),
         (["--fill", "0"], "--fill must be above kT"),
         (["--height", "0"], "--height must be positive"),

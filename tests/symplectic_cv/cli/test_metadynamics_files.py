@@ -22,7 +22,10 @@ def test_metadynamics_writes_its_files(trained, simulated, tmp_path, backend):
     assert names >= {"trajectory.xtc", "colvar.csv", "free_energy.npz", "checkpoint", "cv.pt"}
     assert names >= {"free_energy.png", "modes.png"}
     header, *rows = table_rows(output / "colvar.csv")
-    assert header == ["time_ps", "mode_0", "mode_1", "bias_kj_per_mol", "c_kj_per_mol", "weight"]
+    assert header == [
+        *("time_ps", "mode_0", "mode_1", "bias_kj_per_mol", "c_kj_per_mol", "weight"),
+        "extrapolation",
+    ]
     table = numbers(rows)
     np.testing.assert_allclose(table[:, 0], 0.1 * np.arange(1, 21), rtol=1e-6)
     assert (table[:, 5] > 0).all()
@@ -68,7 +71,7 @@ def test_atoms_outside_of_the_system_are_refused(trained, refused_without_output
     (tmp_path / "small.xml").write_text(openmm.XmlSerializer.serialize(system))
     md.Trajectory(np.eye(6, 3)[None], topology).save_pdb(str(tmp_path / "topology.pdb"))
     line = refused_without_output("metadynamics", trained, "--system", tmp_path / "small.xml")
-    assert re.search(r"the system has only 6 atoms", line)
+    assert re.search(r"has 6 atoms; the model describes 10 of 22: give the whole system", line)
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "other"])
