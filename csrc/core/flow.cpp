@@ -7,7 +7,6 @@
 
 #include "error.hpp"
 #include "safetensors.hpp"
-#include "sha256.hpp"
 
 namespace symplectic_cv {
 
@@ -15,7 +14,6 @@ namespace {
 
 constexpr std::size_t kMostAtoms = 100'000;
 constexpr std::size_t kMostLayers = 4096;
-constexpr std::size_t kDigestDigits = 64;
 enum Kind : std::int64_t { kAffine = 0, kSpline = 1 };
 
 int padded_doubles(int n) { return (n + 7) / 8 * 8; }
@@ -32,42 +30,14 @@ Frame read_frame(const Safetensors& file) {
                  file.integers("links", 2));
 }
 
-/// The file's SHA-256, once it has been found right.
-std::string checked_digest(const Safetensors& file, const std::uint8_t* data, std::size_t size) {
-    const auto& metadata = file.metadata();
-    const auto format = metadata.find("format");
-    require(format != metadata.end() && format->second == "1",
-            "it is not of format 1, which this version reads");
-    const auto [offset, length] = file.metadata_place("sha256");
-    const std::string digest = metadata.at("sha256");
-    require(length == kDigestDigits && digest.size() == kDigestDigits,
-            "its SHA-256 is not one of 64 digits");
-    Sha256 sum;  // of the file with these digits at zero
-    sum.update(data, offset);
-    sum.update(std::string(kDigestDigits, '0').data(), kDigestDigits);
-    sum.update(data + offset + kDigestDigits, size - offset - kDigestDigits);
-    require(sum.digest() == digest, "it was altered since it was written (its SHA-256 differs)");
-    return digest;
-}
-
 }  // namespace
 
-Flow::Flow(const std::uint8_t* data, std::size_t size, const char* instructions)
-    : Flow(Safetensors(data, size), data, size, instructions) {}
-
-Flow::Flow(const Safetensors& file, const std::uint8_t* data, std::size_t size,
-           const char* instructions)
-    : kernels_(choose_kernels(instructions)),
-      sha256_(checked_digest(file, data, size)),
+Flow::Flow(const Safetensors& file, std::string sha256, const char* instructions)
+    : Modes(file, std::move(sha256)),
+      kernels_(choose_kernels(instructions)),
       frame_(read_frame(file)) {
     const int n_atoms = frame_.n_atoms();
-    atoms_ = file.integers("atoms", 1);
-    require(atoms_.size() == std::size_t(n_atoms), "tensor atoms has not one place per atom");
-    auto sorted = atoms_;
-    std::sort(sorted.begin(), sorted.end());
-    require(sorted.front() >= 0 && sorted.back() < std::numeric_limits<int>::max() &&
-                std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(),
-            "tensor atoms names an atom twice, or one that cannot be");
+    require(this->n_atoms() == n_atoms, "tensor atoms has not one place per atom");
 
     const auto to_modes = file.doubles("to_modes", 2);
     const auto& shape = file.shape("to_modes");
@@ -142,38 +112,11 @@ std::vector<LayerPlan> Flow::plan() const {
     return plans;
 }
 
-Flow::Loan::Loan(const Flow& flow) : flow_(flow) {
-    const std::lock_guard<std::mutex> lock(flow.pool_lock_);
-    if (flow.pool_.empty()) {
-        work_ = std::make_unique<Workspace>();
-    } else {
-        work_ = std::move(flow.pool_.back());
-        flow.pool_.pop_back();
-    }
-}
+std::unique_ptr<Workspace> Flow::workspace() const { return std::make_unique<FlowWorkspace>(); }
 
-Flow::Loan::~Loan() {
-    const std::lock_guard<std::mutex> lock(flow_.pool_lock_);
-    try {
-        flow_.pool_.push_back(std::move(work_));
-    } catch (...) {  // no memory to keep it: then it is given up
-    }
-}
-
-void Flow::evaluate(Workspace& work, std::size_t frames, const double* positions,
-                    const double* boxes, int m, const double* combinations, double* values,
-                    double* gradients) const {
-    const std::size_t size = 3 * std::size_t(n_atoms());
-    for (std::size_t start = 0; start < frames; start += kBlock) {
-        const int count = int(std::min<std::size_t>(kBlock, frames - start));
-        forward(work, count, positions + start * size, boxes ? boxes + 9 * start : nullptr, m > 0,
-                values + start * chosen_.size());
-        if (m > 0) reverse(work, count, m, combinations, gradients + start * std::size_t(m) * size);
-    }
-}
-
-void Flow::forward(Workspace& work, int frames, const double* positions, const double* boxes,
+void Flow::forward(Workspace& memory, int frames, const double* positions, const double* boxes,
                    bool taped, double* values) const {
+    auto& work = static_cast<FlowWorkspace&>(memory);
     const std::size_t size = 3 * std::size_t(n_atoms()), count = std::size_t(frames);
     const int stride = padded(dimension_);
     const std::size_t row_size = std::size_t(stride);
@@ -219,8 +162,9 @@ void Flow::forward(Workspace& work, int frames, const double* positions, const d
                 omega_[k] * double(work.q[f * row_size + std::size_t(chosen_[k])]);
 }
 
-void Flow::reverse(Workspace& work, int frames, int m, const double* combinations,
+void Flow::reverse(Workspace& memory, int frames, int m, const double* combinations,
                    double* gradients) const {
+    auto& work = static_cast<FlowWorkspace&>(memory);
     const std::size_t size = 3 * std::size_t(n_atoms());
     const std::size_t rows = std::size_t(frames) * std::size_t(m);
     const int stride = padded(dimension_);

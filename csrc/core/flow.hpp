@@ -1,10 +1,9 @@
-// A learned collective variable: positions of atoms → ω_k Q_k of the chosen modes.
+// Modes of a flow: positions of atoms → ω_k Q_k of the chosen modes.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -13,37 +12,30 @@
 #include "huge_array.hpp"
 #include "kernels.hpp"
 #include "layers.hpp"
+#include "modes.hpp"
 
 namespace symplectic_cv {
 
-/// Frames that go through the networks together: their weights are read once for all of them.
-constexpr int kBlock = 32;
-
-/// The memory of one evaluation; one per thread.
-struct Workspace {
+/// The networks are evaluated for kBlock frames together: their weights are read once for all.
+struct FlowWorkspace final : Workspace {
     Aligned<double> x, y, coordinates, momenta;
     Aligned<float> q, p, tape, scratch;
     std::vector<Superposition> superpositions;
 };
 
-class Flow {
+class Flow final : public Modes {
   public:
-    /// Reads a file held in memory, checks all of it, and prunes what cannot influence its modes.
-    /// Throws FormatError. `instructions` (baseline, avx2, avx512, or null for the best) is for
-    /// tests.
-    Flow(const std::uint8_t* data, std::size_t size, const char* instructions = nullptr);
+    /// Checks all of a file whose digest was checked, and prunes what cannot influence its modes.
+    /// Throws FormatError. `instructions` as for `Modes::read`.
+    Flow(const Safetensors& file, std::string sha256, const char* instructions);
 
-    int n_atoms() const { return frame_.n_atoms(); }
-    int n_modes() const { return int(chosen_.size()); }
+    int n_modes() const override { return int(chosen_.size()); }
     int dimension() const { return dimension_; }
     /// Couplings in the file, and how many of them the chosen modes depend on.
     int n_couplings() const { return n_couplings_; }
     int n_couplings_used() const { return int(layers_.size()); }
-    /// Places of the modelled atoms in the system.
-    const std::vector<std::int64_t>& atoms() const { return atoms_; }
-    /// SHA-256 that the file carries and that it was checked against.
-    const std::string& sha256() const { return sha256_; }
-    const char* instructions() const { return kernels_.name; }
+    const char* instructions() const override { return kernels_.name; }
+    const char* undefined_where() const override { return "its orientation is not unique"; }
     /// The parts of this flow, for an evaluation on a GPU.
     const Frame& frame() const { return frame_; }
     const std::vector<int>& chosen() const { return chosen_; }
@@ -53,54 +45,23 @@ class Flow {
     const Aligned<double>& origin() const { return origin_; }
     std::vector<LayerPlan> plan() const;
 
-    /// Values and gradients of frames; this object is not changed, so threads may share it.
-    ///
-    /// positions: (frames, N, 3), modelled atoms only, nm. boxes: (frames, 9), or null for whole
-    /// molecules. combinations: (m, n_modes), the weights of the modes in each gradient.
-    /// values: (frames, n_modes). gradients: (frames, m, N, 3) in 1/nm, or null with m = 0.
-    /// Positions that are not finite give values that are not.
-    void evaluate(Workspace& work, std::size_t frames, const double* positions, const double* boxes,
-                  int m, const double* combinations, double* values, double* gradients) const;
-
-    /// The two halves of `evaluate` for at most kBlock frames, for gradients that depend on the
-    /// values: `forward` leaves in the workspace what `reverse` needs (if `taped`).
     void forward(Workspace& work, int frames, const double* positions, const double* boxes,
-                 bool taped, double* values) const;
+                 bool taped, double* values) const override;
     void reverse(Workspace& work, int frames, int m, const double* combinations,
-                 double* gradients) const;
-
-    /// Memory for `evaluate`, taken from and given back to a pool.
-    class Loan {
-      public:
-        explicit Loan(const Flow& flow);
-        ~Loan();
-        Loan(const Loan&) = delete;
-        Loan& operator=(const Loan&) = delete;
-        Workspace& operator*() { return *work_; }
-
-      private:
-        const Flow& flow_;
-        std::unique_ptr<Workspace> work_;
-    };
+                 double* gradients) const override;
+    std::unique_ptr<Workspace> workspace() const override;
 
   private:
-    Flow(const Safetensors& file, const std::uint8_t* data, std::size_t size,
-         const char* instructions);
     void read_layers(const Safetensors& file);
 
     const Kernels& kernels_;
-    std::string sha256_;  // checked before anything else is read
     Frame frame_;
-    std::vector<std::int64_t> atoms_;
     int dimension_ = 0, n_couplings_ = 0;
     Aligned<double> to_modes_, from_modes_, origin_;
     std::vector<int> chosen_;
     std::vector<double> omega_;
     std::vector<std::unique_ptr<Layer>> layers_;
     HugeArray weights_;  // of all layers
-
-    mutable std::mutex pool_lock_;
-    mutable std::vector<std::unique_ptr<Workspace>> pool_;
 };
 
 }  // namespace symplectic_cv

@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "box.hpp"
 #include "error.hpp"
 
 namespace symplectic_cv {
@@ -105,10 +106,7 @@ void Frame::make_whole(const double* box, double* x) const {
         const double* parent = x + 3 * links_[k - 2];
         double* child = x + 3 * links_[k - 1];
         for (int c = 0; c < 3; ++c) child[c] -= parent[c];
-        for (int axis = 2; axis >= 0; --axis) {
-            const double count = std::nearbyint(child[axis] / box[3 * axis + axis]);
-            for (int c = 0; c < 3; ++c) child[c] -= count * box[3 * axis + c];
-        }
+        to_nearest_image(box, child);
     }
     for (std::size_t k = 0; k < links_.size(); k += 2)
         for (int c = 0; c < 3; ++c) x[3 * links_[k + 1] + c] += x[3 * links_[k] + c];

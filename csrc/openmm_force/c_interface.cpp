@@ -13,7 +13,7 @@
 namespace {
 
 using symplectic_cv::FlowBiasForce;
-using symplectic_cv::FlowCarrier;
+using symplectic_cv::ModesCarrier;
 
 thread_local std::string last_error;
 
@@ -44,26 +44,26 @@ SCV_EXPORT int scv_register() {
     return guarded([] { symplectic_cv::register_forces(); });
 }
 
-/// The number of network evaluations for the modes of this force's file.
+/// The number of evaluations for the modes of this force's file.
 SCV_EXPORT int scv_evaluations(void* force, long long* count) {
-    return guarded([&] { *count = as<FlowCarrier>(force).shared().evaluations(); });
+    return guarded([&] { *count = as<ModesCarrier>(force).shared().evaluations(); });
 }
 
 /// Modes and energy of a bias at positions of n atoms, in a box of 9 numbers or null.
 SCV_EXPORT int scv_bias_evaluate(void* force, const double* positions, int n, const double* box,
-                                 double* modes, double* energy) {
+                                 double* values, double* energy) {
     return guarded([&] {
         auto& bias = as<FlowBiasForce>(force);
-        const auto& flow = bias.shared().flow();
+        const auto& modes = bias.shared().modes();
         std::vector<double> chosen;
-        for (auto atom : flow.atoms()) {
+        for (auto atom : modes.atoms()) {
             if (atom >= n) throw std::invalid_argument("too few positions");
             chosen.insert(chosen.end(), positions + 3 * atom, positions + 3 * atom + 3);
         }
-        symplectic_cv::Flow::Loan work(flow);
-        flow.forward(*work, 1, chosen.data(), bias.periodic() ? box : nullptr, false, modes);
+        symplectic_cv::Modes::Loan work(modes);
+        modes.forward(*work, 1, chosen.data(), bias.periodic() ? box : nullptr, false, values);
         double slopes[symplectic_cv::kMostModes];
-        *energy = bias.grid().energy(modes, slopes);
+        *energy = bias.grid().energy(values, slopes);
         if (!std::isfinite(*energy)) throw std::runtime_error("the modes are not finite");
     });
 }

@@ -20,18 +20,18 @@ using OpenMM::Vec3;
 /// One force in one Context: one thread at a time.
 class FlowImpl : public OpenMM::CustomCPPForceImpl {
   public:
-    explicit FlowImpl(const FlowCarrier& owner) : CustomCPPForceImpl(owner), carrier_(owner) {}
+    explicit FlowImpl(const ModesCarrier& owner) : CustomCPPForceImpl(owner), carrier_(owner) {}
 
     void initialize(ContextImpl& context) override {
         const int n = context.getSystem().getNumParticles();
-        for (std::int64_t atom : carrier_.shared().flow().atoms())
+        for (std::int64_t atom : carrier_.shared().modes().atoms())
             if (atom >= n)
                 throw OpenMM::OpenMMException(
                     "symplectic-cv: the model's atom " + std::to_string(atom + 1) +
                     " is not in the system, which has " + std::to_string(n) + " particles");
-        gpu_ = GpuFlow::make(context, carrier_.shared().flow(), purpose());
+        gpu_ = GpuFlow::make(context, carrier_.shared().modes(), purpose());
         if (gpu_) return;
-        positions_.resize(3 * carrier_.shared().flow().atoms().size());
+        positions_.resize(3 * carrier_.shared().modes().atoms().size());
         CustomCPPForceImpl::initialize(context);
     }
 
@@ -48,7 +48,7 @@ class FlowImpl : public OpenMM::CustomCPPForceImpl {
     const OpenMM::Force& getOwner() const override { return carrier_; }
 
   protected:
-    const FlowCarrier& carrier() const { return carrier_; }
+    const ModesCarrier& carrier() const { return carrier_; }
     /// What a GPU is to compute.
     virtual GpuFlow::Purpose purpose() const = 0;
     /// Called before each evaluation on a GPU.
@@ -59,7 +59,7 @@ class FlowImpl : public OpenMM::CustomCPPForceImpl {
     /// The modelled atoms out of all, (N, 3).
     const double* gather(const std::vector<Vec3>& positions) {
         double* out = positions_.data();
-        for (std::int64_t atom : carrier_.shared().flow().atoms())
+        for (std::int64_t atom : carrier_.shared().modes().atoms())
             for (int c = 0; c < 3; ++c) *out++ = positions[std::size_t(atom)][c];
         return positions_.data();
     }
@@ -77,7 +77,7 @@ class FlowImpl : public OpenMM::CustomCPPForceImpl {
     /// Forces -gradient on the modelled atoms and nothing on all others.
     void scatter(const double* gradient, std::vector<Vec3>& forces) const {
         std::fill(forces.begin(), forces.end(), Vec3());
-        for (std::int64_t atom : carrier_.shared().flow().atoms()) {
+        for (std::int64_t atom : carrier_.shared().modes().atoms()) {
             forces[std::size_t(atom)] = Vec3(-gradient[0], -gradient[1], -gradient[2]);
             gradient += 3;
         }
@@ -92,13 +92,13 @@ class FlowImpl : public OpenMM::CustomCPPForceImpl {
 
   private:
     [[noreturn]] void not_finite(const std::string& what) const {
-        throw OpenMM::OpenMMException(
-            "symplectic-cv: " + what + " of " + carrier_.getName() +
-            " is not finite: the structure is broken, its orientation is not unique, or it is "
-            "far from all that the model has learned");
+        throw OpenMM::OpenMMException("symplectic-cv: " + what + " of " + carrier_.getName() +
+                                      " is not finite: the structure is broken, " +
+                                      carrier_.shared().modes().undefined_where() +
+                                      ", or it is far from all that the model has learned");
     }
 
-    const FlowCarrier& carrier_;
+    const ModesCarrier& carrier_;
     std::unique_ptr<GpuFlow> gpu_;
     std::vector<double> positions_;
     double box_[9];
@@ -130,7 +130,8 @@ class ModeImpl final : public FlowImpl {
 
 class BiasImpl final : public FlowImpl {
   public:
-    explicit BiasImpl(const FlowBiasForce& owner) : FlowImpl(owner), grid_(owner.grid()) {}
+    explicit BiasImpl(const FlowBiasForce& owner)
+        : FlowImpl(owner), grid_(owner.grid()), work_(owner.shared().modes().workspace()) {}
 
     void updateContextState(ContextImpl&, bool& forcesInvalid) override {
         if (grid_.version() != felt_) forcesInvalid = true;  // a hill has come since
@@ -139,13 +140,13 @@ class BiasImpl final : public FlowImpl {
     double computeForce(ContextImpl& context, const std::vector<Vec3>& positions,
                         std::vector<Vec3>& forces) override {
         // the slope of the bias is known after the forward pass: one reverse pass for all modes
-        const Flow& flow = carrier().shared().flow();
+        const Modes& modes = carrier().shared().modes();
         double values[kMostModes], slopes[kMostModes];
         felt_ = grid_.version();
-        gradient_.resize(3 * std::size_t(flow.n_atoms()));
-        flow.forward(work_, 1, gather(positions), box(context), true, values);
+        gradient_.resize(3 * std::size_t(modes.n_atoms()));
+        modes.forward(*work_, 1, gather(positions), box(context), true, values);
         const double energy = grid_.energy(values, slopes);
-        flow.reverse(work_, 1, 1, slopes, gradient_.data());
+        modes.reverse(*work_, 1, 1, slopes, gradient_.data());
         check(energy, gradient_.data());
         scatter(gradient_.data(), forces);
         return energy;
@@ -159,24 +160,24 @@ class BiasImpl final : public FlowImpl {
   private:
     BiasGrid& grid_;
     long felt_ = -1;
-    Workspace work_;
+    std::unique_ptr<Workspace> work_;
     std::vector<double> gradient_;
 };
 
 }  // namespace
 
-FlowForce::FlowForce(std::shared_ptr<SharedFlow> shared, bool periodic, int mode)
-    : FlowCarrier(std::move(shared), periodic), mode_(mode) {
-    if (mode < 0 || mode >= this->shared().flow().n_modes())
+FlowForce::FlowForce(std::shared_ptr<SharedModes> shared, bool periodic, int mode)
+    : ModesCarrier(std::move(shared), periodic), mode_(mode) {
+    if (mode < 0 || mode >= this->shared().modes().n_modes())
         throw std::invalid_argument("the file has no mode at place " + std::to_string(mode));
 }
 
 OpenMM::ForceImpl* FlowForce::createImpl() const { return new ModeImpl(*this); }
 
-FlowBiasForce::FlowBiasForce(std::shared_ptr<SharedFlow> shared, bool periodic,
+FlowBiasForce::FlowBiasForce(std::shared_ptr<SharedModes> shared, bool periodic,
                              std::unique_ptr<BiasGrid> grid)
-    : FlowCarrier(std::move(shared), periodic), grid_(std::move(grid)) {
-    if (grid_->dimensions() != std::size_t(this->shared().flow().n_modes()))
+    : ModesCarrier(std::move(shared), periodic), grid_(std::move(grid)) {
+    if (grid_->dimensions() != std::size_t(this->shared().modes().n_modes()))
         throw std::invalid_argument("the grid has not one axis per mode of the file");
 }
 

@@ -365,16 +365,17 @@ class DeviceFlow final : public GpuFlow {
 
 }  // namespace
 
-std::unique_ptr<GpuFlow> GpuFlow::make(ContextImpl& context, const Flow& flow,
+std::unique_ptr<GpuFlow> GpuFlow::make(ContextImpl& context, const Modes& modes,
                                        const Purpose& purpose) {
     ComputeContext* device = device_of(context);
-    if (!device) return nullptr;
+    const auto* flow = dynamic_cast<const Flow*>(&modes);
+    if (!device || !flow) return nullptr;
     // a device moves whole molecules into the box: without the box here they would not join again
     if (!purpose.periodic && context.getSystem().usesPeriodicBoundaryConditions()) return nullptr;
     const int threads = std::min(kThreads, device->getMaxThreadBlockSize());
-    Program program(flow, purpose, threads);
+    Program program(*flow, purpose, threads);
     if (program.shared > kShared) return nullptr;
-    return std::make_unique<DeviceFlow>(*device, flow, purpose, std::move(program), threads);
+    return std::make_unique<DeviceFlow>(*device, *flow, purpose, std::move(program), threads);
 }
 
 }  // namespace symplectic_cv

@@ -21,10 +21,10 @@ class GpuFlow {
         bool periodic = false;
     };
 
-    /// Null where the Context's platform has no such device, its device lacks float64, several
-    /// devices share the Context, the flow is too large for one block of threads, or the
+    /// Null where the modes are not those of a flow, the Context's platform has no such device, its
+    /// device lacks float64, several devices share the Context, the flow is too large for one block of threads, or the
     /// environment variable SYMPLECTIC_CV_HOST_FORCES is set.
-    static std::unique_ptr<GpuFlow> make(OpenMM::ContextImpl& context, const Flow& flow,
+    static std::unique_ptr<GpuFlow> make(OpenMM::ContextImpl& context, const Modes& modes,
                                          const Purpose& purpose);
     virtual ~GpuFlow() = default;
 

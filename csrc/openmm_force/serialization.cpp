@@ -17,20 +17,20 @@ using OpenMM::SerializationNode;
 
 constexpr int kVersion = 1;
 
-void write_carrier(const FlowCarrier& force, SerializationNode& node) {
+void write_carrier(const ModesCarrier& force, SerializationNode& node) {
     node.setIntProperty("version", kVersion);
     node.setIntProperty("forceGroup", force.getForceGroup());
     node.setStringProperty("name", force.getName());
     node.setBoolProperty("periodic", force.periodic());
-    node.setStringProperty("sha256", force.shared().flow().sha256());
+    node.setStringProperty("sha256", force.shared().modes().sha256());
     node.setStringProperty("file", to_base64(force.shared().content()));
 }
 
-std::shared_ptr<SharedFlow> read_flow(const SerializationNode& node) {
+std::shared_ptr<SharedModes> read_modes(const SerializationNode& node) {
     if (node.getIntProperty("version") != kVersion)
         throw OpenMM::OpenMMException("written by another version of symplectic-cv");
-    auto shared = SharedFlow::of(from_base64(node.getStringProperty("file")));
-    if (shared->flow().sha256() != node.getStringProperty("sha256", shared->flow().sha256()))
+    auto shared = SharedModes::of(from_base64(node.getStringProperty("file")));
+    if (shared->modes().sha256() != node.getStringProperty("sha256", shared->modes().sha256()))
         throw OpenMM::OpenMMException("the weights are not those of the SHA-256 beside them");
     return shared;
 }
@@ -63,7 +63,7 @@ class ModeProxy : public OpenMM::SerializationProxy {
     void* deserialize(const SerializationNode& node) const override {
         return translated([&] {
             return finish(
-                std::make_unique<FlowForce>(read_flow(node), node.getBoolProperty("periodic"),
+                std::make_unique<FlowForce>(read_modes(node), node.getBoolProperty("periodic"),
                                             node.getIntProperty("mode")),
                 node);
         });
@@ -103,7 +103,7 @@ class BiasProxy : public OpenMM::SerializationProxy {
                 grid->set_values(values);
             }
             return finish(std::make_unique<FlowBiasForce>(
-                              read_flow(node), node.getBoolProperty("periodic"), std::move(grid)),
+                              read_modes(node), node.getBoolProperty("periodic"), std::move(grid)),
                           node);
         });
     }

@@ -1,4 +1,5 @@
-// One flow for all forces that carry the same file, and one evaluation for all modes at one place.
+// One object for all forces that carry the same file, and one evaluation of all its modes at one
+// place.
 #pragma once
 
 #include <memory>
@@ -6,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "flow.hpp"
+#include "modes.hpp"
 
 namespace symplectic_cv {
 
@@ -16,14 +17,14 @@ struct Evaluation {
     std::vector<double> gradients;  // (n_modes, N, 3) in 1/nm
 };
 
-class SharedFlow {
+class SharedModes {
   public:
-    explicit SharedFlow(std::string content);
+    explicit SharedModes(std::string content);
 
     /// The one object of this content, made where there is none yet. Throws FormatError.
-    static std::shared_ptr<SharedFlow> of(const std::string& content);
+    static std::shared_ptr<SharedModes> of(const std::string& content);
 
-    const Flow& flow() const { return flow_; }
+    const Modes& modes() const { return *modes_; }
     const std::string& content() const { return content_; }
 
     /// All modes at `positions` (N, 3) in `box` (9 numbers, or null).
@@ -34,7 +35,7 @@ class SharedFlow {
     /// two share a slot costs time, never a wrong result.
     void evaluate(const void* slot, const double* positions, const double* box, Evaluation& result);
 
-    /// The number of network evaluations for `evaluate`.
+    /// The number of evaluations for `evaluate`.
     long evaluations() const;
 
   private:
@@ -44,12 +45,12 @@ class SharedFlow {
         std::vector<double> key;
         bool periodic = false;
         Evaluation result;
-        Workspace work;
+        std::unique_ptr<Workspace> work;
         long evaluations = 0;
     };
 
     std::string content_;
-    Flow flow_;
+    std::unique_ptr<const Modes> modes_;
     std::vector<double> identity_;
     mutable Slot slots_[kSlots];
 };
