@@ -26,14 +26,21 @@ from openmm_plugin.modelled_atoms import check_atoms
 from openmm_plugin.native_library import in_nanometers, make_force
 from openmm_plugin.systems import MolecularSystem, system_alone
 from openmm_plugin.torsion_forces import torsion_mode_forces
-from openmm_plugin.versions import choose_backend, native_problem, require_own_forces
+from openmm_plugin.versions import (
+    OWN_FORCES,
+    choose_backend,
+    choose_torsion_backend,
+    native_problem,
+)
 from symplectic_cv.errors import ModelError, OptionError, RunWarning
 from symplectic_cv.exporting.compiled import core_problem
+from symplectic_cv.exporting.exported_files import exported_files
 from symplectic_cv.exporting.native_core import Core
-from symplectic_cv.exporting.native_format import SUFFIX, read_metadata
-from symplectic_cv.exporting.torchscript import load_exported, stored_metadata
+from symplectic_cv.exporting.torchscript import load_exported
+from symplectic_cv.exporting.torsion_core import torsion_core_bytes
 from symplectic_cv.exporting.torsion_file import SUFFIX as TORSION_SUFFIX
 from symplectic_cv.exporting.torsion_file import read_torsion_file
+from symplectic_cv.exporting.torsion_torchscript import script_torsions
 
 NATIVE = "SymplecticCVFlowForce"
 NOT_FINITE = (
@@ -176,17 +183,21 @@ def mode_forces(
     path: str | Path,
     system: openmm.System | MolecularSystem | str | Path,
     backend: str = "auto",
+    platform: str | None = None,
 ) -> list[openmm.Force]:
     """One force per exported mode, whose potential energy is the value of that mode.
 
     Args:
         path: cv.pt from `symplectic_cv.export`, whose cv.safetensors lies beside it, or the latter;
-            or cv.json of torsion modes, which become CustomTorsionForces.
+            or cv.json of torsion modes.
         system: The system that the forces are for, or the path of its system.xml. The forces are
             periodic where it is.
-        backend: "auto", "native", "torchforce" or "python". With "torchforce" PyTorch should have
+        backend: "auto", "native", "torchforce" or "python"; with cv.json also "openmm", for
+            CustomTorsionForces, which "auto" takes there unless `platform` is "Reference" or "CPU"
+            and the native force is installed. With "torchforce" PyTorch should have
             one thread (`torch.set_num_threads(1)`): with more, one evaluation of a small network
             takes far longer.
+        platform: The name of OpenMM's platform that they are for, where it is known.
 
     Raises:
         OptionError: The path is a model, or the system is none.
@@ -206,8 +217,7 @@ def mode_forces(
         )
     system = system_alone(system)
     if Path(path).suffix == TORSION_SUFFIX:
-        require_own_forces(backend)
-        return list(torsion_mode_forces(read_torsion_file(path).model, system))
+        return _torsion_forces(path, system, choose_torsion_backend(backend, platform))
     scripted, core = exported_files(Path(path))
     if scripted is None and backend == "torchforce":
         raise ModelError(f"{path}: `backend=torchforce` needs the cv.pt that was beside it")
@@ -217,6 +227,7 @@ def mode_forces(
         warnings.warn(f"collective variables through {chosen}: {problem}", RunWarning, stacklevel=2)
     backend = chosen
     periodic = system.usesPeriodicBoundaryConditions()
+    cv = None
     if core is not None and backend != "torchforce" and core_problem() is None:
         content = core.read_bytes()
         metadata = Core(content, str(core)).metadata
@@ -226,15 +237,45 @@ def mode_forces(
         cv, metadata = load_exported(scripted)
         content = scripted.read_bytes()
     check_atoms(metadata["molecule"], system)
+    return _forces(backend, content, metadata["modes"], periodic, cv)
+
+
+def _torsion_forces(path: str | Path, system: openmm.System, backend: str) -> list[openmm.Force]:
+    """One force per mode of cv.json, through a backend that is installed."""
+    exported = read_torsion_file(path)
+    model, places = exported.model, range(exported.model.dimension)
+    if backend == OWN_FORCES:
+        return list(torsion_mode_forces(model, system))
+    check_atoms(model.molecule.to_json(), system)
+    content = torsion_core_bytes(model, places, exported.modes)
+    module = None
+    if backend == "torchforce" or core_problem() is not None:
+        buffer = io.BytesIO()
+        module = script_torsions(model, places)
+        torch.jit.save(module, buffer)
+        content = buffer.getvalue()
+    periodic = system.usesPeriodicBoundaryConditions()
+    return _forces(backend, content, exported.modes, periodic, module)
+
+
+def _forces(
+    backend: str,
+    content: bytes,
+    modes: list[int],
+    periodic: bool,
+    module: torch.jit.ScriptModule | None,
+) -> list[openmm.Force]:
+    """One force per mode of a file: that of the native core, or a TorchScript `module`."""
     forces: list[openmm.Force] = []
     digest = hashlib.sha256(content).hexdigest()[:12]
-    for place, mode in enumerate(metadata["modes"]):
+    for place, mode in enumerate(modes):
         name = f"symplectic-cv mode {mode} ({digest})"
         if backend == "native":
             forces.append(make_force(NATIVE, content, periodic, name, mode=place))
             continue
         if backend == "torchforce":
-            force = _torchforce(cv, place, len(metadata["modes"]))
+            assert module is not None
+            force = _torchforce(module, place, len(modes))
         else:
             force = openmm.PythonForce(PythonMode(content, place, periodic))
         force.setUsesPeriodicBoundaryConditions(periodic)
@@ -251,21 +292,6 @@ def _torchforce(cv: torch.jit.ScriptModule, place: int, n_modes: int) -> openmm.
     return force
 
 
-def exported_modes(path: str | Path) -> list[int]:
-    """The numbers of the modes in an exported file, in its order; 0 is the slowest.
-
-    Raises:
-        ModelError: The file cannot be read.
-    """
-    if Path(path).suffix == TORSION_SUFFIX:
-        return read_torsion_file(path).modes
-    scripted, core = exported_files(Path(path))
-    if core is not None:
-        return list(read_metadata(core.read_bytes(), str(core))["modes"])
-    assert scripted is not None
-    return list(stored_metadata(scripted)["modes"])
-
-
 @contextmanager
 def _without_old_name_warning() -> Iterator[None]:
     """Drops the warning of the root logger that OpenMM is imported by its old name."""
@@ -279,31 +305,6 @@ def _without_old_name_warning() -> Iterator[None]:
         yield
     finally:
         root.removeFilter(keep)
-
-
-def exported_files(path: Path) -> tuple[Optional[Path], Optional[Path]]:
-    """The TorchScript file of an export and the one for the native core, as far as they are there.
-
-    Raises:
-        ModelError: Neither is, or they are not of the same export.
-    """
-    scripted, core = path.with_suffix(".pt"), path.with_suffix(SUFFIX)
-    if path.suffix not in (".pt", SUFFIX) or not path.is_file():
-        if path.is_file():
-            raise ModelError(f"{path}: not a file of `symplectic_cv.export` (cv.pt, cv{SUFFIX})")
-        raise ModelError(f"{path}: no such file (`symplectic_cv.export` writes one)")
-    if not core.is_file():
-        return scripted, None
-    if not scripted.is_file():
-        return None, core
-    known = stored_metadata(scripted).get("core_sha256")
-    if known is None:  # of an export that wrote no such file: what lies beside it is another's
-        return (scripted, None) if path == scripted else (None, core)
-    if known != read_metadata(core.read_bytes(), str(core))["sha256"]:
-        raise ModelError(
-            f"{core}: not of the same export as {scripted.name}: remove both and export again"
-        )
-    return scripted, core
 
 
 def evaluate(forces: list[openmm.Force], n_atoms: int, positions: np.ndarray) -> np.ndarray:

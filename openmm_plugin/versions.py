@@ -105,24 +105,29 @@ def native_problem() -> str | None:
 
 
 OWN_FORCES = "openmm"
-"""The backend of modes that are plain OpenMM forces, such as those of torsions."""
+"""The backend of modes that are plain OpenMM forces, as those of torsions can be."""
+
+ON_CPU = ("Reference", "CPU")
+"""The platforms on which positions are where the native force computes."""
 
 
-def require_own_forces(wanted: str) -> str:
-    """The backend of torsion modes: OpenMM's own forces.
+def choose_torsion_backend(wanted: str, platform: str | None = None) -> str:
+    """The backend of torsion modes: the wanted one if it works here, or the best one for `auto`.
+
+    `auto` takes the native force on a platform of the CPU, and OpenMM's own forces otherwise.
 
     Args:
-        wanted: The backend that a user names.
+        wanted: The name of a backend, or `auto`.
+        platform: The name of OpenMM's platform; None where it is not known.
 
     Raises:
-        BackendError: The named backend is another one.
+        BackendError: The wanted backend cannot be used.
+        OptionError: The backend does not exist.
     """
-    if wanted not in ("auto", OWN_FORCES):
-        raise BackendError(
-            f"`backend={wanted}` is for models with a flow: modes of torsions are OpenMM's own "
-            "forces on every platform; leave `backend` at auto"
-        )
-    return OWN_FORCES
+    if wanted == "auto":
+        native = platform in ON_CPU and native_problem() is None and core_problem() is None
+        return "native" if native else OWN_FORCES
+    return OWN_FORCES if wanted == OWN_FORCES else choose_backend(wanted)
 
 
 def choose_backend(wanted: str, has_core: bool = True) -> str:
@@ -147,9 +152,15 @@ def choose_backend(wanted: str, has_core: bool = True) -> str:
 
     problems = {"native": native, "python": pythonforce_problem, "torchforce": torchforce_problem}
     if wanted != "auto":
+        if wanted == OWN_FORCES:
+            raise BackendError(
+                f"`backend={wanted}` is for modes of torsions, which OpenMM's own forces can "
+                "compute; leave `backend` at auto"
+            )
         if wanted not in problems:
             raise OptionError(
-                f"`backend` must be auto, native, python or torchforce; got {wanted!r}"
+                "`backend` must be auto, native, python, torchforce or (for modes of torsions) "
+                f"{OWN_FORCES}; got {wanted!r}"
             )
         problem = problems[wanted]()
         if problem is not None:

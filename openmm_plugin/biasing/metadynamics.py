@@ -91,12 +91,12 @@ def metadynamics(
     if options.scheduler is not None:
         check_scheduler(options.scheduler)
     biased = BiasedModel.of(model)
-    backend = biased.backend(options.backend)
     modes = biased.network.check_modes(options.modes)
-    bias = options.bias_options(len(modes), biased.network.temperature, backend, biased.ends(modes))
-    checkpoint_ps = options.checkpoint_time()
     molecule = as_molecule(system, topology, positions)
     platform = choose_platform(options.platform, molecule.topology.getNumAtoms())
+    backend = biased.backend(options.backend, platform.getName(), folder if resume else None)
+    bias = options.bias_options(len(modes), biased.network.temperature, backend, biased.ends(modes))
+    checkpoint_ps = options.checkpoint_time()
     forces = begin_biased_run(
         folder,
         _settings(options, bias, molecule),

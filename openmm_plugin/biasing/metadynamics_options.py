@@ -53,7 +53,8 @@ class MetadynamicsOptions:
             50 where None, for walkers ten hills.
         temperature: The temperature in K; the model's where None.
         seed: The seed of the thermostat.
-        backend: How OpenMM evaluates the modes: "auto", "native", "torchforce" or "python".
+        backend: How OpenMM evaluates the modes: "auto", "native", "torchforce" or "python", or, of
+            torsions, "openmm".
         own_grid: Whether the native force holds the grid of the bias itself; it does where it can
             if None. Not with `opes`.
         platform: The name of OpenMM's platform; the fastest for this size where None.

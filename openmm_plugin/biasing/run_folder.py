@@ -16,14 +16,17 @@ from openmm_plugin.forces import mode_forces
 from openmm_plugin.modelled_atoms import check_known, placed_in
 from openmm_plugin.molecules import keep_structure
 from openmm_plugin.systems import MolecularSystem
-from openmm_plugin.versions import choose_backend, require_own_forces
+from openmm_plugin.versions import OWN_FORCES, choose_backend, choose_torsion_backend
 from symplectic_cv.exporting.export import export, exported_in
 from symplectic_cv.files.atomic import write_atomically
-from symplectic_cv.files.run_folder import start_run
+from symplectic_cv.files.run_folder import read_settings, start_run
 from symplectic_cv.models.model_folder import config_digest, read_config, weights_of
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.torsion_folder import open_modes
 from symplectic_cv.models.torsion_model import TorsionModel
+
+BACKEND = "backend"
+"""The setting of a run that holds the backend of torsion modes; earlier versions had one alone."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +59,24 @@ class BiasedModel:
         """The lowest and the highest value of each mode; None where modes have no bounds."""
         return self.network.ends(modes) if isinstance(self.network, TorsionModel) else None
 
-    def backend(self, wanted: str) -> str:
+    def backend(self, wanted: str, platform: str, resumed: Path | None = None) -> str:
         """The backend that evaluates the modes.
 
         Args:
             wanted: The backend that a user names, or "auto".
+            platform: The name of OpenMM's platform.
+            resumed: The folder of a run that goes on, where there is one. With "auto" modes of
+                torsions keep the backend that it began with.
 
         Raises:
             BackendError: The backend cannot be used here, or not for these modes.
         """
-        if isinstance(self.network, TorsionModel):
-            return require_own_forces(wanted)
-        return choose_backend(wanted)
+        if not isinstance(self.network, TorsionModel):
+            return choose_backend(wanted)
+        before = None if resumed is None else read_settings(resumed)
+        if wanted == "auto" and before is not None:
+            wanted = before.get(BACKEND, OWN_FORCES)
+        return choose_torsion_backend(wanted, platform)
 
 
 def begin_biased_run(
@@ -109,7 +118,10 @@ def begin_biased_run(
         if not exported_in(folder).is_file():
             check_known(network, molecule)
         settings = {**settings, "model_sha256": model.weights_sha256, "modes": modes}
-        start_run(folder, settings, resume)
+        earlier = {}
+        if isinstance(network, TorsionModel):
+            settings[BACKEND], earlier[BACKEND] = backend, OWN_FORCES
+        start_run(folder, settings, resume, earlier)
         if not exported_in(folder).is_file():
             keep_model(network, folder)
         # cv.pt comes last: a folder with one has both files

@@ -53,7 +53,8 @@ class UmbrellaOptions:
         checkpoint_ps: The time between checkpoints, in ps.
         temperature: The temperature in K; the model's where None.
         seed: The seed of the thermostats.
-        backend: How OpenMM evaluates the modes: "auto", "native", "torchforce" or "python".
+        backend: How OpenMM evaluates the modes: "auto", "native", "torchforce" or "python", or, of
+            torsions, "openmm".
         platform: The name of OpenMM's platform; the fastest for this size where None.
 
     Example:
@@ -177,13 +178,13 @@ def umbrella(
     if not resume:
         require_free(folder)
     biased = BiasedModel.of(model)
-    backend = biased.backend(options.backend)
     modes = biased.network.check_modes(options.modes)
     kelvin = biased.network.temperature if options.temperature is None else options.temperature
     windows = options.place([f"mode_{mode}" for mode in modes], kelvin)
     molecule = as_molecule(system, topology, positions)
     n_atoms = molecule.topology.getNumAtoms()
     platform = choose_platform(options.platform, n_atoms).getName()
+    backend = biased.backend(options.backend, platform, folder if resume else None)
     settings = _settings(options, windows, molecule)
     begin_biased_run(folder, settings, biased, modes, molecule, backend, resume)
 

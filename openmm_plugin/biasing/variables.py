@@ -19,11 +19,12 @@ from openmm_plugin.biasing.metadynamics_options import (
     read_width,
 )
 from openmm_plugin.biasing.options import BiasOptions, check_count, variables
-from openmm_plugin.forces import exported_modes, mode_forces
+from openmm_plugin.forces import mode_forces
 from openmm_plugin.molecules import Topology, as_molecule
 from openmm_plugin.systems import MolecularSystem, choose_platform, system_alone
 from symplectic_cv.errors import OptionError
 from symplectic_cv.exporting.export import export, exported_in
+from symplectic_cv.exporting.exported_files import exported_modes
 from symplectic_cv.exporting.torsion_file import SUFFIX, read_torsion_file
 from symplectic_cv.models.modes import listed
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
@@ -67,7 +68,8 @@ def bias_variables(
         topology: The topology of the system's atoms, OpenMM's or MDTraj's, or the path of a PDB,
             for "auto"; not needed with `positions`.
         positions: The structure to start from, for "auto", shape (n_atoms, 3), in nm or with unit.
-        backend: How OpenMM evaluates the modes: "auto", "native", "torchforce" or "python".
+        backend: How OpenMM evaluates the modes: "auto", "native", "torchforce", "python", or, of
+            torsions, "openmm"; "auto" takes the latter unless `platform` names one of the CPU.
         temperature: The temperature of the dynamics for "auto", in K.
         timestep_fs: The time step of the dynamics for "auto", in fs.
         seed: The seed of the dynamics for "auto".
@@ -103,7 +105,7 @@ def bias_variables(
     )
     options = given.bias_options(len(modes), temperature, "python", _ends(cv, list(modes)))
     bare = system_alone(system)
-    forces = _forces(cv, bare, list(modes), backend)
+    forces = _forces(cv, bare, list(modes), backend, platform)
     if numbers is None and topology is None and positions is None:
         options = replace(options, width=DEFAULT_WIDTH)
     elif numbers is None:
@@ -145,12 +147,13 @@ def _forces(
     system: openmm.System,
     modes: list[int],
     backend: str,
+    platform: str | None,
 ) -> list[openmm.Force]:
     """One force for each mode."""
     if not isinstance(cv, (str, Path)):
         with tempfile.TemporaryDirectory() as aside:
             export(cv, modes, aside)
-            return mode_forces(exported_in(aside), system, backend)
+            return mode_forces(exported_in(aside), system, backend, platform)
     held = exported_modes(cv)
     missing = [mode for mode in modes if mode not in held]
     if missing:
@@ -158,7 +161,7 @@ def _forces(
             f"`modes` {' '.join(map(str, modes))}: {cv} holds the modes "
             f"{' '.join(map(str, held))}: export {' '.join(map(str, modes))}, or name others"
         )
-    forces = mode_forces(cv, system, backend)
+    forces = mode_forces(cv, system, backend, platform)
     return [forces[held.index(mode)] for mode in modes]
 
 

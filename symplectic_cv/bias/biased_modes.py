@@ -13,8 +13,11 @@ from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.errors import OptionError
 from symplectic_cv.exporting.compiled import core_problem
+from symplectic_cv.exporting.export import exported_in
 from symplectic_cv.exporting.native_core import load_core
 from symplectic_cv.exporting.torchscript import load_exported
+from symplectic_cv.exporting.torsion_file import SUFFIX as TORSION_SUFFIX
+from symplectic_cv.exporting.torsion_file import read_torsion_file
 from symplectic_cv.molecule import Molecule
 
 CV = "cv.pt"
@@ -50,7 +53,7 @@ def modes_of_all(runs: Sequence[BiasedRun], data: TrajectoryData) -> list[np.nda
 
 @dataclass(frozen=True)
 class _Exported:
-    """The exported modes of a run, evaluated by the native core or, without one, by torch.
+    """The exported modes of a run, evaluated by NumPy (torsions), the native core or torch.
 
     Attributes:
         name: The path of the exported file.
@@ -66,6 +69,10 @@ class _Exported:
     @classmethod
     def read(cls, folder: Path) -> _Exported:
         """Reads the exported file; raises ModelError where it is missing or damaged."""
+        exported = exported_in(folder)
+        if exported.suffix == TORSION_SUFFIX:
+            model = read_torsion_file(exported).model
+            return cls(str(exported), model.molecule.indices, model.modes)
         native = (folder / CV).with_suffix(".safetensors")
         if native.is_file() and core_problem() is None:
             core = load_core(native)

@@ -9,7 +9,7 @@ from typing import Annotated
 import openmm_plugin as library
 from openmm_plugin.biasing.metadynamics_options import AUTO, MetadynamicsOptions
 from openmm_plugin.biasing.options import BiasProgress
-from openmm_plugin.versions import choose_backend, native_problem
+from openmm_plugin.versions import native_problem
 from symplectic_cv.bias.free_energy import SURFACE
 from symplectic_cv.bias.run import OPES, BiasRecord
 from symplectic_cv.cli import molecules as m
@@ -137,8 +137,9 @@ def metadynamics(
 
     Example: symplectic-cv metadynamics model --system md/system.xml --modes 0 1 --time-ns 5
     """
-    if backend is o.Backend.AUTO and choose_backend(backend.value) != o.Backend.NATIVE.value:
-        note(f"not through the native force, because {native_problem() or core_problem()}")
+    problem = native_problem() or core_problem()
+    if backend is o.Backend.AUTO and problem is not None:
+        note(f"not through the native force, because {problem}")
     molecule = m.molecule_of_options(
         system, top, pdb, forcefield, solvent, temperature, model, output if resume else None
     )

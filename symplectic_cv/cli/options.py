@@ -58,6 +58,7 @@ class Backend(str, Enum):
     NATIVE = "native"
     TORCHFORCE = "torchforce"
     PYTHON = "python"
+    OPENMM = "openmm"
 
 
 class Device(str, Enum):
@@ -130,7 +131,8 @@ BackendOption = Annotated[
     Backend,
     option(
         "--backend",
-        help="How OpenMM evaluates the modes; auto takes the fastest backend that works here.",
+        help="How OpenMM evaluates the modes; auto takes the fastest backend that works here. "
+        "openmm, OpenMM's own forces, is for modes of torsions.",
     ),
 ]
 Platform = Annotated[

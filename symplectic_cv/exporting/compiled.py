@@ -11,10 +11,12 @@ REINSTALL = "pip install --force-reinstall --no-deps symplectic-cv"
 def core_problem() -> str | None:
     """The reason why the native core cannot be used here, or None."""
     try:
-        importlib.import_module("symplectic_cv._core")
+        core = importlib.import_module("symplectic_cv._core")
     except ImportError as error:
         return (
             f"the native core is not compiled here ({error}): install a C++ compiler (g++ or "
             f"clang), then {REINSTALL}"
         )
+    if not hasattr(core, "read"):
+        return f"the native core was compiled for another version of this package: {REINSTALL}"
     return None

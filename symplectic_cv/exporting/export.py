@@ -18,6 +18,7 @@ from symplectic_cv.exporting.torchscript import FORMAT, METADATA, script
 from symplectic_cv.exporting.torsion_file import SUFFIX as TORSION_SUFFIX
 from symplectic_cv.exporting.torsion_file import torsion_file
 from symplectic_cv.exporting.torsion_plumed import torsion_plumed_input
+from symplectic_cv.exporting.torsion_torchscript import script_torsions
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.run_folder import require_free_file
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
@@ -36,7 +37,7 @@ def export(
 ) -> dict[str, Any]:
     """Writes `cv.pt` and, beside it, `cv.safetensors` for the native core.
 
-    Modes of torsions are written as `cv.json`, from which OpenMM's own forces are made.
+    Of modes of torsions it writes `cv.json` too, from which OpenMM's own forces are made.
 
     Args:
         model: A trained model, or its folder.
@@ -57,13 +58,11 @@ def export(
     """
     network = open_modes(model)
     files = files_to_export(model, path, plumed)
-    if isinstance(network, TorsionModel):
-        return _export_torsions(network, network.check_modes(modes), files)
-    network.require_smooth()
+    if not isinstance(network, TorsionModel):
+        network.require_smooth()
     modes = network.check_modes(modes)
     for file in files:
         require_free_file(file)
-    path, beside = files[:2]
     core = core_bytes(network, modes)
     metadata = {
         "format": FORMAT,
@@ -71,37 +70,40 @@ def export(
         "omega_rad_per_ps": [float(network.omega[mode]) for mode in modes],
         "temperature_k": network.temperature,
         "molecule": network.molecule.to_json(),
-        "core_sha256": read_metadata(core, beside.name)["sha256"],
+        "core_sha256": read_metadata(core, SUFFIX)["sha256"],
     }
-    buffer = io.BytesIO()
-    torch.jit.save(
-        script(network, modes), buffer, _extra_files={METADATA: json.dumps(metadata).encode()}
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files[0].parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(network, TorsionModel):
+        _write_torsions(network, modes, files, core, metadata)
+        return metadata
+    path, beside = files[:2]
     write_atomically(beside, core)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, _torchscript(script(network, modes), metadata))
     if plumed:
         export_for_plumed(network, modes, path)
     return metadata
 
 
-def _export_torsions(
-    model: TorsionModel, modes: list[int], files: Sequence[Path]
-) -> dict[str, Any]:
-    content = torsion_file(model, modes)
-    for file in files:
-        require_free_file(file)
-    path, *plumed = files
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write_torsions(
+    model: TorsionModel,
+    modes: list[int],
+    files: Sequence[Path],
+    core: bytes,
+    metadata: dict[str, Any],
+) -> None:
+    path, module, beside, *plumed = files
     for file in plumed:
         write_atomically(file, torsion_plumed_input(model, modes).encode())
-    write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
-    return {
-        "modes": content["modes"],
-        "omega_rad_per_ps": content["torsion_modes"]["omega_rad_per_ps"],
-        "temperature_k": model.temperature,
-        "molecule": model.molecule.to_json(),
-    }
+    write_atomically(beside, core)
+    write_atomically(module, _torchscript(script_torsions(model, modes), metadata))
+    write_atomically(path, (json.dumps(torsion_file(model, modes), indent=1) + "\n").encode())
+
+
+def _torchscript(module: torch.jit.ScriptModule, metadata: dict[str, Any]) -> bytes:
+    """The file of a module with its metadata."""
+    buffer = io.BytesIO()
+    torch.jit.save(module, buffer, _extra_files={METADATA: json.dumps(metadata).encode()})
+    return buffer.getvalue()
 
 
 def exported_in(folder: str | Path) -> Path:
@@ -137,10 +139,11 @@ def files_to_export(
     file = Path(path)
     if file.suffix not in (".pt", TORSION_SUFFIX):
         file = file / EXPORTED
-    module, script = plumed_files(file)
+    module, lines = plumed_files(file)
     if isinstance(model, TorsionModel) or (
         isinstance(model, (str, Path)) and is_torsion_folder(model)
     ):
-        return [file.with_suffix(TORSION_SUFFIX), *([script] if plumed else [])]
+        suffixes = (TORSION_SUFFIX, ".pt", SUFFIX)
+        return [*map(file.with_suffix, suffixes), *([lines] if plumed else [])]
     file = file.with_suffix(".pt")
-    return [file, file.with_suffix(SUFFIX), *([module, script] if plumed else [])]
+    return [file, file.with_suffix(SUFFIX), *([module, lines] if plumed else [])]

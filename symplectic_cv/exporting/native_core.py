@@ -1,9 +1,9 @@
 """The native core: exported modes and their gradients in C++, for NumPy arrays.
 
 A frame takes a hundredth of the time that TorchScript takes, and less where many frames are
-computed at once. The core needs neither torch nor OpenMM. It superposes in float64 and evaluates
-networks in float32. It releases the interpreter while it works; any number of threads may share one
-core.
+computed at once. The core needs neither torch nor OpenMM. Of a flow it superposes in float64 and
+evaluates networks in float32; modes of torsions are in float64 throughout. It releases the
+interpreter while it works; any number of threads may share one core.
 
 The compiled part is built by `pip install` where there is a C++ compiler.
 """
@@ -50,44 +50,45 @@ class Core:
         from symplectic_cv import _core
 
         try:
-            self._flow = _core.Flow(content, instructions)
+            self._modes = _core.read(content, instructions)
         except ValueError as error:
             raise ModelError(
                 f"{name}: cannot be used as a collective variable: {error}; export it again with "
                 "`symplectic_cv.export`"
             ) from error
         self.metadata: dict[str, Any] = read_metadata(content, name)
-        self.indices = np.array(self._flow.atoms, dtype=np.int64)
+        self.indices = np.array(self._modes.atoms, dtype=np.int64)
         bonds = self.metadata["molecule"].get("bonds", [])
         self._bonds = np.array(bonds, dtype=np.int64).reshape(-1, 2)
-        reference = safetensors.numpy.load(content)["reference"]
-        self._longest = np.maximum(
-            LONGEST_BOND, STRETCH * _lengths(reference[None], self._bonds)[0]
-        )
+        self._longest = np.full(len(self._bonds), LONGEST_BOND)
+        reference = safetensors.numpy.load(content).get("reference")  # that of a flow
+        if reference is not None:
+            mean = _lengths(reference[None], self._bonds)[0]
+            self._longest = np.maximum(LONGEST_BOND, STRETCH * mean)
 
     @property
     def n_atoms(self) -> int:
         """N, of the modelled atoms."""
-        return self._flow.n_atoms
+        return self._modes.n_atoms
 
     @property
     def n_modes(self) -> int:
-        return self._flow.n_modes
+        return self._modes.n_modes
 
     @property
     def n_couplings_used(self) -> int:
-        """The number of the flow's couplings that the modes depend on."""
-        return self._flow.n_couplings_used
+        """The number of the flow's couplings that the modes depend on; 0 for modes of torsions."""
+        return getattr(self._modes, "n_couplings_used", 0)
 
     @property
     def instructions(self) -> str:
         """The kernels that run: `baseline`, `avx2` or `avx512`."""
-        return self._flow.instructions
+        return self._modes.instructions
 
     def values(
         self, positions: np.ndarray, box: np.ndarray | None = None, selected: bool = False
     ) -> np.ndarray:
-        """Values ω_k Q_k of the modes, dimensionless, (F, n_modes) in float64.
+        """Values of the modes (ω_k Q_k of a flow), dimensionless, (F, n_modes) in float64.
 
         Args:
             positions: The positions of the whole system, (F, n_system_atoms, 3) in nm.
@@ -190,14 +191,15 @@ class Core:
         gradients = None
         if combinations is not None:
             gradients = np.empty((len(x), len(combinations), x.shape[1], 3))
-        self._flow.evaluate(x, box, combinations, values, gradients, selected)
+        self._modes.evaluate(x, box, combinations, values, gradients, selected)
         lost = ~np.isfinite(values).all(1)
         if gradients is not None:
             lost |= ~np.isfinite(gradients).all((1, 2, 3))
         if lost.any():
             raise FrameError(
                 f"frame {int(lost.argmax())}: the modes are not finite there (NaN positions, an "
-                "orientation that is not unique, or a structure far from all that was learned)"
+                "orientation that is not unique, three atoms of a torsion on one line, or a "
+                "structure far from all that was learned)"
             )
         return values, gradients
 

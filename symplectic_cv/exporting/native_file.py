@@ -8,18 +8,17 @@ whole file (taken with its own digits at zero), so that any altered bit is notic
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import safetensors.numpy
 import torch
 from torch import Tensor
 
 from symplectic_cv.data.periodic import spanning_links
 from symplectic_cv.errors import ModelError
-from symplectic_cv.exporting.native_format import FORMAT, NO_DIGEST, read_metadata, sign
+from symplectic_cv.exporting.native_format import read_metadata, signed_file
+from symplectic_cv.exporting.torsion_core import torsion_core_bytes
 from symplectic_cv.files.atomic import write_atomically
 from symplectic_cv.files.run_folder import require_free_file
 from symplectic_cv.flows.coupling import AffineCoupling, Conditioner
@@ -27,17 +26,18 @@ from symplectic_cv.flows.layers import ModeOrder, NormalModes, Rotation
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.flows.spline import SMALLEST_BIN, SplineCoupling
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.torsion_model import TorsionModel
 
 AFFINE, SPLINE = 0, 1
 
 
 def export_core(
-    model: NeuralCanonicalTransformation, modes: Sequence[int], path: str | Path
+    model: NeuralCanonicalTransformation | TorsionModel, modes: Sequence[int], path: str | Path
 ) -> str:
     """Writes the chosen modes for the native core; returns the file's SHA-256 of itself.
 
     Args:
-        model: A trained model.
+        model: A trained model, or modes of torsions.
         modes: The modes to export; 0 is the slowest.
         path: The file to write, `*.safetensors`.
 
@@ -53,32 +53,14 @@ def export_core(
     return read_metadata(content, path.name)["sha256"]
 
 
-def core_bytes(model: NeuralCanonicalTransformation, modes: Sequence[int]) -> bytes:
+def core_bytes(model: NeuralCanonicalTransformation | TorsionModel, modes: Sequence[int]) -> bytes:
     """The files that `export_core` writes."""
+    if isinstance(model, TorsionModel):
+        return torsion_core_bytes(model, modes)
     model.require_smooth()
     modes = model.check_modes(modes)
-    metadata = {
-        "format": FORMAT,
-        "modes": json.dumps(modes),
-        "omega_rad_per_ps": json.dumps([float(model.omega[mode]) for mode in modes]),
-        "temperature_k": repr(float(model.temperature)),
-        "molecule": json.dumps(model.molecule.to_json()),
-        "sha256": NO_DIGEST,
-    }
-    return sign(_with_metadata(safetensors.numpy.save(core_tensors(model, modes)), metadata))
-
-
-def _with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
-    """A safetensors file with these metadata, in this order.
-
-    The library writes metadata in an order that changes from call to call; the same model is to
-    give the same file.
-    """
-    length = int.from_bytes(content[:8], "little")
-    header = {"__metadata__": metadata, **json.loads(content[8 : 8 + length])}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8
-    return len(text).to_bytes(8, "little") + text + content[8 + length :]
+    omega = [float(model.omega[mode]) for mode in modes]
+    return signed_file(core_tensors(model, modes), modes, omega, model.temperature, model.molecule)
 
 
 @torch.no_grad()

@@ -78,7 +78,12 @@ def make_folder(folder: str | Path) -> Path:
     return folder
 
 
-def start_run(folder: str | Path, settings: Mapping[str, Any], resume: bool) -> bool:
+def start_run(
+    folder: str | Path,
+    settings: Mapping[str, Any],
+    resume: bool,
+    earlier: Mapping[str, Any] | None = None,
+) -> bool:
     """Claims an output folder for a run and records the run's settings in run.json.
 
     Args:
@@ -86,6 +91,7 @@ def start_run(folder: str | Path, settings: Mapping[str, Any], resume: bool) -> 
         settings: The settings that must be the same when the run is resumed, as JSON values.
         resume: Whether to continue the run that the folder holds. Where it holds none, a new run
             begins, and a `RunWarning` says so.
+        earlier: The values of settings that runs of earlier versions have and did not record.
 
     Returns:
         Whether the folder held a run that is resumed.
@@ -111,8 +117,22 @@ def start_run(folder: str | Path, settings: Mapping[str, Any], resume: bool) -> 
             f"{folder}: holds no run to resume, so that a new one begins", RunWarning, stacklevel=3
         )
         return start_run(folder, settings, resume=False)
-    _require_same(folder, _read_settings(record), json.loads(json.dumps(settings)))
+    before = {**(earlier or {}), **_read_settings(record)}
+    _require_same(folder, before, json.loads(json.dumps(settings)))
     return True
+
+
+def read_settings(folder: str | Path) -> dict[str, Any] | None:
+    """The settings of the run that a folder holds; None where it holds none.
+
+    Args:
+        folder: The folder of the run.
+
+    Raises:
+        OutputError: The record of the settings is damaged.
+    """
+    record = Path(folder) / RUN
+    return _read_settings(record) if record.is_file() else None
 
 
 def _holds_files(folder: Path) -> bool:

@@ -24,11 +24,12 @@ from scattered import (
     wrap,
 )
 
-from openmm_plugin.forces import NATIVE, evaluate, exported_files, mode_forces
+from openmm_plugin.forces import NATIVE, evaluate, mode_forces
 from openmm_plugin.native_library import evaluations, make_force
 from openmm_plugin.versions import library_files
 from symplectic_cv.errors import BackendError, ModelError
 from symplectic_cv.exporting.export import export
+from symplectic_cv.exporting.exported_files import exported_files
 from symplectic_cv.exporting.torchscript import script
 
 pytestmark = pytest.mark.second_openmm

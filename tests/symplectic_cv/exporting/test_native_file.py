@@ -37,7 +37,7 @@ def header_end(content):
 def _loads_or_says_why(content, dipeptide):
     """Whether a file loads; whatever it does then, it must not crash."""
     try:
-        flow = _core.Flow(content)
+        flow = _core.read(content)
     except _core.FormatError as error:
         assert str(error)
         return False

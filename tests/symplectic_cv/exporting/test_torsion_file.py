@@ -17,7 +17,8 @@ from symplectic_cv.exporting.torsion_file import read_torsion_file
 def test_a_file_holds_the_chosen_modes_in_their_order(tmp_path: Path) -> None:
     model = torsion_model()
     metadata = export(model, [1, 0], tmp_path, plumed=True)
-    written = [tmp_path / "cv.json", tmp_path / "cv-plumed.dat"]
+    names = ("cv.json", "cv.pt", "cv.safetensors", "cv-plumed.dat")
+    written = [tmp_path / name for name in names]
     assert files_to_export(model, tmp_path, plumed=True) == written
     assert sorted(tmp_path.iterdir()) == sorted(written)
     assert metadata["modes"] == [1, 0]
