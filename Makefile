@@ -87,7 +87,8 @@ sanitize: install
 	cd $(SANITIZED)/tree && LD_PRELOAD="$(ASAN)" ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=. \
 		../venv/bin/python -m pytest -p no:cacheprovider -o pythonpath=$(CURDIR)/tests --rootdir=$(CURDIR) \
 		$(addprefix $(CURDIR)/tests/,symplectic_cv/exporting/test_native_file.py symplectic_cv/exporting/test_native_core.py \
-		openmm_plugin/test_native_forces.py)
+		symplectic_cv/exporting/test_torsion_core.py openmm_plugin/test_native_forces.py \
+		openmm_plugin/test_torsion_forces.py)
 
 # Warnings are errors.
 docs: $(VENV)/.docs

@@ -1,8 +1,8 @@
 """Torsion modes as TorchScript: positions (n_atoms, 3) in nm → values of the modes.
 
-The module is called as that of a flow is (`symplectic_cv.exporting.torchscript`). Three atoms on one
-line give NaN. The gradients are those of `symplectic_cv.charts.torsion_metric`, which names their
-source.
+The module is called as that of a flow is (`symplectic_cv.exporting.torchscript`). Three atoms on
+one line give NaN. The gradients are those of `symplectic_cv.charts.torsion_metric`, which names
+their source.
 """
 
 from collections.abc import Sequence

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
 import mdtraj as md
 import numpy as np
 import openmm
 import pytest
 from openmm import app, unit
 
-from openmm_plugin.forces import evaluate
+from openmm_plugin.biasing.native_engine import MODE
+from openmm_plugin.forces import evaluate, mode_forces
+from openmm_plugin.native_library import evaluations
 from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
 from openmm_plugin.torsion_forces import torsion_mode_forces
 from symplectic_cv.charts.rotatable_bonds import find_rotatable_bonds
 from symplectic_cv.errors import OptionError, SelectionError
+from symplectic_cv.exporting.export import export
 from symplectic_cv.models.torsion_model import TorsionModel
 from symplectic_cv.molecule import select_atoms
 
@@ -126,3 +132,99 @@ def test_atoms_of_another_system_are_refused(model: TorsionModel) -> None:
     other = build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
     with pytest.raises(SelectionError, match=r"only 22 atoms|Da"):
         torsion_mode_forces(model, other.system)
+
+
+@pytest.fixture(scope="module")
+def cv(model: TorsionModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cv")
+    export(model, [2, 0, 1], folder)
+    return folder / "cv.json"
+
+
+def energies_and_forces(
+    forces: list[openmm.Force], system: MolecularSystem, x: np.ndarray, box: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each force in a group of its own, alone in a system: energies (n,) and forces (n, N, 3)."""
+    alone = openmm.System()
+    for k in range(system.system.getNumParticles()):
+        alone.addParticle(system.system.getParticleMass(k))
+    if box is not None:
+        alone.setDefaultPeriodicBoxVectors(*box)
+    for group, force in enumerate(forces):
+        copied = openmm.XmlSerializer.clone(force)
+        copied.setForceGroup(group)
+        alone.addForce(copied)
+    platform = openmm.Platform.getPlatformByName("Reference")
+    context = openmm.Context(alone, openmm.VerletIntegrator(0.001), platform)
+    context.setPositions(x)
+    energies, found = [], []
+    for group in range(len(forces)):
+        state = context.getState(energy=True, forces=True, groups={group})
+        energies.append(state.getPotentialEnergy().value_in_unit(unit.kilojoules_per_mole))
+        kj_per_nm = unit.kilojoules_per_mole / unit.nanometer
+        found.append(state.getForces(asNumpy=True).value_in_unit(kj_per_nm))
+    return np.array(energies), np.array(found)
+
+
+BOX = np.array([[3.2, 0.0, 0.0], [0.7, 3.0, 0.0], [-1.0, 0.9, 2.9]])
+
+
+@pytest.mark.parametrize("boxed", [False, True])
+@pytest.mark.parametrize("backend", ["native", "python", "torchforce"])
+def test_every_backend_gives_the_numbers_of_openmms_own_forces(
+    tetra_alanine: MolecularSystem, cv: Path, backend: str, boxed: bool
+) -> None:
+    system, box = openmm.XmlSerializer.clone(tetra_alanine.system), None
+    if boxed:
+        box = BOX
+        bonds = openmm.HarmonicBondForce()
+        bonds.setUsesPeriodicBoundaryConditions(True)
+        system.addForce(bonds)
+    own = mode_forces(cv, system, "openmm")
+    assert [type(force) for force in own] == [openmm.CustomTorsionForce] * 3
+    forces = mode_forces(cv, system, backend)
+    assert all(force.usesPeriodicBoundaryConditions() == boxed for force in forces)
+    for seed in range(3):
+        x = scattered(tetra_alanine, seed)
+        if boxed:  # a molecule in pieces
+            x = x + np.random.default_rng(seed).integers(-2, 3, size=x.shape) @ BOX
+        values, slopes = energies_and_forces(forces, tetra_alanine, x, box)
+        expected, right = energies_and_forces(own, tetra_alanine, x, box)
+        np.testing.assert_allclose(values, expected, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(slopes, right, rtol=0, atol=1e-9 * np.abs(right).max())
+
+
+def test_the_modes_of_one_system_share_one_evaluation(
+    tetra_alanine: MolecularSystem, cv: Path
+) -> None:
+    forces = mode_forces(cv, tetra_alanine.system, "native")
+    before = evaluations(forces[0])
+    x = scattered(tetra_alanine, 4)
+    energies_and_forces(forces, tetra_alanine, x, None)
+    assert evaluations(forces[0]) == before + 1
+
+
+def test_native_forces_are_for_the_cpu(tetra_alanine: MolecularSystem, cv: Path) -> None:
+    """And nowhere else, unless a user asks for them: a GPU has OpenMM's own forces."""
+    system = tetra_alanine.system
+    for platform, backend in (("CPU", MODE), ("Reference", MODE), ("CUDA", None), (None, None)):
+        force = mode_forces(cv, system, platform=platform)[0]
+        kind = ElementTree.fromstring(openmm.XmlSerializer.serialize(force)).get("type")
+        assert kind == (backend or "CustomTorsionForce")
+    beside = mode_forces(cv.with_suffix(".pt"), system, "native")[0]
+    assert openmm.XmlSerializer.serialize(beside) == openmm.XmlSerializer.serialize(
+        mode_forces(cv, system, "native")[0]
+    )
+    with pytest.raises(OptionError, match="openmm; got 'gpu'"):
+        mode_forces(cv, system, "gpu")
+
+
+def test_three_atoms_on_a_line_stop_a_native_force(
+    tetra_alanine: MolecularSystem, model: TorsionModel, cv: Path
+) -> None:
+    x = scattered(tetra_alanine, 1)
+    first, second, third, _ = (model.molecule.indices[k] for k in model.bonds[2].atoms)
+    x[third] = 2.0 * x[second] - x[first]
+    forces = mode_forces(cv, tetra_alanine.system, "native")
+    with pytest.raises(openmm.OpenMMException, match="three atoms of a torsion lie on one line"):
+        energies_and_forces(forces, tetra_alanine, x, None)

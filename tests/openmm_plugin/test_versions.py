@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from openmm_plugin import versions
-from symplectic_cv.errors import BackendError
+from symplectic_cv.errors import BackendError, OptionError
 
 GOOD = {"openmm": "8.5.2", "torch": "2.11.0", "acellera-openmmtorch-cpu": "1.10"}
 
@@ -158,3 +158,22 @@ def test_nothing_is_loaded_to_decide():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.split("\n")[:2] == ["torchforce native python", "[]"]
+
+
+def test_torsion_modes_take_the_native_force_on_the_cpu_alone(installed):
+    installed(GOOD, compiled=(8, 5))
+    assert versions.choose_torsion_backend("auto", "Reference") == "native"
+    assert versions.choose_torsion_backend("auto", "CPU") == "native"
+    for platform in ("CUDA", "HIP", "OpenCL", None):
+        assert versions.choose_torsion_backend("auto", platform) == "openmm"
+        assert versions.choose_torsion_backend("native", platform) == "native"
+    assert versions.choose_torsion_backend("openmm", "CPU") == "openmm"
+    assert versions.choose_torsion_backend("torchforce", "CPU") == "torchforce"
+    installed(GOOD)
+    assert versions.choose_torsion_backend("auto", "CPU") == "openmm"
+    with pytest.raises(BackendError, match="`backend=native`: the native force is not compiled"):
+        versions.choose_torsion_backend("native", "CPU")
+    with pytest.raises(OptionError, match=r"or \(for modes of torsions\) openmm; got 'gpu'"):
+        versions.choose_torsion_backend("gpu")
+    with pytest.raises(BackendError, match="`backend=openmm` is for modes of torsions"):
+        versions.choose_backend("openmm")

@@ -110,14 +110,13 @@ def test_commands_that_need_a_flow_say_so(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_backend_of_flows_is_refused(
-    model: Path, simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    line = refused(
-        capsys,
-        *("metadynamics", model, "--system", simulated / "system.xml"),
-        *("--backend", "native", "-o", tmp_path / "out"),
-    )
-    assert "--backend" in line
-    assert "auto" in line
-    assert not (tmp_path / "out").exists()
+def test_each_backend_of_torsion_modes(model: Path, simulated: Path, tmp_path: Path) -> None:
+    """By itself a run on the CPU takes the native force; OpenMM's own forces when asked."""
+    for backend in ("auto", "openmm"):
+        folder = tmp_path / backend
+        run(
+            *("metadynamics", model, "--system", simulated / "system.xml", "--width", 0.3),
+            *("--pace", 0.02, "--time-ns", 0.0002, "--backend", backend, "-o", folder),
+        )
+        found = json.loads((folder / "run.json").read_text())["backend"]
+        assert found == {"auto": "native"}.get(backend, backend)

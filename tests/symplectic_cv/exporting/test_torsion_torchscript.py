@@ -10,7 +10,7 @@ import torch
 from ligands import torsion_model
 
 from symplectic_cv.exporting.export import export
-from symplectic_cv.exporting.native_core import Core
+from symplectic_cv.exporting.native_core import Core, load_core
 from symplectic_cv.exporting.native_file import core_bytes
 from symplectic_cv.exporting.torchscript import load_exported, stored_metadata
 from symplectic_cv.exporting.torsion_torchscript import script_torsions
@@ -64,7 +64,8 @@ def test_the_exported_file_carries_its_metadata(tmp_path: Path) -> None:
     metadata = export(model, MODES, tmp_path)
     module, found = load_exported(tmp_path / "cv.pt")
     assert found == metadata == stored_metadata(tmp_path / "cv.pt")
-    assert found["core_sha256"] == Core((tmp_path / "cv.safetensors").read_bytes()).metadata["sha256"]
+    core = load_core(tmp_path / "cv.safetensors")
+    assert found["core_sha256"] == core.metadata["sha256"]
     x = chain(3)
     np.testing.assert_allclose(
         module(torch.as_tensor(x)).numpy(), model.modes(x, MODES)[0], rtol=0, atol=1e-12
