@@ -159,8 +159,8 @@ def choose_backend(wanted: str, has_core: bool = True) -> str:
             )
         if wanted not in problems:
             raise OptionError(
-                "`backend` must be auto, native, python, torchforce or (for modes of torsions) "
-                f"{OWN_FORCES}; got {wanted!r}"
+                f"`backend` must be auto, native, python or torchforce; got {wanted!r} "
+                f"({OWN_FORCES} is for modes of torsions)"
             )
         problem = problems[wanted]()
         if problem is not None:
