@@ -33,6 +33,7 @@ INDICES = np.array([7, 2, 3, 9, 4, 11])
 OTHERS = np.setdiff1d(np.arange(12), INDICES)
 MODES = [1, 0]
 STEP = 1e-6
+CHAIN = 0.09 * np.array([[k, k % 2, k // 2 % 2] for k in range(6)])
 BOXES = {
     "cubic": np.eye(3) * 2.0,
     "triclinic": np.array([[2.2, 0.0, 0.0], [0.7, 2.0, 0.0], [-1.0, 0.9, 1.9]]),
@@ -69,8 +70,7 @@ def frames() -> np.ndarray:
     """(70, 12, 3): more than two blocks of the core; a bent chain among other atoms."""
     rng = np.random.default_rng(5)
     x = 3.0 * rng.normal(size=(70, 12, 3))
-    chain = 0.12 * np.array([[k, k % 2, 0.3 * k * (k - 2)] for k in range(6)])
-    x[:, INDICES] = chain + 0.04 * rng.normal(size=(70, 6, 3))
+    x[:, INDICES] = CHAIN + 0.02 * rng.normal(size=(70, 6, 3))
     return x
 
 
@@ -135,7 +135,8 @@ def test_molecules_are_made_whole(core: Core, frames: np.ndarray, name: str) -> 
     values, gradients = core.values_and_gradients(frames + shifts, box=box)
     np.testing.assert_allclose(values, whole, rtol=0, atol=1e-11)
     np.testing.assert_allclose(gradients, slopes, rtol=0, atol=1e-10 * np.abs(slopes).max())
-    assert np.abs(core.values(frames + shifts) - whole).max() > 0.1
+    with pytest.raises(FrameError, match="torn by a periodic boundary"):
+        core.values(frames + shifts)
     many = np.broadcast_to(box, (70, 3, 3))
     np.testing.assert_array_equal(core.values(frames + shifts, box=many), values)
 
@@ -164,7 +165,7 @@ def test_frames_without_a_value_are_named(core: Core, frames: np.ndarray) -> Non
         broken = frames[:6].copy()
         ruin(broken[frame])
         for box in (None, 5.0 * np.eye(3)):
-            with pytest.raises(FrameError, match=f"frame {frame}: .*torsion on one line"):
+            with pytest.raises(FrameError, match=f"frame {frame}: "):
                 core.values(broken, box=box)
             with pytest.raises(FrameError, match=f"frame {frame}: "):
                 core.gradient(broken, box=box)
@@ -175,7 +176,7 @@ def test_frames_without_a_value_are_named(core: Core, frames: np.ndarray) -> Non
 
 def test_nearly_straight_atoms_have_their_value(core: Core, model: TorsionModel) -> None:
     """A bond angle of 1e-4 rad: steep, and right."""
-    chain = 0.12 * np.array([[k, k % 2, 0.3 * k * (k - 2)] for k in range(6)])
+    chain = CHAIN.copy()
     chain[3] = 2.0 * chain[2] - chain[1] + 1e-5 * np.array([0.0, 0.3, 1.0])
     x = chain[None]
     values, gradients = core.values_and_gradients(x, selected=True)
@@ -224,7 +225,7 @@ def test_loading_imports_neither_torch_nor_mdtraj_nor_openmm(
     (tmp_path / "cv.safetensors").write_bytes(content)
     program = (
         "import sys, symplectic_cv as sc; core = sc.load_core(sys.argv[1]); "
-        "core.values([[[0.1 * i, 0.02 * i * i, 0.3 * (i % 3)] for i in range(12)]]); "
+        "core.values([[[0.1 * i, 0.1 * (i % 2), 0.1 * (i % 3)] for i in range(6)]], None, True); "
         "print(sorted({'torch', 'mdtraj', 'openmm'} & set(sys.modules)))"
     )
     path = tmp_path / "cv.safetensors"
