@@ -22,8 +22,8 @@ class GpuFlow {
     };
 
     /// Null where the modes are not those of a flow, the Context's platform has no such device, its
-    /// device lacks float64, several devices share the Context, the flow is too large for one block of threads, or the
-    /// environment variable SYMPLECTIC_CV_HOST_FORCES is set.
+    /// device lacks float64, several devices share the Context, the flow is too large for one block
+    /// of threads, or the environment variable SYMPLECTIC_CV_HOST_FORCES is set.
     static std::unique_ptr<GpuFlow> make(OpenMM::ContextImpl& context, const Modes& modes,
                                          const Purpose& purpose);
     virtual ~GpuFlow() = default;
@@ -33,9 +33,9 @@ class GpuFlow {
     /// Where no energy is asked for, the work runs beside the other forces and is waited for, by
     /// the device alone, at the end of them.
     ///
-    /// `value` becomes the energy where it is asked for, else 0. Returns false where a value was not
-    /// finite, in this call or in one before; it is looked for when an energy is asked for, and in
-    /// every `kLook`th call.
+    /// `value` becomes the energy where it is asked for, else 0. Returns false where a value was
+    /// not finite, in this call or in one before; it is looked for when an energy is asked for, and
+    /// in every `kLook`th call.
     virtual bool evaluate(OpenMM::ContextImpl& context, bool forces, bool energy,
                           double& value) = 0;
 
