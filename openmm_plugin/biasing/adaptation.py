@@ -18,6 +18,7 @@ import numpy as np
 import openmm
 from openmm import unit
 
+from openmm_plugin.biasing.adaptation_learning import learner_of
 from openmm_plugin.biasing.adaptation_options import AdaptationOptions
 from openmm_plugin.biasing.adaptation_progress import (
     AdaptationProgress,
@@ -33,19 +34,18 @@ from openmm_plugin.biasing.adaptation_start import (
 )
 from openmm_plugin.biasing.metadynamics import metadynamics
 from openmm_plugin.biasing.options import BiasProgress
+from openmm_plugin.native_library import in_nanometers
 from openmm_plugin.systems import MolecularSystem, choose_platform
 from symplectic_cv.adaptation.gathered_frames import GatheredFrames
 from symplectic_cv.adaptation.judging import RoundProgress, best_round, still_growing
-from symplectic_cv.adaptation.mode_choice import modes_to_bias
 from symplectic_cv.adaptation.round_folders import LoopFolder, RoundModel
-from symplectic_cv.adaptation.round_training import train_round
 from symplectic_cv.bias.reweighted import Reweighted
 from symplectic_cv.bias.states import States
 from symplectic_cv.checks import check_kind
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import require_free, start_run
-from symplectic_cv.models.model_folder import read_config
+from symplectic_cv.flows.options import Chart
 from symplectic_cv.models.modes import check_modes
 from symplectic_cv.molecule import select_atoms
 from symplectic_cv.units import thermal_energy
@@ -136,21 +136,27 @@ class Adaptation:
             if self.options.atoms is not None:
                 raise OptionError("`atoms` goes with files: `data` has its atoms already")
             self._start = data
-            n_atoms = data.molecule.n_atoms
+            modelled, reference = data.molecule, data.positions[0]
         else:
-            n_atoms = select_atoms(self._topology, self.options.atoms).n_atoms
-        dimension = 3 * n_atoms - 6
+            modelled = select_atoms(self._topology, self.options.atoms)
+            reference = in_nanometers(self._molecule.positions)[modelled.indices]
+        self._learner = learner_of(self.options, modelled, reference, self.folder)
         if self._chosen is not None:
-            check_modes(self._chosen, dimension)
+            check_modes(self._chosen, self._learner.n_modes)
         if given:
             self._start = self._read(given)
         if self._start is not None:
-            check_frames(self._start, self._topology)
+            check_frames(self._start, self._topology, self._learner)
         else:
-            check_start_time(self.options.start_ns, self.options.timestep_fs, dimension)
+            check_start_time(self.options.start_ns, self.options.timestep_fs, self._learner)
         self._settings = self._record(given, data)
         self._gathered: GatheredFrames | None = None
         self._rounds = self._run()
+
+    @property
+    def chart(self) -> Chart:
+        """The coordinates that the modes are functions of."""
+        return self._learner.chart
 
     @property
     def models(self) -> list[RoundModel]:
@@ -210,11 +216,11 @@ class Adaptation:
                 # the report of a finished loop is of all rounds
                 self._files.report.unlink(missing_ok=True)
                 self._train(number, gathered)
-                modes = self._modes_of(number)
+                modes = self._modes_of(number, gathered)
                 self._bias(number, modes, options.time_ns, "biasing")
-                model = RoundModel.read(self._files.model(number), modes)
-                gathered.add_round(model)
+                gathered.add_round(RoundModel.read(self._files.model(number), modes))
                 self.states, self.rows = gathered.judge(thermal_energy(options.temperature))
+                model = gathered.measure_change(self.rows)
                 self._files.write_round(number, model, self.rows)
                 self._files.write_rounds(self.rows, gathered.models)
             self.reason = self._reason(number)
@@ -225,7 +231,16 @@ class Adaptation:
 
     def _reason(self, number: int) -> str | None:
         """The reason to end the loop with a round; None where it continues."""
-        if not still_growing(self.rows, self.options.growth):
+        if self.chart is Chart.TORSION:
+            change = self.models[-1].free_energy_change
+            crossed = self.rows[-1].crossings > 0
+            if change is not None and change <= self.options.tolerance and crossed:
+                return (
+                    f"The loop ended after round {number}: it changed the free energies along the "
+                    f"torsions by {change:.2g} kJ/mol, within the tolerance of "
+                    f"{self.options.tolerance:g} kJ/mol."
+                )
+        elif not still_growing(self.rows, self.options.growth):
             return (
                 f"The loop ended after round {number}: twice in a row crossings per ns did not "
                 f"exceed those of the best earlier round by {self.options.growth:.0%}, and no new "
@@ -252,28 +267,16 @@ class Adaptation:
         return self._read([str(file)])
 
     def _train(self, number: int, gathered: GatheredFrames) -> None:
-        options = self.options.training(number)
+        def show(step: int, steps: int, best: float | None) -> None:
+            self._tell(StageProgress(number, "training", step, steps, "steps", best))
 
-        def show(step: int, best: float) -> None:
-            self._tell(StageProgress(number, "training", step, options.steps, "steps", best))
+        self._learner.learn(self._files, number, gathered, show, self._warn)
 
-        train_round(
-            self._files,
-            number,
-            gathered,
-            options,
-            self.options.temperature,
-            self.options.flatten,
-            show,
-            self._warn,
-        )
-
-    def _modes_of(self, number: int) -> list[int]:
+    def _modes_of(self, number: int, gathered: GatheredFrames) -> list[int]:
         """The modes to bias in a round."""
         if self._chosen is not None:
             return self._chosen
-        omega = read_config(self._files.model(number))["omega_rad_per_ps"]
-        return modes_to_bias(np.array(omega))
+        return self._learner.modes_to_bias(self._files, number, gathered)
 
     def _bias(self, number: int, modes: list[int], time_ns: float, stage: str) -> None:
         """The biased run of a round, or the rest of it."""
@@ -290,7 +293,7 @@ class Adaptation:
         metadynamics(
             self._files.model(number),
             self._molecule,
-            options=self.options.metadynamics(number, modes, time_ns),
+            options=self.options.metadynamics(number, modes, time_ns, self.chart),
             folder=folder,
             resume=folder.exists(),
             progress=show,
@@ -320,7 +323,7 @@ class Adaptation:
             "command": "adapt",
             "trajectories": given,
             **self._molecule.source,
-            **self.options.settings(),
+            **self.options.settings(self.chart),
         }
         if isinstance(data, TrajectoryData):
             record["data_sha256"] = hashlib.sha256(data.positions.tobytes()).hexdigest()

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from openmm_plugin.biasing.metadynamics_options import AUTO, MetadynamicsOptions, Width
+from openmm_plugin.biasing.metadynamics_options import (
+    AUTO,
+    MetadynamicsOptions,
+    Width,
+    read_range,
+)
 from openmm_plugin.biasing.options import BiasOptions
 from openmm_plugin.versions import choose_backend
-from symplectic_cv.adaptation.flattening import FLATTEN, check_flatten
+from symplectic_cv.adaptation.convergence import TOLERANCE
+from symplectic_cv.adaptation.flattening import FLATTEN, FLATTEN_TORSIONS, check_flatten
 from symplectic_cv.adaptation.judging import LEAST_GROWTH
-from symplectic_cv.checks import check_number, check_whole
+from symplectic_cv.charts.torsion_basis import check_order
+from symplectic_cv.checks import check_number, check_whole, choose
 from symplectic_cv.errors import OptionError
+from symplectic_cv.flows.options import Chart
 from symplectic_cv.training.options import TrainingOptions
 
 # Where the bias of a round differs from that of a single run of metadynamics
@@ -26,6 +34,9 @@ frames, one per hill, are what the next model learns from."""
 RANGE = (-9.0, 9.0)
 """Wider than the -6 to 6 of a single run: modes have unit variance in the training data, and the
 first rounds have not seen the basins far from it."""
+FLOW_ONLY = ("steps", "batch", "layers", "hidden", "growth", "device")
+TORSION_ONLY = ("order", "amides", "tolerance")
+"""Options that have an effect in one chart alone."""
 _TRAINING = TrainingOptions()
 DATA_REACH = 3.0
 """The range must reach this far to both sides of 0. The modes have unit variance in the training
@@ -37,6 +48,13 @@ class AdaptationOptions:
     """Options of an adaptive loop: training, biasing and the end.
 
     Attributes:
+        chart: The coordinates that the modes are functions of: `torsion`, `cartesian` for a flow
+            in the Eckart frame, or "auto" for torsions where the molecule has two rotatable bonds
+            or more.
+        order: The highest harmonic of a torsion, 1 to 3. The first round has 1, because frames of
+            one basin cannot tell harmonics apart.
+        amides: Whether the torsions of peptide and amide bonds take part in modes of torsions. A
+            bias on them turns the bonds to cis.
         rounds: The most rounds of training and biasing.
         time_ns: The length of the biased run of each round, in ns.
         final_ns: The time that is added to the run of the best round at the end, in ns.
@@ -44,8 +62,12 @@ class AdaptationOptions:
         modes: The modes to bias, one to three, or "auto" for those below the widest gap in
             frequency, two or three.
         flatten: The power by which frames count more in training where they are few: their weight
-            is density^(−flatten) along the slow modes. With 0 all frames count the same.
-        growth: The loop ends when crossings per ns grow by less than this share twice in a row.
+            is density^(−flatten) along the slow modes. With 0 all frames count the same. Where
+            None, 1 for torsions and 0.5 for a flow.
+        tolerance: With torsions, the loop ends when a round changes the free energies along all
+            torsions by less than this, in kJ/mol (root mean square below 20 kJ/mol).
+        growth: With a flow, the loop ends when crossings per ns grow by less than this share twice
+            in a row.
         steps: The number of optimizer steps of each training.
         batch: The number of frames in each step.
         layers: The number of coupling layers.
@@ -57,7 +79,8 @@ class AdaptationOptions:
         width: The width of a hill: one number, a number for each mode, or "auto", as for
             metadynamics.
         pace_ps: The time between hills, and between frames, in ps.
-        range: The two ends of the grid; walls stand there. It must hold -3 to 3.
+        range: The two ends of the grid; walls stand there. They must hold -3 to 3. Where None,
+            the bounds of modes of torsions, and -9 to 9 for a flow.
         timestep_fs: The time step, in fs.
         backend: How OpenMM evaluates the modes: "auto", "native", "torchforce" or "python".
         platform: The name of OpenMM's platform; the fastest for this size where None.
@@ -75,12 +98,16 @@ class AdaptationOptions:
         40.0
     """
 
+    chart: Chart | str = AUTO
+    order: int = 2
+    amides: bool = False
     rounds: int = 3
     time_ns: float = 5.0
     final_ns: float = 0.0
     start_ns: float = 1.0
     modes: str | Sequence[int | str] = AUTO
-    flatten: float = FLATTEN
+    flatten: float | None = None
+    tolerance: float = TOLERANCE
     growth: float = LEAST_GROWTH
     steps: int = _TRAINING.steps
     batch: int = _TRAINING.batch
@@ -91,7 +118,7 @@ class AdaptationOptions:
     fill: float = FILL_KJ
     width: Width = AUTO
     pace_ps: float = PACE_PS
-    range: tuple[float, float] = RANGE
+    range: tuple[float, float] | None = None
     timestep_fs: float = BiasOptions.timestep_fs
     backend: str = MetadynamicsOptions.backend
     platform: str | None = None
@@ -104,16 +131,25 @@ class AdaptationOptions:
         check_whole(self.rounds, "rounds")
         check_number(self.final_ns, "final_ns", least=0.0)
         check_number(self.growth, "growth", least=0.0)
-        check_flatten(self.flatten)
-        chosen = self.chosen_modes()
-        low, high = self.range
-        if low < high and not low <= -DATA_REACH < DATA_REACH <= high:
+        check_number(self.tolerance, "tolerance", least=0.0)
+        check_order(self.order)
+        if self.flatten is not None:
+            check_flatten(self.flatten)
+        if self.chart != AUTO and choose(Chart, self.chart, "chart") is Chart.INTERNAL:
             raise OptionError(
-                f"`range` {low:g} {high:g} must hold {-DATA_REACH:g} to {DATA_REACH:g}: every mode "
-                "has unit variance about 0 in the training data, and either sign from round to "
-                "round"
+                "`chart` internal cannot be biased, because its modes jump where a torsion passes "
+                "180 degrees: give torsion, cartesian or auto"
             )
-        self.training(1)
+        chosen = self.chosen_modes()
+        if self.range is not None:
+            low, high = read_range(self.range)
+            if low < high and not low <= -DATA_REACH < DATA_REACH <= high:
+                raise OptionError(
+                    f"`range` {low:g} {high:g} must hold {-DATA_REACH:g} to {DATA_REACH:g}: every "
+                    "mode has unit variance about 0 in the training data, and either sign from "
+                    "round to round"
+                )
+        self.training()
         self.metadynamics(1, chosen or (0, 1), self.time_ns).bias_options(
             None if chosen is None else len(chosen),
             self.temperature,
@@ -136,19 +172,41 @@ class AdaptationOptions:
                 f"`modes` {' '.join(map(str, given))}: neither {AUTO} nor numbers"
             ) from error
 
-    def training(self, number: int) -> TrainingOptions:
-        """The options of the training of a round, counted from 1."""
+    def training(self) -> TrainingOptions:
+        """The options of the training of the first round; later ones have other seeds."""
         return TrainingOptions(
             steps=self.steps,
             batch=self.batch,
             layers=self.layers,
             hidden=self.hidden,
-            seed=self.seed + number - 1,
+            seed=self.seed,
             device=self.device,
         )
 
+    def flattening(self, chart: Chart) -> float:
+        """The power by which frames count more where they are few, in a chart."""
+        if self.flatten is not None:
+            return self.flatten
+        return FLATTEN_TORSIONS if chart is Chart.TORSION else FLATTEN
+
+    def refuse_without_effect(self, chart: Chart) -> None:
+        """Raises OptionError for an option other than its default that has no effect in a chart."""
+        torsion = chart is Chart.TORSION
+        names = FLOW_ONLY if torsion else TORSION_ONLY
+        given = [name for name in names if getattr(self, name) != getattr(type(self), name)]
+        if given:
+            other = Chart.CARTESIAN if torsion else Chart.TORSION
+            raise OptionError(
+                f"`{given[0]}` has no meaning with `chart='{chart.value}'`: leave it out, or give "
+                f"`chart='{other.value}'`"
+            )
+
     def metadynamics(
-        self, number: int, modes: Sequence[int], time_ns: float
+        self,
+        number: int,
+        modes: Sequence[int],
+        time_ns: float,
+        chart: Chart = Chart.CARTESIAN,
     ) -> MetadynamicsOptions:
         """The options of the biased run of a round.
 
@@ -156,6 +214,7 @@ class AdaptationOptions:
             number: The number of the round, from 1.
             modes: The modes to bias.
             time_ns: The length of the run, in ns.
+            chart: The chart of the modes.
         """
         return MetadynamicsOptions(
             modes=list(modes),
@@ -165,7 +224,7 @@ class AdaptationOptions:
             fill=self.fill,
             width=self.width,
             pace_ps=self.pace_ps,
-            range=self.range,
+            range=self._range(chart),
             timestep_fs=self.timestep_fs,
             backend=self.backend,
             platform=self.platform,
@@ -173,28 +232,43 @@ class AdaptationOptions:
             seed=self.seed + number - 1,
         )
 
-    def settings(self) -> dict[str, object]:
+    def _range(self, chart: Chart) -> tuple[float, float] | None:
+        """The ends of the grid; None where modes have ends of their own."""
+        if self.range is None and chart is not Chart.TORSION:
+            return RANGE
+        return self.range
+
+    def settings(self, chart: Chart = Chart.CARTESIAN) -> dict[str, object]:
         """The settings that a resumed loop must share, as run.json keeps them.
 
         Rounds may be added, and the last run may be made longer.
+
+        Args:
+            chart: The chart of the modes.
         """
         listed = [self.width] if isinstance(self.width, str | float | int) else list(self.width)
+        ends = self._range(chart)
+        if chart is Chart.TORSION:
+            learned: dict[str, object] = {
+                "chart": chart.value,
+                "order": self.order,
+                "amides": self.amides,
+            }
+        else:
+            learned = {name: getattr(self, name) for name in ("steps", "batch", "layers", "hidden")}
         return {
+            **learned,
             "atoms": self.atoms,
             "time_ns": self.time_ns,
             "start_ns": self.start_ns,
             "modes": self.chosen_modes(),
-            "flatten": self.flatten,
-            "steps": self.steps,
-            "batch": self.batch,
-            "layers": self.layers,
-            "hidden": self.hidden,
+            "flatten": self.flattening(chart),
             "bias_factor": self.bias_factor,
             "height": self.height,
             "fill": self.fill,
             "width": [str(width) for width in listed],
             "pace_ps": self.pace_ps,
-            "range": list(self.range),
+            "range": None if ends is None else list(ends),
             "timestep_fs": self.timestep_fs,
             "temperature_k": self.temperature,
             "seed": self.seed,

@@ -18,15 +18,15 @@ from openmm_plugin.running.checkpoints import steps_of
 from openmm_plugin.running.simulation import run_dynamics, write_structure
 from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.adaptation.round_folders import SUMMARY, TRAJECTORY, LoopFolder
+from symplectic_cv.adaptation.round_learner import RoundLearner
 from symplectic_cv.data.formats import load_topology
 from symplectic_cv.data.identity import match_atoms
-from symplectic_cv.data.split import SMALLEST_SET, contiguous_split
+from symplectic_cv.data.split import SMALLEST_SET
 from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.errors import OptionError, SelectionError, TrajectoryError
 
 START_STRIDE_PS = 0.2
 """Time between the frames of the unbiased run that a loop without data begins with, ps."""
-SAFE_FRAMES_PER_MODE = 200
 
 Structure: TypeAlias = str | Path | app.Topology | md.Topology | md.Trajectory
 
@@ -92,12 +92,13 @@ def _first_frame(data: TrajectoryData | Sequence[str], topology: md.Topology) ->
     return np.asarray(frame.xyz[0])
 
 
-def check_frames(data: TrajectoryData, topology: md.Topology) -> None:
+def check_frames(data: TrajectoryData, topology: md.Topology, learner: RoundLearner) -> None:
     """Checks that frames can be learned from, and belong to the system's atoms.
 
     Args:
         data: The frames that the loop begins with.
         topology: The topology of all atoms of the system.
+        learner: The way in which rounds learn.
 
     Raises:
         OptionError: the frames are of another system.
@@ -114,38 +115,29 @@ def check_frames(data: TrajectoryData, topology: md.Topology) -> None:
         raise OptionError(str(error)) from error
     if not np.array_equal(match.places, data.molecule.indices):
         raise OptionError(f"{match.note}: give `data` and `system` with atoms in one order")
-    dimension = 3 * data.molecule.n_atoms - 6
-    if _learned_from(*data.lengths) <= dimension:
-        raise TrajectoryError(
-            f"{data.n_frames} frames, a tenth of them for validation, cannot determine "
-            f"{dimension} internal coordinates: better {SAFE_FRAMES_PER_MODE * dimension} frames "
-            "or more"
-        )
+    shortage = learner.shortage(data.lengths)
+    if shortage is not None:
+        raise TrajectoryError(shortage)
 
 
-def check_start_time(time_ns: float, timestep_fs: float, dimension: int) -> None:
+def check_start_time(time_ns: float, timestep_fs: float, learner: RoundLearner) -> None:
     """Raises OptionError for a starting run with too few frames to learn a model from.
 
     Args:
         time_ns: The length of the run, in ns.
         timestep_fs: The time step, in fs.
-        dimension: The number of modes of the model.
+        learner: The way in which rounds learn.
     """
     step = 1e-3 * timestep_fs
     stride = steps_of(START_STRIDE_PS, step, "stride")
     frames = steps_of(time_ns * 1000.0, step, "start_ns") // stride
-    least = next(n for n in itertools.count(SMALLEST_SET) if _learned_from(n) > dimension)
+    least = next(n for n in itertools.count(SMALLEST_SET) if learner.shortage([n]) is None)
     if frames < least:
         raise OptionError(
             f"`start_ns` {time_ns:g} gives {frames} frames, one each {stride * step:g} ps; "
-            f"{dimension} modes take at least {least}: give "
+            f"{learner.n_modes} modes take at least {least}: give "
             f"{1e-3 * math.ceil(least * stride * step):g} or more"
         )
-
-
-def _learned_from(*lengths: int) -> int:
-    """The number of frames that are for training, not for validation."""
-    return len(contiguous_split(lengths)[0])
 
 
 def simulate_start(

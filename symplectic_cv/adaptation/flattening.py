@@ -7,13 +7,20 @@ canonical distribution of V + bias, and all frames count more where frames are f
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from symplectic_cv.adaptation.gathered_frames import GatheredFrames
+from symplectic_cv.adaptation.round_folders import WEIGHTS, LoopFolder
 from symplectic_cv.checks import check_number
+from symplectic_cv.files.atomic import write_atomically
 
 FLATTEN = 0.5
 """Default power of the density along the slow modes by which frames count less in training."""
+FLATTEN_TORSIONS = 1.0
+"""The same where modes of torsions are found: all conformations seen so far count alike."""
 GRID_SPACING, GRID_END = 0.25, 10.0
 """Spacing and end of the grid on which frames are counted, in units of a mode. Frames beyond the
 end are counted there."""
@@ -53,6 +60,30 @@ def flattening_weights(slow: np.ndarray, flatten: float = FLATTEN) -> np.ndarray
     density = gaussian_filter(counts, 1.0, mode="constant")[cells]
     weights = np.maximum(density, np.quantile(density, THINNEST_SHARE)) ** -flatten
     return weights / weights.mean()
+
+
+def write_flattening_weights(
+    folder: LoopFolder, number: int, gathered: GatheredFrames, flatten: float
+) -> np.ndarray | None:
+    """The training weights of a round, which are also written into its folder.
+
+    Args:
+        folder: The folder of the loop; the folder of the round is made.
+        number: The number of the round, from 1.
+        gathered: All frames before the round.
+        flatten: The power of the density.
+
+    Returns:
+        One weight for each frame, (F,); None for the first round, which counts all the same.
+    """
+    folder.round(number).mkdir(exist_ok=True)
+    if number == 1:
+        return None
+    weights = flattening_weights(gathered.slow_modes(), flatten)
+    buffer = io.BytesIO()
+    np.save(buffer, weights)
+    write_atomically(folder.round(number) / WEIGHTS, buffer.getvalue())
+    return weights
 
 
 def check_flatten(flatten: float) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import reduce
 
 import mdtraj as md
 import numpy as np
 
+from symplectic_cv.adaptation.convergence import profile_change
 from symplectic_cv.adaptation.judging import RoundProgress, judge_runs, thinning_strides
 from symplectic_cv.adaptation.mode_choice import MOST_MODES
 from symplectic_cv.adaptation.round_folders import TRAJECTORY, LoopFolder, RoundModel
@@ -17,9 +19,11 @@ from symplectic_cv.bias.reweighted import Reweighted
 from symplectic_cv.bias.reweighting import free_energies, planes_of
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.bias.states import BANDWIDTH, States
+from symplectic_cv.charts.torsion_metric import torsion_angles
 from symplectic_cv.data.descriptors import Column, compute_columns
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
-from symplectic_cv.models.model_folder import load_model
+from symplectic_cv.models.torsion_folder import load_modes
+from symplectic_cv.models.torsion_model import TorsionModel
 
 OnFrames = Callable[[int], None]
 """Called with the number of frames just read."""
@@ -132,7 +136,7 @@ class GatheredFrames:
     def _view(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Biased modes (F, n), as the simulations had them, and slow modes of a round's model."""
         if number not in self._views:
-            seen = latent_frames(load_model(self._folder.model(number)), self.data).modes
+            seen = self._modes(number)
             biased = seen[:, self.models[number - 1].modes].astype(np.float64)
             # the simulation's own values: positions in the trajectory file are rounded
             first = self.n_start + sum(len(run.frames) for run in self.runs[: number - 1])
@@ -141,13 +145,38 @@ class GatheredFrames:
             self._views[number] = biased, seen[:, :MOST_MODES]
         return self._views[number]
 
+    def _modes(self, number: int) -> np.ndarray:
+        """All modes of a round's model on all frames, (F, n), float32."""
+        model = load_modes(self._folder.model(number))
+        if isinstance(model, TorsionModel):
+            return model.modes(self.data).astype(np.float32)
+        return latent_frames(model, self.data).modes
+
+    def unbiased_weights(self) -> np.ndarray:
+        """Weights of all frames: exact ones of the biased runs; equal ones before there are any.
+
+        Frames that the loop began with have the weight 0 as soon as there are biased runs, because
+        their weight relative to those is not known.
+        """
+        if not self.models:
+            return np.full(self.data.n_frames, 1.0 / self.data.n_frames)
+        combined = self.combined()
+        weights = np.zeros(self.data.n_frames)
+        weights[self.n_start + combined.kept] = combined.weights
+        return weights
+
     def combined(self) -> CombinedRuns:
         """Unbiased weights of the frames of all biased runs, without thinning."""
         if self._combined is None:
-            numbers = range(1, len(self.models) + 1)
-            modes = [self._view(number)[0][self.n_start :] for number in numbers]
-            self._combined = combine_runs(self.runs, modes)
+            self._combined = self._combine(len(self.models))
         return self._combined
+
+    def _combine(self, rounds: int) -> CombinedRuns:
+        """Unbiased weights of the frames of the first rounds."""
+        runs = self.runs[:rounds]
+        end = self.n_start + sum(len(run.frames) for run in runs)
+        numbers = range(1, rounds + 1)
+        return combine_runs(runs, [self._view(n)[0][self.n_start : end] for n in numbers])
 
     def judge(self, kt: float) -> tuple[States, list[RoundProgress]]:
         """States of the newest model, and the progress of every round between them.
@@ -155,9 +184,7 @@ class GatheredFrames:
         Args:
             kt: kT in kJ/mol.
         """
-        combined = self.combined()
-        weights = np.zeros(self.data.n_frames)
-        weights[self.n_start + combined.kept] = combined.weights
+        weights = self.unbiased_weights()
         lengths = [part.lengths for part in self._parts()]
         runs = self.runs
         times = [
@@ -190,9 +217,49 @@ class GatheredFrames:
             Column(name, "", values, False) for name, values in zip(names, own.T, strict=True)
         ]
         planes = [(0, 1)] if len(columns) > 1 else []
-        torsions = compute_columns(positions, self.data.molecule)
+        torsions = self._torsions(positions)
         shift = len(columns)
         planes += [(i + shift, j + shift) for i, j in planes_of(torsions)]
         of_frame = states.basin_of(self.slow_modes()[self.n_start :].astype(np.float64))
         masks = {f"state {k}": of_frame == k for k in range(states.count)}
         return free_energies(self.runs, combined, [*columns, *torsions], planes, masks, seed=seed)
+
+    def _torsions(self, positions: np.ndarray) -> list[Column]:
+        """Torsions of frames in rad, those of the newest model or else of the backbone."""
+        model = load_modes(self._folder.model(len(self.models)))
+        if not isinstance(model, TorsionModel):
+            return compute_columns(positions, self.data.molecule)
+        angles = torsion_angles(positions, model.bonds)
+        return [
+            Column(bond.name, "rad", values, True)
+            for bond, values in zip(model.bonds, angles.T, strict=True)
+        ]
+
+    def measure_change(self, rows: Sequence[RoundProgress]) -> RoundModel:
+        """Notes how much the last round changed the free energies along the torsions.
+
+        Args:
+            rows: The progress of all rounds.
+
+        Returns:
+            The model of the last round, with the change.
+        """
+        change = self._free_energy_change(rows)
+        self.models[-1] = replace(self.models[-1], free_energy_change=change)
+        return self.models[-1]
+
+    def _free_energy_change(self, rows: Sequence[RoundProgress]) -> float | None:
+        """The largest change among the profiles, in kJ/mol; None after the first round."""
+        columns = self._torsions(self.data.positions[self.n_start :])
+        if len(self.models) < 2 or not columns:
+            return None
+        strides = thinning_strides(rows)
+        found = []
+        for rounds in (len(self.models) - 1, len(self.models)):
+            combined = self.combined() if rounds == len(self.models) else self._combine(rounds)
+            combined = combined.thinned(strides[:rounds])
+            runs = self.runs[:rounds]
+            end = sum(len(run.frames) for run in runs)
+            parts = [Column(c.name, c.unit, c.values[:end], c.periodic) for c in columns]
+            found.append(free_energies(runs, combined, parts, [], {}).profiles)
+        return profile_change(*found)

@@ -27,14 +27,18 @@ class RoundModel:
     """The model of a round, in numbers.
 
     Attributes:
-        validation_nll: The negative log-likelihood of the validation frames, nats.
+        validation_nll: The negative log-likelihood of the validation frames, nats; None for modes
+            of torsions, which have no likelihood.
         omega: The frequencies of all modes, rad/ps, slowest first.
         modes: The modes that the round biases.
+        free_energy_change: The change of the free energies along torsions by the round, kJ/mol;
+            None for the first round.
     """
 
-    validation_nll: float
+    validation_nll: float | None
     omega: list[float]
     modes: list[int]
+    free_energy_change: float | None = None
 
     @classmethod
     def read(cls, folder: Path, modes: Sequence[int]) -> RoundModel:
@@ -48,8 +52,9 @@ class RoundModel:
             ModelError: the folder holds no model.
         """
         config = read_config(folder)
+        found = config["training"].get("validation_nll_nats")
         return cls(
-            validation_nll=float(config["training"]["validation_nll_nats"]),
+            validation_nll=None if found is None else float(found),
             omega=[float(omega) for omega in config["omega_rad_per_ps"]],
             modes=list(modes),
         )
@@ -149,12 +154,19 @@ class LoopFolder:
                 "states_visited": [row.states for row in rows],
                 "crossings": [row.crossings for row in rows],
                 "crossings_per_ns": [row.crossings_per_ns for row in rows],
-                "validation_nll_nats": [f"{m.validation_nll:.6g}" if m else "" for m in of_row],
+                "validation_nll_nats": [
+                    f"{m.validation_nll:.6g}" if m and m.validation_nll is not None else ""
+                    for m in of_row
+                ],
                 "slowest_omega_rad_per_ps": [
                     " ".join(f"{omega:.4g}" for omega in m.omega[:SHOWN_FREQUENCIES]) if m else ""
                     for m in of_row
                 ],
                 "modes": [" ".join(map(str, m.modes)) if m else "" for m in of_row],
+                "free_energy_change_kj_per_mol": [
+                    f"{m.free_energy_change:.6g}" if m and m.free_energy_change is not None else ""
+                    for m in of_row
+                ],
             },
             "%.6g",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,10 +22,19 @@ from symplectic_cv.cli.metadynamics import describe_bias
 from symplectic_cv.cli.options import argument, option
 from symplectic_cv.cli.threads import with_threads
 from symplectic_cv.errors import OptionError
+from symplectic_cv.flows.options import Chart
 from symplectic_cv.reports.adaptation_report import draw_rounds, write_adaptation_report
 from symplectic_cv.reports.run_report import draw_biased_run
 
 DEFAULT = AdaptationOptions
+
+
+class AdaptChart(str, Enum):
+    """The choices of --chart."""
+
+    AUTO = AUTO
+    TORSION = Chart.TORSION.value
+    CARTESIAN = Chart.CARTESIAN.value
 
 
 @with_threads
@@ -48,6 +58,29 @@ def adapt(
         ),
     ] = None,
     atoms: o.Atoms = None,
+    chart: Annotated[
+        AdaptChart,
+        option(
+            help="Coordinates that the modes are functions of: torsion, cartesian for a flow in "
+            "the Eckart frame, or auto: torsions where two or more bonds turn freely and no option "
+            "of the flow is given."
+        ),
+    ] = AdaptChart.AUTO,
+    order: Annotated[
+        int,
+        option(
+            help="Highest harmonic of a torsion, 1 to 3, from the second round on; with modes of "
+            "torsions."
+        ),
+    ] = DEFAULT.order,
+    amides: Annotated[
+        bool,
+        option(
+            "--amides",
+            help="Let torsions of peptide and amide bonds take part in modes of torsions; a bias on"
+            " them turns the bonds to cis.",
+        ),
+    ] = DEFAULT.amides,
     rounds: Annotated[
         int, option(at_least=1, help="Largest number of rounds, at least 1.")
     ] = DEFAULT.rounds,
@@ -74,19 +107,28 @@ def adapt(
         ),
     ] = None,
     flatten: Annotated[
-        float,
+        float | None,
         option(
             at_least=0.0,
             at_most=1,
             help="Power between 0 and 1: in training a frame has the weight density^(−flatten), "
             "by its density along the slow modes of the round before; 0 weights all frames "
-            "equally.",
+            "equally. Default: 1 for torsions, 0.5 for a flow.",
         ),
     ] = DEFAULT.flatten,
+    tolerance: Annotated[
+        float,
+        option(
+            metavar="KJ",
+            help="With torsions, the rounds end when one changes the free energies along all "
+            "torsions by less than this, in kJ/mol.",
+        ),
+    ] = DEFAULT.tolerance,
     growth: Annotated[
         float,
         option(
-            help="Smallest relative growth of the crossings per ns with which the rounds go on."
+            help="With a flow, the smallest relative growth of the crossings per ns with which "
+            "the rounds go on."
         ),
     ] = DEFAULT.growth,
     steps: Annotated[
@@ -121,12 +163,12 @@ def adapt(
         ),
     ] = DEFAULT.pace_ps,
     range_: Annotated[
-        tuple[float, float],
+        tuple[float, float] | None,
         option(
             "--range",
             metavar="LOW HIGH",
             help="Lowest and highest value of the modes on the grid, at least -3 to 3; walls "
-            "keep them inside.",
+            "keep them inside. Default: the bounds of modes of torsions, -9 to 9 for a flow.",
         ),
     ] = DEFAULT.range,
     timestep_fs: o.Timestep = DEFAULT.timestep_fs,
@@ -138,12 +180,13 @@ def adapt(
     threads: o.Threads = 1,
     resume: o.Resume = False,
 ) -> None:
-    """Alternate training and biasing until crossings between the states stop growing.
+    """Alternate training and biasing until the free energies converge.
 
     A model that was trained on one basin does not know the others. Each round therefore trains on
-    all frames so far, with larger weights where frames are few, and biases its slowest modes. The
-    rounds end when the crossings between the metastable states of the modes no longer grow. Then
-    all rounds are combined into free energies by exact weights. Writes round-1, round-2, … each
+    all frames so far, with larger weights where frames are few, and biases its slowest modes. With
+    modes of torsions the rounds end when the free energies along the torsions no longer change;
+    with a flow when crossings between the metastable states no longer grow. Then all rounds are
+    combined into free energies by exact weights. Writes round-1, round-2, … each
     with model/ and metadynamics/, rounds.csv, free_energy/ and report.html.
 
     Example: symplectic-cv adapt md/trajectory.xtc --system md/system.xml --rounds 3 --time-ns 5
@@ -151,6 +194,10 @@ def adapt(
     if system is None:
         raise OptionError("name the molecule with `system` system.xml")
     options = AdaptationOptions(
+        chart=chart.value,
+        order=order,
+        amides=amides,
+        tolerance=tolerance,
         rounds=rounds,
         time_ns=time_ns,
         final_ns=final_ns,
@@ -246,10 +293,10 @@ def _status(stage: StageProgress) -> str:
 
 def _describe_model(model: RoundModel) -> str:
     slowest = ", ".join(f"{omega:.2f}" for omega in model.omega[:SHOWN_FREQUENCIES])
-    return (
-        f"validation NLL of phase space: {model.validation_nll:.2f} nats; slowest frequencies: "
-        f"{slowest} rad/ps"
-    )
+    text = f"slowest frequencies: {slowest} rad/ps"
+    if model.validation_nll is None:
+        return f"modes of torsions; {text}"
+    return f"validation NLL of phase space: {model.validation_nll:.2f} nats; {text}"
 
 
 def _show_round(loop: Adaptation, progress: AdaptationProgress) -> None:
@@ -262,6 +309,9 @@ def _show_round(loop: Adaptation, progress: AdaptationProgress) -> None:
             note(f"{name}: {row.crossings} crossings{rate}, {row.states} states visited")
         draw_biased_run(progress.folder / "metadynamics")
         draw_rounds(loop.folder, progress.rows, loop.models)
+    change = progress.model.free_energy_change
+    if change is not None:
+        note(f"change of the free energies along the torsions: {change:.2g} kJ/mol")
     if progress.reason is not None:
         note(progress.reason)
 

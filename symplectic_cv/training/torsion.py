@@ -6,6 +6,7 @@ count by their weights and in no particular order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from symplectic_cv.models.model_folder import CONFIG
 from symplectic_cv.models.torsion_folder import is_torsion_folder, save_torsion_model
 from symplectic_cv.models.torsion_model import TorsionModel
 from symplectic_cv.models.training_range import TorsionRange
+from symplectic_cv.molecule import Molecule
 from symplectic_cv.statistics import effective_size
 from symplectic_cv.training.least_frequency import (
     BLOCKS,
@@ -100,7 +102,7 @@ def fit_torsion_modes(
             trajectory the heavy atoms of the solute are modelled.
         temperature: The temperature of the data in K.
         order: The highest harmonic of a torsion, 1 to 3.
-        n_modes: How many modes to keep; one per rotatable bond where None.
+        n_modes: How many modes to keep; one per rotatable bond, and at least three, where None.
         weights: One non-negative weight per frame, shape (n_frames,); all frames count the same
             where None.
         metric: `velocity` for G, in which torsions move together with bonds and angles, or
@@ -122,9 +124,7 @@ def fit_torsion_modes(
     positions = data.positions
     require_one_handedness(positions, data.molecule, data.locate)
     share = np.ones(len(positions)) if weights is None else check_weights(weights, len(positions))
-    bonds = find_rotatable_bonds(data.molecule, positions[0])
-    if not amides and not all(bond.amide for bond in bonds):
-        bonds = [bond for bond in bonds if not bond.amide]
+    bonds = modelled_bonds(data.molecule, positions[0], amides)
     health = torsion_health(positions, bonds, data.molecule, temperature)
     functions = 2 * order * len(bonds)
     effective = effective_size(share)
@@ -139,7 +139,7 @@ def fit_torsion_modes(
         for rows in blocks_of_runs(data.lengths)
         if share[rows].sum() > 0.0
     ]
-    found = least_frequency_modes(parts, n_modes or len(bonds))
+    found = least_frequency_modes(parts, n_modes or number_of_modes(bonds, order))
     shape = (len(found.omega), len(bonds), order, 2)
     model = TorsionModel(
         molecule=data.molecule,
@@ -157,6 +157,35 @@ def fit_torsion_modes(
     known = TorsionRange.of(angles, share, handedness_of(positions, data.molecule))
     model = replace(model, steepness=slopes, training_range=known)
     return TorsionResult(model, health, effective, _warnings(model, angles, share))
+
+
+def modelled_bonds(
+    molecule: Molecule, reference: np.ndarray, amides: bool = False
+) -> list[RotatableBond]:
+    """The rotatable bonds whose torsions modes are made of.
+
+    Args:
+        molecule: The modelled atoms.
+        reference: A typical structure, shape (n_atoms, 3), in nm.
+        amides: Whether peptide and amide bonds take part. They do where there are no others.
+
+    Raises:
+        SelectionError: The molecule has no rotatable bond.
+    """
+    bonds = find_rotatable_bonds(molecule, reference)
+    if amides or all(bond.amide for bond in bonds):
+        return bonds
+    return [bond for bond in bonds if not bond.amide]
+
+
+def number_of_modes(bonds: Sequence[RotatableBond], order: int) -> int:
+    """The number of modes that are kept: one per bond, and three where so many exist.
+
+    Args:
+        bonds: The rotatable bonds.
+        order: The highest harmonic of a torsion.
+    """
+    return max(len(bonds), min(3, 2 * order * len(bonds)))
 
 
 def fit_torsions_in_folder(

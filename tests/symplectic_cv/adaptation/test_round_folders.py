@@ -34,13 +34,13 @@ def test_a_damaged_record_is_told(tmp_path, content):
         folder.read_round(1)
 
 
-def test_rounds_csv_is_written_as_in_version_0_1(tmp_path):
+def test_rounds_csv_begins_with_the_columns_of_version_0_1(tmp_path):
     LoopFolder(tmp_path).write_rounds(ROWS, [MODEL])
     assert (tmp_path / "rounds.csv").read_text().splitlines() == [
         "round,frames,time_ns,states_visited,crossings,crossings_per_ns,validation_nll_nats,"
-        "slowest_omega_rad_per_ps,modes",
-        "0,100,nan,1,7,nan,,,",
-        "1,50,0.5,2,1,2,-3.125,2 3 20 30 40 50,0 1",
+        "slowest_omega_rad_per_ps,modes,free_energy_change_kj_per_mol",
+        "0,100,nan,1,7,nan,,,,",
+        "1,50,0.5,2,1,2,-3.125,2 3 20 30 40 50,0 1,",
     ]
 
 

@@ -1,0 +1,69 @@
+"""What an adaptive loop asks of the way in which its rounds learn."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from symplectic_cv.adaptation.gathered_frames import GatheredFrames
+from symplectic_cv.adaptation.round_folders import LoopFolder
+from symplectic_cv.flows.options import Chart
+
+OnStep = Callable[[int, int, float | None], None]
+"""Called with the step reached, the number of all steps, and the best validation NLL so far in nats
+(None for modes that have no likelihood)."""
+Warn = Callable[[str], None]
+
+
+class RoundLearner(ABC):
+    """A way to learn the model of a round from the frames of all rounds before.
+
+    Attributes:
+        chart: The coordinates that the models are functions of.
+        n_modes: The number of modes of each model.
+        temperature: The temperature of the data, in K.
+    """
+
+    chart: Chart
+    n_modes: int
+    temperature: float
+
+    @abstractmethod
+    def shortage(self, lengths: Sequence[int]) -> str | None:
+        """Why frames are too few to learn from, with the remedy; None where they are enough.
+
+        Args:
+            lengths: The number of frames of each continuous run.
+        """
+
+    @abstractmethod
+    def learn(
+        self,
+        folder: LoopFolder,
+        number: int,
+        gathered: GatheredFrames,
+        progress: OnStep | None = None,
+        warn: Warn | None = None,
+    ) -> None:
+        """Learns the model of a round, or the rest of it; does nothing if it is complete.
+
+        Args:
+            folder: The folder of the loop.
+            number: The number of the round, from 1.
+            gathered: All frames before the round.
+            progress: Called after each step.
+            warn: Called with each warning about the data.
+
+        Raises:
+            UserError: The data cannot carry a model, or the folder holds another training.
+        """
+
+    @abstractmethod
+    def modes_to_bias(self, folder: LoopFolder, number: int, gathered: GatheredFrames) -> list[int]:
+        """The modes that a round biases where the user names none.
+
+        Args:
+            folder: The folder of the loop.
+            number: The number of the round, whose model is complete.
+            gathered: All frames before the round.
+        """

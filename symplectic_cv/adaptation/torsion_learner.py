@@ -1,0 +1,93 @@
+"""Rounds that find modes of torsions: seconds each, most from where frames are few."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from symplectic_cv.adaptation.flattening import write_flattening_weights
+from symplectic_cv.adaptation.gathered_frames import GatheredFrames
+from symplectic_cv.adaptation.mode_choice import MOST_MODES, modes_that_separate, modes_to_bias
+from symplectic_cv.adaptation.round_folders import LoopFolder
+from symplectic_cv.adaptation.round_learner import OnStep, RoundLearner, Warn
+from symplectic_cv.bias.states import find_states
+from symplectic_cv.flows.options import Chart
+from symplectic_cv.models.torsion_folder import load_torsion_model
+from symplectic_cv.training.torsion import fit_torsion_modes
+from symplectic_cv.units import thermal_energy
+
+
+@dataclass(frozen=True)
+class TorsionLearner(RoundLearner):
+    """Rounds that find the modes of least frequency in the torsions.
+
+    The first round counts all frames the same and has the first harmonic alone, because frames of
+    one basin cannot tell harmonics apart. Later rounds weight them by their density along
+    the slow modes of the model before, so that all conformations seen so far count alike.
+
+    Attributes:
+        n_modes: The number of modes of each model.
+        n_functions: The number of functions of the torsions that the modes are made of.
+        temperature: The temperature of the data, in K.
+        flatten: The power of the density, as for `flattening_weights`.
+        order: The highest harmonic of a torsion.
+        amides: Whether the torsions of peptide and amide bonds take part.
+        chart: The coordinates of the modes.
+    """
+
+    n_modes: int
+    n_functions: int
+    temperature: float
+    flatten: float
+    order: int
+    amides: bool = False
+    chart: Chart = Chart.TORSION
+
+    def shortage(self, lengths: Sequence[int]) -> str | None:
+        if sum(lengths) > self.n_functions:
+            return None
+        return (
+            f"{sum(lengths)} frames cannot determine {self.n_functions} functions of torsions: "
+            "give more frames, a lower `order`, or fewer `atoms`"
+        )
+
+    def learn(
+        self,
+        folder: LoopFolder,
+        number: int,
+        gathered: GatheredFrames,
+        progress: OnStep | None = None,
+        warn: Warn | None = None,
+    ) -> None:
+        if folder.has_model(number):
+            return
+        if progress is not None:
+            progress(0, 1, None)
+        weights = write_flattening_weights(folder, number, gathered, self.flatten)
+        result = fit_torsion_modes(
+            gathered.data,
+            self.temperature,
+            order=1 if number == 1 else self.order,
+            n_modes=self.n_modes,
+            weights=weights,
+            amides=self.amides,
+        )
+        for message in result.warnings:
+            if warn is not None:
+                warn(message)
+        result.save(folder.model(number))
+        if progress is not None:
+            progress(1, 1, None)
+
+    def modes_to_bias(self, folder: LoopFolder, number: int, gathered: GatheredFrames) -> list[int]:
+        """The modes below the widest gap in frequency, and more where states share their values."""
+        model = load_torsion_model(folder.model(number))
+        chosen = modes_to_bias(model.omega)
+        values = model.modes(gathered.data)[:, :MOST_MODES]
+        if len(chosen) >= values.shape[1]:
+            return chosen
+        weights = gathered.unbiased_weights()
+        known = weights > 0.0
+        kt = thermal_energy(self.temperature)
+        states = find_states(values[known], weights[known], kt)
+        return modes_that_separate(values, states.basin_of(values), len(chosen))
