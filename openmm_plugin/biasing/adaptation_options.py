@@ -62,8 +62,9 @@ class AdaptationOptions:
         modes: The modes to bias, one to three, or "auto" for those below the widest gap in
             frequency, two or three.
         flatten: The power by which frames count more in training where they are few: their weight
-            is density^(−flatten) along the slow modes. With 0 all frames count the same. Where
-            None, 1 for torsions and 0.5 for a flow.
+            is density^(−flatten) along the slow modes. With 0 all frames count the same. With
+            torsions the density is the unbiased one, and unbiased weights enter too. Where None,
+            0.8 for torsions and 0.5 for a flow.
         tolerance: With torsions, the loop ends when a round changes the free energies along all
             torsions by less than this, in kJ/mol (root mean square below 20 kJ/mol).
         growth: With a flow, the loop ends when crossings per ns grow by less than this share twice

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from symplectic_cv.adaptation.flattening import write_flattening_weights
+from symplectic_cv.adaptation.flattening import flattening_weights, write_training_weights
 from symplectic_cv.adaptation.gathered_frames import GatheredFrames
 from symplectic_cv.adaptation.mode_choice import modes_to_bias
 from symplectic_cv.adaptation.round_folders import LoopFolder
@@ -62,7 +62,11 @@ class FlowLearner(RoundLearner):
     ) -> None:
         if folder.has_model(number):
             return
-        weights = write_flattening_weights(folder, number, gathered, self.flatten)
+        folder.round(number).mkdir(exist_ok=True)
+        weights = None
+        if number > 1:
+            weights = flattening_weights(gathered.slow_modes(), self.flatten)
+            write_training_weights(folder, number, weights)
         options = replace(self.training, seed=self.training.seed + number - 1)
         prepared = prepare(
             gathered.data, temperature=self.temperature, options=options, weights=weights

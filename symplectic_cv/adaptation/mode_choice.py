@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-"""The choice of the modes of a model that the next round biases."""
-=======
 """The choice of the modes that the next round biases."""
->>>>>>> e70b634 (adapt learns modes of torsions where bonds turn freely, and ends when free energies no longer change)
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from symplectic_cv.adaptation.flattening import write_flattening_weights
+from symplectic_cv.adaptation.flattening import tempered_weights, write_training_weights
 from symplectic_cv.adaptation.gathered_frames import GatheredFrames
 from symplectic_cv.adaptation.mode_choice import MOST_MODES, modes_that_separate, modes_to_bias
 from symplectic_cv.adaptation.round_folders import LoopFolder
@@ -22,14 +22,14 @@ class TorsionLearner(RoundLearner):
     """Rounds that find the modes of least frequency in the torsions.
 
     The first round counts all frames the same and has the first harmonic alone, because frames of
-    one basin cannot tell harmonics apart. Later rounds weight them by their density along
-    the slow modes of the model before, so that all conformations seen so far count alike.
+    one basin cannot tell harmonics apart. Later rounds weight them as they would count at a higher
+    temperature, so that all basins and the barriers between them shape the modes.
 
     Attributes:
         n_modes: The number of modes of each model.
         n_functions: The number of functions of the torsions that the modes are made of.
         temperature: The temperature of the data, in K.
-        flatten: The power of the density, as for `flattening_weights`.
+        flatten: The power of the unbiased density, as for `tempered_weights`.
         order: The highest harmonic of a torsion.
         amides: Whether the torsions of peptide and amide bonds take part.
         chart: The coordinates of the modes.
@@ -63,7 +63,13 @@ class TorsionLearner(RoundLearner):
             return
         if progress is not None:
             progress(0, 1, None)
-        weights = write_flattening_weights(folder, number, gathered, self.flatten)
+        folder.round(number).mkdir(exist_ok=True)
+        weights = None
+        if number > 1:
+            weights = tempered_weights(
+                gathered.slow_modes(), gathered.unbiased_weights(), self.flatten
+            )
+            write_training_weights(folder, number, weights)
         result = fit_torsion_modes(
             gathered.data,
             self.temperature,

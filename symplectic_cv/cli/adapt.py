@@ -113,7 +113,8 @@ def adapt(
             at_most=1,
             help="Power between 0 and 1: in training a frame has the weight density^(−flatten), "
             "by its density along the slow modes of the round before; 0 weights all frames "
-            "equally. Default: 1 for torsions, 0.5 for a flow.",
+            "equally. With torsions it is the unbiased density. Default: 0.8 for torsions, 0.5 for "
+            "a flow.",
         ),
     ] = DEFAULT.flatten,
     tolerance: Annotated[
