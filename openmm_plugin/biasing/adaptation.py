@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ from symplectic_cv.bias.reweighted import Reweighted
 from symplectic_cv.bias.states import States
 from symplectic_cv.checks import check_kind
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
-from symplectic_cv.errors import OptionError
+from symplectic_cv.errors import DataWarning, OptionError
 from symplectic_cv.files.run_folder import require_free, start_run
 from symplectic_cv.flows.options import Chart
 from symplectic_cv.models.modes import check_modes
@@ -290,15 +291,18 @@ class Adaptation:
             )
 
         folder = self._files.bias(number)
-        metadynamics(
-            self._files.model(number),
-            self._molecule,
-            options=self.options.metadynamics(number, modes, time_ns, self.chart),
-            folder=folder,
-            resume=folder.exists(),
-            progress=show,
-            warn=self._warn,
-        )
+        with warnings.catch_warnings():
+            # a round leaves the frames that its model knows; that is its purpose
+            warnings.simplefilter("ignore", DataWarning)
+            metadynamics(
+                self._files.model(number),
+                self._molecule,
+                options=self.options.metadynamics(number, modes, time_ns, self.chart),
+                folder=folder,
+                resume=folder.exists(),
+                progress=show,
+                warn=self._warn,
+            )
 
     def _read(self, files: Sequence[str]) -> TrajectoryData:
         """Frames of trajectory files of all atoms."""

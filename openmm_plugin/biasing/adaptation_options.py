@@ -51,16 +51,16 @@ class AdaptationOptions:
         chart: The coordinates that the modes are functions of: `torsion`, `cartesian` for a flow
             in the Eckart frame, or "auto" for torsions where the molecule has two rotatable bonds
             or more.
-        order: The highest harmonic of a torsion, 1 to 3. The first round has 1, because frames of
-            one basin cannot tell harmonics apart.
+        order: The highest harmonic of a torsion, 1 to 3. Higher harmonics cross barriers more often
+            and make modes steeper, so that free energies converge more slowly.
         amides: Whether the torsions of peptide and amide bonds take part in modes of torsions. A
             bias on them turns the bonds to cis.
         rounds: The most rounds of training and biasing.
         time_ns: The length of the biased run of each round, in ns.
         final_ns: The time that is added to the run of the best round at the end, in ns.
         start_ns: The length of the unbiased run that a loop without data begins with, in ns.
-        modes: The modes to bias, one to three, or "auto" for those below the widest gap in
-            frequency, two or three.
+        modes: The modes to bias, one to three, or "auto": the three slowest of torsions, and of a
+            flow those below the widest gap in frequency, two or three.
         flatten: The power by which frames count more in training where they are few: their weight
             is density^(−flatten) along the slow modes. With 0 all frames count the same. With
             torsions the density is the unbiased one, and unbiased weights enter too. Where None,
@@ -100,7 +100,7 @@ class AdaptationOptions:
     """
 
     chart: Chart | str = AUTO
-    order: int = 2
+    order: int = 1
     amides: bool = False
     rounds: int = 3
     time_ns: float = 5.0

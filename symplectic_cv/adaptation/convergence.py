@@ -1,4 +1,4 @@
-"""How much the free energies of an adaptive loop still change from round to round."""
+"""The change of the free energies of an adaptive loop from round to round."""
 
 from __future__ import annotations
 

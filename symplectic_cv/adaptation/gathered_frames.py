@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
@@ -22,6 +23,7 @@ from symplectic_cv.bias.states import BANDWIDTH, States
 from symplectic_cv.charts.torsion_metric import torsion_angles
 from symplectic_cv.data.descriptors import Column, compute_columns
 from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
+from symplectic_cv.errors import DataWarning
 from symplectic_cv.models.torsion_folder import load_modes
 from symplectic_cv.models.torsion_model import TorsionModel
 
@@ -136,7 +138,10 @@ class GatheredFrames:
     def _view(self, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Biased modes (F, n), as the simulations had them, and slow modes of a round's model."""
         if number not in self._views:
-            seen = self._modes(number)
+            with warnings.catch_warnings():
+                # a round leaves the frames that its model knows; that is its purpose
+                warnings.simplefilter("ignore", DataWarning)
+                seen = self._modes(number)
             biased = seen[:, self.models[number - 1].modes].astype(np.float64)
             # the simulation's own values: positions in the trajectory file are rounded
             first = self.n_start + sum(len(run.frames) for run in self.runs[: number - 1])

@@ -1,4 +1,4 @@
-"""What an adaptive loop asks of the way in which its rounds learn."""
+"""The base of all ways in which the rounds of an adaptive loop learn."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class RoundLearner(ABC):
 
     @abstractmethod
     def shortage(self, lengths: Sequence[int]) -> str | None:
-        """Why frames are too few to learn from, with the remedy; None where they are enough.
+        """The reason why frames are too few, with the remedy; None where they are enough.
 
         Args:
             lengths: The number of frames of each continuous run.

@@ -7,23 +7,19 @@ from dataclasses import dataclass
 
 from symplectic_cv.adaptation.flattening import tempered_weights, write_training_weights
 from symplectic_cv.adaptation.gathered_frames import GatheredFrames
-from symplectic_cv.adaptation.mode_choice import MOST_MODES, modes_that_separate, modes_to_bias
+from symplectic_cv.adaptation.mode_choice import MOST_MODES
 from symplectic_cv.adaptation.round_folders import LoopFolder
 from symplectic_cv.adaptation.round_learner import OnStep, RoundLearner, Warn
-from symplectic_cv.bias.states import find_states
 from symplectic_cv.flows.options import Chart
-from symplectic_cv.models.torsion_folder import load_torsion_model
 from symplectic_cv.training.torsion import fit_torsion_modes
-from symplectic_cv.units import thermal_energy
 
 
 @dataclass(frozen=True)
 class TorsionLearner(RoundLearner):
     """Rounds that find the modes of least frequency in the torsions.
 
-    The first round counts all frames the same and has the first harmonic alone, because frames of
-    one basin cannot tell harmonics apart. Later rounds weight them as they would count at a higher
-    temperature, so that all basins and the barriers between them shape the modes.
+    The first round counts all frames the same. Later rounds weight them as they would count at a
+    higher temperature, so that all basins and the barriers between them shape the modes.
 
     Attributes:
         n_modes: The number of modes of each model.
@@ -73,7 +69,7 @@ class TorsionLearner(RoundLearner):
         result = fit_torsion_modes(
             gathered.data,
             self.temperature,
-            order=1 if number == 1 else self.order,
+            order=self.order,
             n_modes=self.n_modes,
             weights=weights,
             amides=self.amides,
@@ -86,14 +82,10 @@ class TorsionLearner(RoundLearner):
             progress(1, 1, None)
 
     def modes_to_bias(self, folder: LoopFolder, number: int, gathered: GatheredFrames) -> list[int]:
-        """The modes below the widest gap in frequency, and more where states share their values."""
-        model = load_torsion_model(folder.model(number))
-        chosen = modes_to_bias(model.omega)
-        values = model.modes(gathered.data)[:, :MOST_MODES]
-        if len(chosen) >= values.shape[1]:
-            return chosen
-        weights = gathered.unbiased_weights()
-        known = weights > 0.0
-        kt = thermal_energy(self.temperature)
-        states = find_states(values[known], weights[known], kt)
-        return modes_that_separate(values, states.basin_of(values), len(chosen))
+        """The three slowest modes.
+
+        With fewer modes different conformations share their values more often, and the rarer one
+        is then hardly sampled. (Alanine dipeptide, 5 ns: of the 343 bins of F(φ, ψ) below 20
+        kJ/mol a bias on two modes missed 23 and 42, one on three modes missed 3.)
+        """
+        return list(range(min(MOST_MODES, self.n_modes)))

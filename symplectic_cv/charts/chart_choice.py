@@ -1,4 +1,4 @@
-"""Which chart suits the bias of a molecule."""
+"""The choice of the chart for the bias of a molecule."""
 
 from __future__ import annotations
 

@@ -68,10 +68,7 @@ def adapt(
     ] = AdaptChart.AUTO,
     order: Annotated[
         int,
-        option(
-            help="Highest harmonic of a torsion, 1 to 3, from the second round on; with modes of "
-            "torsions."
-        ),
+        option(help="Highest harmonic of a torsion, 1 to 3, in modes of torsions."),
     ] = DEFAULT.order,
     amides: Annotated[
         bool,
@@ -102,8 +99,8 @@ def adapt(
         list[str] | None,
         option(
             metavar="auto|K [K...]",
-            help="Modes to bias. Default: auto, the two or three modes below the widest gap in "
-            "frequency.",
+            help="Modes to bias. Default: auto, the three slowest modes of torsions, and of a flow "
+            "the two or three below the widest gap in frequency.",
         ),
     ] = None,
     flatten: Annotated[

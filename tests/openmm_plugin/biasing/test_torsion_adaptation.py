@@ -40,7 +40,8 @@ def test_a_flexible_molecule_gets_modes_of_torsions(finished):
     loop, rounds, _ = finished
     assert loop.chart is Chart.TORSION
     first, second = (load_torsion_model(p.folder / "model") for p in rounds)
-    assert (first.order, second.order) == (1, 2)
+    assert (first.order, second.order) == (1, 1)
+    assert [p.modes for p in rounds] == [[0, 1, 2], [0, 1, 2]]
     assert not any(bond.amide for bond in second.bonds)
     assert rounds[0].model.validation_nll is None
     weights = np.load(loop.folder / "round-2" / "weights.npy")
@@ -119,7 +120,7 @@ def test_loops_of_version_0_1_stay_with_their_flow(molecule, dipeptide, tmp_path
     ("options", "words"),
     [
         ({"chart": "torsion", "steps": 12}, "`steps` has no meaning with `chart='torsion'`"),
-        ({"chart": "cartesian", "order": 1}, "`order` has no meaning with `chart='cartesian'`"),
+        ({"chart": "cartesian", "order": 2}, "`order` has no meaning with `chart='cartesian'`"),
         ({"chart": "internal"}, "`chart` internal cannot be biased"),
         ({"chart": "polar"}, "`chart` must be"),
         ({"order": 4}, "`order` must be 1, 2 or 3"),
