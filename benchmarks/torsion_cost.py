@@ -4,7 +4,7 @@
 
 Alanine dipeptide, steps of 2 fs, a hill each 0.2 ps. Biased and unbiased simulations take turns in
 windows of processor time. The numbers are medians over the windows, with the least and the
-greatest.
+greatest. A hill alone is timed too, and one on the finer grid that a native force has by itself.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from symplectic_cv.molecule import select_atoms
 PACE = 100
 WIDTHS = {2: 48, 3: 32}
 """The range of a mode over the width of its hills, by the number of modes: 121 and 41 points."""
+FINER = 64
+"""Of three modes in a native force by itself: 81 points."""
 ENGINES = ("native", "openmm")
 
 
@@ -64,13 +66,7 @@ def simulations(
 ) -> dict[str, Callable[[int], object]]:
     """What takes a number of steps: unbiased, and biased along n modes by each engine."""
     model = random_modes(molecule)
-    low, high = np.array(model.ends(range(n))).T
-    options = BiasOptions(
-        width=tuple(((high - low) / WIDTHS[n]).tolist()),
-        pace_ps=0.2,
-        low=tuple(low.tolist()),
-        high=tuple(high.tolist()),
-    )
+    options = options_of(model, n, WIDTHS[n])
     start = relaxed_state(molecule, 300.0, 0.002, 0, platform)
     made: dict[str, Callable[[int], object]] = {}
     for kind in ("unbiased", *ENGINES):
@@ -82,6 +78,40 @@ def simulations(
         start_from(simulation, start)
         made[kind] = stepping(simulation, engine)
     return made
+
+
+def options_of(model: TorsionModel, n: int, widths: int) -> BiasOptions:
+    """A grid from the lowest to the highest value of each mode, so many widths long."""
+    low, high = np.array(model.ends(range(n))).T
+    return BiasOptions(
+        width=tuple(((high - low) / widths).tolist()),
+        pace_ps=0.2,
+        low=tuple(low.tolist()),
+        high=tuple(high.tolist()),
+    )
+
+
+def seconds_per_hill(
+    molecule: MolecularSystem, n: int, backend: str, widths: int, platform: openmm.Platform
+) -> dict[str, float]:
+    """Processor seconds to add one hill and to know c(t) afterwards."""
+    model = random_modes(molecule)
+    options = options_of(model, n, widths)
+    system = openmm.XmlSerializer.clone(molecule.system)
+    engine = bias(system, model, n, backend, options)
+    simulation = langevin_simulation(molecule, system, 300.0, 0.002, 1, platform)
+    simulation.context.setPositions(molecule.positions)
+    low, high = np.array(options.ends(n)).T
+    times = []
+    for center in np.random.default_rng(0).uniform(low, high, (12, n)):
+        began = time.process_time()
+        if isinstance(engine, NativeMetadynamics):
+            engine.add_hill(center, 1.0)
+            engine.offset()
+        else:
+            engine._addGaussian(center, 1.0 * unit.kilojoules_per_mole, simulation.context)
+        times.append(time.process_time() - began)
+    return summary(np.array(times))
 
 
 def bias(
@@ -151,8 +181,14 @@ def main() -> None:
                 }
                 for kind in ENGINES:
                     own = times[kind]
-                    row[f"{kind}_over_unbiased"] = summary(plain / own)
-                    row[f"{kind}_more_seconds_per_hill"] = summary((own - plain) * PACE)
+                    row[f"{kind}_over_unbiased"] = summary(np.median(plain) / own)
+                    row[f"{kind}_seconds_per_hill"] = seconds_per_hill(
+                        molecule, n, kind, WIDTHS[n], platform
+                    )
+                if n == 3:
+                    row["native_seconds_per_hill_finer"] = seconds_per_hill(
+                        molecule, n, "native", FINER, platform
+                    )
                 found.append(row)
                 print(json.dumps(row), flush=True)
     if arguments.output is not None:
