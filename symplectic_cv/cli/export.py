@@ -34,8 +34,8 @@ def export(
     The function takes positions of all atoms, shape (n_atoms, 3), in nm. Its values ω_k Q_k are
     dimensionless and have unit variance in the training data. cv.pt is TorchScript and needs
     nothing of this package: torch.jit.load("cv.pt")(positions, box or None). The native force and
-    symplectic_cv.load_core read cv.safetensors beside it. Modes of torsions are written as cv.json,
-    and for PLUMED as TORSION and CUSTOM lines that need no plugin.
+    symplectic_cv.load_core read cv.safetensors beside it. Of modes of torsions cv.json is written
+    too, for OpenMM's own forces, and for PLUMED lines of TORSION and CUSTOM that need no plugin.
 
     Example: symplectic-cv export model --modes 0 1
     """
