@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from symplectic_cv.bias.run import (
     read_colvar,
 )
 from symplectic_cv.errors import OutputError
-from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.files.atomic import replaced_whole, write_atomically
 
 
 def join(parent: Path, count: int) -> BiasedRun:
@@ -44,12 +43,11 @@ def join(parent: Path, count: int) -> BiasedRun:
     for folder in folders:
         if replace(BiasRecord.read(folder), settings={}) != replace(record, settings={}):
             raise OutputError(f"{folder / RECORD}: describes another bias than {parent / RECORD}")
-    aside = parent / ".trajectory.xtc.tmp"
-    with open(aside, "wb") as whole:  # a trajectory in this format is a row of frames
+    # a trajectory in this format is a row of frames
+    with replaced_whole(parent / "trajectory.xtc") as aside, open(aside, "wb") as whole:
         for folder in folders:
             with open(folder / "trajectory.xtc", "rb") as part:
                 shutil.copyfileobj(part, whole)
-    os.replace(aside, parent / "trajectory.xtc")
     lines: list[str] = []
     frames = []
     for walker, folder in enumerate(folders, 1):

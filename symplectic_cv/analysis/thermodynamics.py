@@ -110,7 +110,7 @@ class ThermodynamicsResult:
 
 def thermodynamics(
     model: PhaseSpaceModel | str | Path,
-    hamiltonian: Hamiltonian | ReducedHamiltonian | None = None,
+    hamiltonian: Hamiltonian | ReducedHamiltonian | str | None = None,
     beta: float = 1.0,
     *,
     to: str | None = None,
@@ -126,7 +126,8 @@ def thermodynamics(
 
     Args:
         model: A model, or its folder.
-        hamiltonian: The Hamiltonian; the one that the model's folder names where None.
+        hamiltonian: The Hamiltonian, or its name (built in, or FILE.py:CLASS); the built-in one
+            that the model's folder names where None.
         beta: The inverse temperature, for a `Hamiltonian`.
         to: Another Hamiltonian of as many coordinates, by its name or as FILE.py:CLASS, to which
             the free-energy difference is computed too.

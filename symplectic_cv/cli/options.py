@@ -104,6 +104,15 @@ SystemTop = Annotated[
     Path | None,
     option("--top", help="PDB file of the molecule. Default: topology.pdb beside --system."),
 ]
+HamiltonianOption = Annotated[
+    str | None,
+    option(
+        "--hamiltonian",
+        metavar="FILE.py:CLASS",
+        help="Your own Hamiltonian, for a model that was learned from it: a Python file runs only "
+        "when you name it. Default: the built-in one that the model names.",
+    ),
+]
 Temperature = Annotated[float, option("--temperature", help="Temperature in K.")]
 Seed = Annotated[
     int,

@@ -32,6 +32,7 @@ def sample(
     output: o.Output = Path("samples"),
     system: o.FlexibleSystem = None,
     top: o.SystemTop = None,
+    hamiltonian: o.HamiltonianOption = None,
     samples: Annotated[
         int, option(help="Number of samples; for importance and rejection the number of proposals.")
     ] = DEFAULT.samples,
@@ -106,6 +107,8 @@ def sample(
         raise OptionError(
             "`fix` draws its structures at once and keeps no checkpoint: leave `resume` out"
         )
+    if hamiltonian is not None and (system is not None or fix):
+        raise OptionError("`hamiltonian` is for the model of an analytic Hamiltonian: leave it out")
     if not resume:
         require_free(output)
     if fix:
@@ -123,7 +126,7 @@ def sample(
         with progress_bar("sampling", samples, "samples") as bar:
             more["progress"] = bar.advance
             if system is None:
-                found = sample_hamiltonian(model, samples, None, method, **more)
+                found = sample_hamiltonian(model, samples, hamiltonian, method, **more)
             else:
                 from openmm_plugin.sampling import sample as sample_molecule
 

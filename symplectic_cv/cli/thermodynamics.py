@@ -34,6 +34,7 @@ def thermodynamics(
     output: o.Output = Path("thermodynamics"),
     system: o.FlexibleSystem = None,
     top: o.SystemTop = None,
+    hamiltonian: o.HamiltonianOption = None,
     to: Annotated[
         str | None,
         option(
@@ -102,10 +103,10 @@ def thermodynamics(
             "progress": show,
         }
         if isinstance(load_phase_space_model(model), NeuralCanonicalTransformation):
-            if to is not None or to_beta is not None:
+            if to is not None or to_beta is not None or hamiltonian is not None:
                 raise OptionError(
-                    "`to` and `to_beta` are for analytic Hamiltonians; for a molecule give "
-                    "`to_system` or `to_temperature`"
+                    "`hamiltonian`, `to` and `to_beta` are for analytic Hamiltonians; for a "
+                    "molecule give `to_system` or `to_temperature`"
                 )
             if system is None:
                 raise OptionError(
@@ -118,8 +119,14 @@ def thermodynamics(
         else:
             if any(value is not None for value in (system, to_system, to_temperature)):
                 require_molecule(model)
-            result = analytic_thermodynamics(model, to=to, to_beta=to_beta, **options)
-    names = {"system": system, "top": top, "to": to, "to_system": to_system}
+            result = analytic_thermodynamics(model, hamiltonian, to=to, to_beta=to_beta, **options)
+    names = {
+        "system": system,
+        "top": top,
+        "hamiltonian": hamiltonian,
+        "to": to,
+        "to_system": to_system,
+    }
     settings: dict[str, Any] = {
         "command": "thermodynamics",
         "model": str(model),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,15 +23,28 @@ def write_atomically(path: str | Path, content: bytes) -> None:
         OSError: The file cannot be written. A file of this name stays as it was.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with open(aside, "wb") as handle:
+        with open(aside, "wb", opener=_new_file) as handle:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
+            os.fchmod(handle.fileno(), _usual_mode())
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def _new_file(name: str, flags: int) -> int:
+    """Opens a file that must not exist, also not as a symbolic link, for this user alone."""
+    return os.open(name, flags | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+
+
+def _usual_mode() -> int:
+    """The permissions of a new file by the umask of the process."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return 0o666 & ~mask
 
 
 @contextmanager
@@ -36,17 +52,18 @@ def replaced_whole(path: Path) -> Iterator[Path]:
     """A path beside a file, of the same kind, that takes the file's place once it is written.
 
     Writers that choose the format by the ending of the name can use it. If they raise, the file
-    stays as it was.
+    stays as it was. The path lies in a new folder with a random name, which this user alone can
+    enter, so that nobody can plant a link in its place.
 
     Args:
         path: The file to write.
     """
-    aside = path.with_name(f".{os.getpid()}.{path.name}")
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
     try:
-        yield aside
-        os.replace(aside, path)
+        yield aside / path.name
+        os.replace(aside / path.name, path)
     finally:
-        aside.unlink(missing_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def file_digest(path: Path | None) -> str | None:

@@ -11,7 +11,7 @@ import torch
 
 from symplectic_cv.errors import ModelError, OptionError
 from symplectic_cv.hamiltonians.base import Hamiltonian
-from symplectic_cv.hamiltonians.library import find_hamiltonian
+from symplectic_cv.hamiltonians.library import BUILT_IN, find_hamiltonian
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.model_folder import open_model, read_config
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
@@ -20,31 +20,45 @@ from symplectic_cv.models.phase_space import PhaseSpaceModel
 
 def analytic_hamiltonian(
     model: PhaseSpaceModel | str | Path,
-    hamiltonian: Hamiltonian | ReducedHamiltonian | None = None,
+    hamiltonian: Hamiltonian | ReducedHamiltonian | str | None = None,
     beta: float = 1.0,
 ) -> ReducedHamiltonian:
     """The analytic Hamiltonian of a model, at its temperature.
 
+    A Python file that the folder of a model names is never run: the caller names it.
+
     Args:
         model: A model, or its folder.
-        hamiltonian: The Hamiltonian; the one that the model's folder names where None.
+        hamiltonian: The Hamiltonian, or its name: built in, or FILE.py:CLASS, at the temperature
+            of the model's folder. The built-in one that the folder names where None.
         beta: The inverse temperature, for a `Hamiltonian`.
 
     Raises:
         OptionError: The model is of a molecule.
-        ModelError: The Hamiltonian is not given, and no folder names it.
+        ModelError: The Hamiltonian is not given, and no folder names a built-in one; or it has
+            another number of coordinates than the model.
     """
     if isinstance(hamiltonian, ReducedHamiltonian):
         return hamiltonian
-    if hamiltonian is not None:
+    if isinstance(hamiltonian, Hamiltonian):
         return ReducedHamiltonian(hamiltonian, beta)
     if isinstance(open_model(model), NeuralCanonicalTransformation):
         raise OptionError(f"{_name(model)}: is a model of a molecule: name its `system` system.xml")
     known = hamiltonian_record(model)
     if "system" not in known:
         raise ModelError(f"{_name(model)}: does not say which Hamiltonian it was learned from")
-    found = find_hamiltonian(known["system"], known.get("size"))
-    return ReducedHamiltonian(found, float(known["beta"]), floor=_floor(known))
+    named = known["system"] if hamiltonian is None else hamiltonian
+    if hamiltonian is None and named not in BUILT_IN:
+        raise ModelError(
+            f"{_name(model)}: was learned from {named!r}, which is not built in; files that a "
+            "model names are never run: name the `hamiltonian` FILE.py:CLASS yourself"
+        )
+    size = known.get("size") if named == known["system"] else None
+    reduced = ReducedHamiltonian(
+        find_hamiltonian(named, size), float(known["beta"]), floor=_floor(known)
+    )
+    require_same_dimension(open_model(model), reduced)
+    return reduced
 
 
 def with_floor_of(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import mdtraj as md
 import numpy as np
 import torch
 
-from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.files.atomic import replaced_whole, write_atomically
 from symplectic_cv.files.tables import write_table
 from symplectic_cv.files.trajectories import TrajectoryFormat
 from symplectic_cv.hamiltonians.base import Descriptor
@@ -58,12 +57,8 @@ def write_trajectory(
     """
     structures = md.Trajectory(positions.astype(np.float32), model.molecule.topology)
     for name, what in (("topology.pdb", structures[0]), (f"samples.{kind.value}", structures)):
-        aside = folder / f".{os.getpid()}.{name}"
-        try:
+        with replaced_whole(folder / name) as aside:
             what.save(str(aside))
-            os.replace(aside, folder / name)
-        finally:
-            aside.unlink(missing_ok=True)
 
 
 def write_conditional(
@@ -252,9 +247,8 @@ def write_samples(
         if not target.only_coordinates:
             x = samples.x.reshape(-1, samples.x.shape[-1])[:n]
             arrays["p"] = x[:, : model.dimension] / math.sqrt(target.reduced.scale)
-        aside = folder / f".{os.getpid()}.samples.npz"
-        np.savez(aside, **arrays)  # type: ignore[arg-type]
-        os.replace(aside, folder / "samples.npz")
+        with replaced_whole(folder / "samples.npz") as aside:
+            np.savez(aside, **arrays)  # type: ignore[arg-type]
     n_steps, n_chains = samples.energy.shape
     step, chain = np.divmod(np.arange(n_steps * n_chains), n_chains)
     table = {

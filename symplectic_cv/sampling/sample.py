@@ -131,7 +131,7 @@ def is_complete(folder: str | Path) -> bool:
 def sample_hamiltonian(
     model: PhaseSpaceModel | str | Path,
     n: int = 10_000,
-    hamiltonian: Hamiltonian | ReducedHamiltonian | None = None,
+    hamiltonian: Hamiltonian | ReducedHamiltonian | str | None = None,
     method: Method | str = Method.INDEPENDENCE,
     *,
     chains: int | None = None,
@@ -149,7 +149,8 @@ def sample_hamiltonian(
     Args:
         model: A model, or its folder.
         n: The number of samples; of proposals for "importance" and "rejection".
-        hamiltonian: The Hamiltonian; the one that the model's folder names where None.
+        hamiltonian: The Hamiltonian, or its name (built in, or FILE.py:CLASS); the built-in one
+            that the model's folder names where None.
         method: "independence", "pcn", "hmc", "hybrid", "importance" or "rejection".
         chains: The number of chains at once; 32 where None, or fewer for less than 128 samples.
         thin: The number of steps of a chain per sample.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-import os
+import pickle
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from symplectic_cv.errors import OutputError
+from symplectic_cv.files.atomic import replaced_whole
 from symplectic_cv.models.model_folder import read_history
 from symplectic_cv.training.devices import Terms, captured
 
@@ -150,7 +151,7 @@ def run_loop(
             DataLoader(batches, batch_size=None),
             DataLoader(TensorDataset(torch.zeros(1))),
             ckpt_path=resumed,
-            weights_only=False,
+            weights_only=True,  # a checkpoint runs no code
         )
     return LoopEnd(step=trainer.global_step, best=keeper.best)
 
@@ -198,7 +199,12 @@ def reached_step(checkpoint_folder: Path | None) -> int:
         return 0
     checkpoint = checkpoint_folder / CHECKPOINT
     try:
-        return int(torch.load(checkpoint, map_location="cpu", weights_only=False)["global_step"])
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+    except pickle.UnpicklingError as error:
+        raise OutputError(
+            f"{checkpoint}: holds something other than numbers, which could run code, so that it "
+            "is not opened; train anew in another folder"
+        ) from error
     except Exception as error:  # zipfile, pickle and torch each raise their own
         raise OutputError(
             f"{checkpoint}: damaged checkpoint ({type(error).__name__}); train anew in another "
@@ -223,9 +229,8 @@ class _KeepLast(Callback):
 
     def on_validation_end(self, trainer: L.Trainer, module: Any) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.path.with_name(f".{self.path.name}.tmp")
-        trainer.save_checkpoint(aside)
-        os.replace(aside, self.path)
+        with replaced_whole(self.path) as aside:
+            trainer.save_checkpoint(aside)
 
 
 class _KeepBest(Callback):

@@ -1,5 +1,8 @@
 """The Hamiltonian of a model: from its folder, an object, and in the variables of the model."""
 
+import json
+import shutil
+
 import pytest
 import torch
 
@@ -15,6 +18,7 @@ from symplectic_cv.hamiltonians.of_model import (
 )
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.hamiltonians.ringworld import Ringworld
+from symplectic_cv.models.model_folder import config_digest
 from symplectic_cv.training.variational_fit import variational
 
 SMALL = {"steps": 4, "layers": 1, "hidden": 4}
@@ -40,6 +44,37 @@ def test_a_given_hamiltonian_replaces_that_of_the_folder(folder):
     assert analytic_hamiltonian(folder, ring, 3.0) == ReducedHamiltonian(ring, 3.0)
     given = ReducedHamiltonian(Ringworld(), 0.5)
     assert analytic_hamiltonian(folder, given) is given
+
+
+OWN = """
+from pathlib import Path
+from symplectic_cv.hamiltonians.double_well import DoubleWell
+Path({ran!r}).write_text("ran")
+class Mine(DoubleWell):
+    name = "mine"
+"""
+
+
+def test_a_file_that_a_model_names_runs_only_when_the_caller_names_it(folder, tmp_path):
+    """The digest of config.json has no key: anyone can write another name and a new digest."""
+    ran = tmp_path / "ran"
+    own = tmp_path / "own.py"
+    own.write_text(OWN.format(ran=str(ran)))
+    edited = tmp_path / "edited"
+    shutil.copytree(folder, edited)
+    config = json.loads((edited / "config.json").read_text())
+    config["hamiltonian"]["system"] = f"{own}:Mine"
+    config["config_sha256"] = config_digest(config)
+    (edited / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"own\.py:Mine.*never run: name the `hamiltonian`"):
+        analytic_hamiltonian(edited)
+    assert not ran.exists()
+    reduced = analytic_hamiltonian(edited, f"{own}:Mine")
+    assert ran.exists()
+    assert (reduced.hamiltonian.name, reduced.beta) == ("mine", 2.0)
+    assert reduced.floor == hamiltonian_record(folder)["energy_floor_nats"]
+    with pytest.raises(OptionError, match="ringworld has 2 coordinates, the model 1"):
+        analytic_hamiltonian(edited, "ringworld")
 
 
 def test_another_temperature_keeps_the_variables_of_the_model(folder):
