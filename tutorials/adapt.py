@@ -14,12 +14,13 @@
 # # From one unbiased run to a converged free energy
 #
 # A model knows only what its trajectory has seen. In vacuum alanine dipeptide does not leave its
-# C7eq basin within nanoseconds. A loop solves this: *train* on the frames, *bias* the slowest
-# modes, *train again* on the biased frames too. Modes that have seen both basins distinguish them.
-# The bias then drives the molecule between the basins, and free energies converge.
+# C7eq basin within nanoseconds. A loop solves this: *learn* modes from the frames, *bias* the
+# slowest ones, *learn again* from the biased frames too. Modes that have seen both basins
+# distinguish them. The bias then drives the molecule between the basins, and free energies
+# converge.
 #
-# The loop uses no torsion. The notebook looks at φ and ψ at the end, because they are known to be
-# the slow torsions of this molecule.
+# The loop chooses modes of torsions by itself, because two bonds of this molecule turn freely.
+# They are functions of all torsions, and none has to be named.
 #
 # On the command line all of this is
 #
@@ -64,18 +65,17 @@ print(f"{data.n_frames} frames; part with φ > 0: {(phi.values > 0).mean():.3f}"
 # %% [markdown]
 # ## 2. The loop
 #
-# Each round writes `round-1/model`, `round-1/metadynamics` and so on. The model learns from all
-# frames so far, and biased frames are taken without weights. Their flattened distribution is
-# canonical for V + bias, so that the theory holds. With exact weights the rare states would hardly
-# count, and the model would not learn what the bias has just found. Frames count more where they
-# are few (`flatten`), because the next model must know the transition states.
+# Each round writes `round-1/model`, `round-1/metadynamics` and so on. The modes of a round have the
+# least frequency, ω² = ⟨χ̇²⟩ / Var χ, among all sums of cosines and sines of the torsions. Finding
+# them takes less than a second. The first round counts all frames the same. Later rounds weight them as
+# they would count at five times the temperature (`flatten`), so that the basins and the barriers
+# between them all shape the modes.
 #
-# A round biases the modes below the widest gap in frequency, two or three of them. Its hills end
-# when c(t) reaches 40 kJ/mol (`fill`): enough for φ, too little to turn a peptide bond to *cis*.
+# A round biases its three slowest modes. Its hills end when c(t) reaches 40 kJ/mol (`fill`): enough
+# for φ, too little to turn a peptide bond to *cis*. Peptide bonds are no part of the modes.
 #
-# After each round the newest model looks at all frames. Its metastable states are basins of the
-# reweighted free energy along its slowest modes. Crossings between their cores are counted for
-# every round. The loop ends when they stop growing. Each iteration over the loop runs one round.
+# After each round MBAR combines all rounds into free energies along the torsions. The loop ends
+# when a round changes them by less than 1 kJ/mol (`tolerance`). Each iteration runs one round.
 
 # %%
 from openmm_plugin import Adaptation, AdaptationOptions
@@ -83,7 +83,7 @@ from openmm_plugin import Adaptation, AdaptationOptions
 options = AdaptationOptions(
     rounds=3 if SCALE >= 1 else 2,
     time_ns=max(0.01, 5.0 * SCALE),
-    steps=max(20, int(5000 * SCALE)),
+    tolerance=1.0 if SCALE >= 1 else 0.0,
     seed=1,
 )
 loop = Adaptation(
@@ -97,7 +97,8 @@ for progress in loop:
     slowest = ", ".join(f"{omega:.2f}" for omega in progress.model.omega[:4])
     print(
         f"round {progress.round}: modes {progress.modes}, {last.crossings} crossings between "
-        f"{last.states} states; slowest ω {slowest} rad/ps"
+        f"{last.states} states; slowest ω {slowest} rad/ps; free energies changed by "
+        f"{progress.model.free_energy_change} kJ/mol"
     )
 print(loop.reason)
 
@@ -111,7 +112,7 @@ print(loop.reason)
 # of time, which are states of MBAR with the bias at their middle. Errors come from blocks of time.
 # Rounds that rarely cross are thinned in proportion to their crossing rate, because MBAR would
 # otherwise trust the basin they happened to be in. `free_energies` gives the free energies in the
-# modes of the best round and in backbone torsions, and writes them into `free_energy/`.
+# modes of the best round and in the torsions, and writes them into `free_energy/`.
 
 # %%
 final = loop.free_energies()
@@ -141,22 +142,21 @@ save_figure(panels, work / "profiles.png")
 print(work / "profiles.png")
 
 # %% [markdown]
-# The same from the command line, where the strides were 13, 1 and 2:
+# The same from the command line, with the strides that the loop printed:
 #
 #     symplectic-cv reweight adapt/round-*/metadynamics --stride 13 1 2 --torsions phi psi \
 #         --distances hydrogen_bond=6,17 --regions C7eq=phi:-180:0 C7ax=phi:0:140
 #
-# ## 4. A second molecule
+# ## 4. A peptide, from its PDB file to PLUMED
 #
-# Tetra-alanine with charged ends, in implicit solvent, has 21 heavy atoms, 57 dimensions and six
-# backbone torsions. This time the loop makes its own unbiased run first.
+# Tetra-alanine with charged ends in implicit solvent. `pdb=` of `build_molecule` takes a file of
+# your own in place of the name. This time the loop makes its own unbiased run first.
 
 # %%
 options = AdaptationOptions(
     rounds=3 if SCALE >= 1 else 1,
     start_ns=max(0.02, 2.0 * SCALE),
     time_ns=max(0.005, 5.0 * SCALE),
-    steps=max(20, int(5000 * SCALE)),
     seed=1,
 )
 loop = Adaptation(
@@ -172,9 +172,13 @@ for name, found in final.differences.items():
     print(f"G({name}) - G(state 0) = {found.value:.1f} ± {found.interval:.1f} kJ/mol")
 
 # %% [markdown]
-# Look at `rounds.csv` before you believe the free energies. A molecule with many soft modes needs
-# more rounds. Where crossings stay rare the free energy has not converged, and its error is too
-# small. At full length this one has not converged. The biased runs see two to three times the
-# conformations of the unbiased one. A dozen soft modes are too many for two or three biased ones,
-# and c(t) of 40 kJ/mol turns peptide bonds to *cis* (`benchmarks/README.md`). Use a smaller
-# `--fill`, and look at the torsions.
+# The modes of the last round go to GROMACS, or any other program that PLUMED runs in. The file has
+# lines of `TORSION` and `CUSTOM` alone and needs no plugin of PLUMED.
+
+# %%
+sc.export(progress.folder / "model", modes=progress.modes, path=work / "plumed", plumed=True)
+print((work / "plumed" / "cv-plumed.dat").read_text()[:600])
+
+# %% [markdown]
+# Look at `rounds.csv` before you believe the free energies: crossings, and the change from round to
+# round. Where crossings stay rare a free energy has not converged, and its error is too small.
