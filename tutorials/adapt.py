@@ -67,9 +67,9 @@ print(f"{data.n_frames} frames; part with φ > 0: {(phi.values > 0).mean():.3f}"
 #
 # Each round writes `round-1/model`, `round-1/metadynamics` and so on. The modes of a round have the
 # least frequency, ω² = ⟨χ̇²⟩ / Var χ, among all sums of cosines and sines of the torsions. Finding
-# them takes less than a second. The first round counts all frames the same. Later rounds weight them as
-# they would count at five times the temperature (`flatten`), so that the basins and the barriers
-# between them all shape the modes.
+# them takes less than a second. The first round counts all frames the same. Later rounds weight
+# them as they would count at five times the temperature (`flatten`), so that the basins and the
+# barriers between them all shape the modes.
 #
 # A round biases its three slowest modes. Its hills end when c(t) reaches 40 kJ/mol (`fill`): enough
 # for φ, too little to turn a peptide bond to *cis*. Peptide bonds are no part of the modes.

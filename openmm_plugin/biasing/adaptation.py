@@ -222,6 +222,7 @@ class Adaptation:
                 gathered.add_round(RoundModel.read(self._files.model(number), modes))
                 self.states, self.rows = gathered.judge(thermal_energy(options.temperature))
                 model = gathered.measure_change(self.rows)
+                self._tell_turned_amides(number, gathered)
                 self._files.write_round(number, model, self.rows)
                 self._files.write_rounds(self.rows, gathered.models)
             self.reason = self._reason(number)
@@ -229,6 +230,16 @@ class Adaptation:
             yield AdaptationProgress(number, folder, self.rows, model, self.states, self.reason)
             if self.reason is not None:
                 return
+
+    def _tell_turned_amides(self, number: int, gathered: GatheredFrames) -> None:
+        """Warns of peptide bonds that the bias of a round has turned."""
+        for name, frames in gathered.turned_amides(number).items():
+            if self._warn is not None:
+                self._warn(
+                    f"round {number}: the amide bond {name} has turned (cis or trans) in {frames} "
+                    "frames, which stay among the frames of the loop: give a lower `fill`, or "
+                    "start anew with longer unbiased data"
+                )
 
     def _reason(self, number: int) -> str | None:
         """The reason to end the loop with a round; None where it continues."""

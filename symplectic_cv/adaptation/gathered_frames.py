@@ -10,6 +10,7 @@ from functools import reduce
 import mdtraj as md
 import numpy as np
 
+from symplectic_cv.adaptation.amides import turned_amides
 from symplectic_cv.adaptation.convergence import profile_change
 from symplectic_cv.adaptation.judging import RoundProgress, judge_runs, thinning_strides
 from symplectic_cv.adaptation.mode_choice import MOST_MODES
@@ -126,6 +127,15 @@ class GatheredFrames:
             run.require_frames(part.n_frames)
             self._runs[number] = run, part
         return self._runs[number]
+
+    def turned_amides(self, number: int) -> dict[str, int]:
+        """The amide bonds that the biased run of a round has turned, with numbers of frames.
+
+        Args:
+            number: The number of the round, from 1.
+        """
+        start = self._start
+        return turned_amides(self._run(number)[1].positions, start.positions, start.molecule)
 
     def slow_modes(self) -> np.ndarray:
         """The slowest modes of the newest model on all frames, (F, D), float32.
