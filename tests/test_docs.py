@@ -79,7 +79,7 @@ def test_the_page_on_torsion_modes_runs(tmp_path, monkeypatch):
     (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
     names = {}
     exec(example, names)
-    assert names["values"].shape == (100, 2)
+    assert names["values"].shape == (100, names["result"].model.dimension)
     assert len(names["run"].colvar) == 10
     commands = re.findall(r"^    symplectic-cv (.*)$", page, re.M)
     assert len(commands) == 3

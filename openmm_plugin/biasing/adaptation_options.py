@@ -12,7 +12,7 @@ from openmm_plugin.biasing.metadynamics_options import (
     read_range,
 )
 from openmm_plugin.biasing.options import BiasOptions
-from openmm_plugin.versions import choose_backend
+from openmm_plugin.versions import ON_CPU, choose_backend, choose_torsion_backend
 from symplectic_cv.adaptation.convergence import TOLERANCE
 from symplectic_cv.adaptation.flattening import FLATTEN, FLATTEN_TORSIONS, check_flatten
 from symplectic_cv.adaptation.judging import LEAST_GROWTH
@@ -83,7 +83,8 @@ class AdaptationOptions:
         range: The two ends of the grid; walls stand there. They must hold -3 to 3. Where None,
             the bounds of modes of torsions, and -9 to 9 for a flow.
         timestep_fs: The time step, in fs.
-        backend: How OpenMM evaluates the modes: "auto", "native", "torchforce" or "python".
+        backend: How OpenMM evaluates the modes: "auto", "native", "torchforce" or "python", or, of
+            torsions, "openmm".
         platform: The name of OpenMM's platform; the fastest for this size where None.
         temperature: The temperature, in K.
         seed: The seed of the first training and the first run; each round adds one.
@@ -152,10 +153,14 @@ class AdaptationOptions:
                 )
         self.training()
         self.metadynamics(1, chosen or (0, 1), self.time_ns).bias_options(
-            None if chosen is None else len(chosen),
-            self.temperature,
-            choose_backend(self.backend),
+            None if chosen is None else len(chosen), self.temperature, self._backend()
         )
+
+    def _backend(self) -> str:
+        """The backend of the rounds, as far as it is known before the chart and the system are."""
+        if self.chart != AUTO and choose(Chart, self.chart, "chart") is Chart.CARTESIAN:
+            return choose_backend(self.backend)
+        return choose_torsion_backend(self.backend, self.platform or ON_CPU[0])
 
     def chosen_modes(self) -> list[int] | None:
         """The modes as numbers; None for "auto".
@@ -191,8 +196,13 @@ class AdaptationOptions:
         return FLATTEN_TORSIONS if chart is Chart.TORSION else FLATTEN
 
     def refuse_without_effect(self, chart: Chart) -> None:
-        """Raises OptionError for an option other than its default that has no effect in a chart."""
+        """Raises OptionError for an option other than its default that has no effect in a chart.
+
+        Raises BackendError for a backend that its modes cannot have.
+        """
         torsion = chart is Chart.TORSION
+        if not torsion:
+            choose_backend(self.backend)
         names = FLOW_ONLY if torsion else TORSION_ONLY
         given = [name for name in names if getattr(self, name) != getattr(type(self), name)]
         if given:

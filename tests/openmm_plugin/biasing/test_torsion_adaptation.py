@@ -12,7 +12,7 @@ import pytest
 import openmm_plugin
 from openmm_plugin.biasing.adaptation_learning import learner_of
 from openmm_plugin.running.simulation import write_structure
-from symplectic_cv.errors import OptionError, OutputError
+from symplectic_cv.errors import BackendError, OptionError, OutputError
 from symplectic_cv.flows.options import Chart
 from symplectic_cv.models.torsion_folder import load_modes, load_torsion_model
 from symplectic_cv.models.torsion_model import TorsionModel
@@ -138,3 +138,15 @@ def test_too_few_frames_for_the_functions_are_told(system, tmp_path):
         openmm_plugin.Adaptation(
             system, options=replace(TINY, start_ns=0.002, order=3), folder=tmp_path / "adapt"
         )
+
+
+def test_rounds_take_the_native_force_or_openmms_own(finished, molecule, dipeptide):
+    _, rounds, _ = finished
+    record = json.loads((rounds[0].folder / "metadynamics" / "run.json").read_text())
+    assert record["backend"] == "native"
+    own = openmm_plugin.AdaptationOptions(backend="openmm")
+    assert learner_of(own, molecule, dipeptide, Path("nowhere")).chart is Chart.TORSION
+    with pytest.raises(BackendError, match="`backend=openmm` is for modes of torsions"):
+        replace(own, chart="cartesian")
+    with pytest.raises(BackendError, match="`backend=openmm` is for modes of torsions"):
+        learner_of(replace(own, steps=12), molecule, dipeptide, Path("nowhere"))
