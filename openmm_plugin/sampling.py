@@ -19,13 +19,14 @@ from symplectic_cv.hamiltonians.of_model import (
 )
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.torsion_model import TorsionModel
 from symplectic_cv.sampling.chains import Progress, SamplingOptions, default_chains
 from symplectic_cv.sampling.moves import Method
 from symplectic_cv.sampling.sample import Samples, sample_reduced
 
 
 def sample(
-    model: NeuralCanonicalTransformation | str | Path,
+    model: NeuralCanonicalTransformation | TorsionModel | str | Path,
     system: MolecularSystem | openmm.System | str | Path,
     n: int = 10_000,
     method: Method | str = Method.INDEPENDENCE,
@@ -88,7 +89,7 @@ def sample(
 
 
 def molecular_hamiltonian(
-    model: NeuralCanonicalTransformation | str | Path,
+    model: NeuralCanonicalTransformation | TorsionModel | str | Path,
     system: MolecularSystem | openmm.System | str | Path,
     topology: Topology | None = None,
     platform: str | None = None,
@@ -153,7 +154,7 @@ def _molecule(
 
 
 def _reduced(
-    model: NeuralCanonicalTransformation | str | Path,
+    model: NeuralCanonicalTransformation | TorsionModel | str | Path,
     network: NeuralCanonicalTransformation,
     molecule: MolecularSystem,
     name: str,

@@ -24,6 +24,7 @@ from torch import Tensor
 from symplectic_cv.errors import OptionError
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.models.phase_space import PhaseSpaceModel
+from symplectic_cv.models.prior import PendulumPrior
 
 REPLICATES = 8
 """The number of independent estimates, whose scatter gives the standard error."""
@@ -108,8 +109,13 @@ def power_spectrum(
 
     Raises:
         OptionError: An observable has another length, is not finite or is zero; or there are fewer
-            than 8 samples or 64 points.
+            than 8 samples or 64 points; or the model is one of torsions.
     """
+    if isinstance(model.prior, PendulumPrior):
+        raise OptionError(
+            "`observable`: power spectra are those of latent oscillators, and a model of torsions "
+            "has pendulums: use a model with `chart` cartesian"
+        )
     omega = model.omega.to("cpu", torch.float64)
     rows = _rows(observable, len(omega))
     if samples < REPLICATES or most_points < 64:

@@ -192,7 +192,7 @@ def thermodynamics_of(
         for name, other in others.items()
     }
     spectrum = None
-    if rows is not None or model.options.chart is not Chart.INTERNAL:
+    if rows is not None or model.options.chart is Chart.CARTESIAN:
         if progress is not None:
             progress("spectrum", 0, total)
         spectrum = power_spectrum(model, rows, seed=seed)

@@ -11,10 +11,10 @@ from torch import Tensor
 from symplectic_cv.charts.eckart import EckartFrame
 from symplectic_cv.charts.internal import InternalCoordinates
 from symplectic_cv.charts.standard import StandardInternal
-from symplectic_cv.charts.zmatrix import molecule_z_matrix
+from symplectic_cv.charts.zmatrix import ZMatrix
 from symplectic_cv.flows.autoregressive import AutoregressiveSpline
 from symplectic_cv.flows.layers import ModeOrder, PointLayer
-from symplectic_cv.flows.options import Coupling, FlowOptions
+from symplectic_cv.flows.options import Chart, Coupling, FlowOptions
 from symplectic_cv.flows.parts import AngleToLine, ConditionalGaussian, Scale, SubsetLayer
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.flows.spline import REACH, SplineCoupling
@@ -38,11 +38,15 @@ def internal_flow(
 
     The density it describes is ρ(angles) ρ(stiff | angles): a conditional Gaussian whose
     residuals go through couplings, and spline couplings on the circle. The flow starts with
-    independent coordinates: normal ones (stiff) and uniform ones (round).
+    independent coordinates: normal ones (stiff) and uniform ones (round). In the torsion chart
+    round coordinates stay angles, the latent pendulums, and a last coupling turns them by the
+    stiff ones: ρ(angles | stiff latent) ρ(stiff latent).
 
     Args:
-        options: The options of the flow; `coupling`, `layers`, `hidden` and `bins` are used.
-        scale: The scale of each latent variable, shape (n,), in ps per unit.
+        options: The options of the flow; `chart`, `coupling`, `layers`, `hidden` and `bins` are
+            used.
+        scale: The scale of each latent variable, shape (n,), in ps per unit; 1 for angles that
+            stay angles.
     """
     k, n = len(standard.round), len(standard.centre)
     angles, line = torch.arange(k), torch.arange(k, n)
@@ -58,7 +62,10 @@ def internal_flow(
     if k:
         for place in range(ANGLE_LAYERS if k > 1 else 1):
             layers.append(SubsetLayer(_angle_coupling(options, k, place), angles, n))
-        layers.append(SubsetLayer(AngleToLine(), angles, n))
+        if options.chart is Chart.TORSION:  # the latent angles are pendulums
+            layers.append(_angles_given_line(options, angles, line))
+        else:
+            layers.append(SubsetLayer(AngleToLine(), angles, n))
     return PointTransformation([*layers, Scale(scale), ModeOrder(torch.arange(n))])
 
 
@@ -66,7 +73,8 @@ def empty_internal_flow(
     options: FlowOptions, frame: EckartFrame, molecule: Molecule, state: Mapping[str, Tensor]
 ) -> PointTransformation:
     """A flow of the right shape for the weights of a stored model, which it does not hold yet."""
-    chart = InternalCoordinates(frame, molecule_z_matrix(molecule))
+    rows = (state[f"flow.layers.0.{name}"].numpy() for name in ("atoms", "references"))
+    chart = InternalCoordinates(frame, ZMatrix(*rows))
     stored = {name: state[f"flow.layers.1.{name}"] for name in ("round", "line", "whitening")}
     standard = StandardInternal(
         stored["round"],
@@ -98,6 +106,19 @@ def stiff_couplings(options: FlowOptions, angles: Tensor, line: Tensor) -> list[
             )
         )
     return couplings
+
+
+def _angles_given_line(options: FlowOptions, angles: Tensor, line: Tensor) -> SplineCoupling:
+    """Turns the angles by the stiff coordinates, which frees the momenta of both of each other.
+
+    A bond angle that opens moves the atoms that a torsion turns. Their momenta are correlated until
+    the torsion is counted from where the other coordinates have gone.
+    """
+    n = len(angles) + len(line)
+    half_width = torch.full((n,), REACH)
+    half_width[angles] = math.pi
+    circular = torch.arange(n) < len(angles)
+    return SplineCoupling(line, angles, half_width, options.hidden, options.bins, circular)
 
 
 def _angle_coupling(options: FlowOptions, k: int, place: int) -> SplineCoupling:
@@ -139,9 +160,7 @@ def latent_scale(chart: InternalCoordinates, standard: StandardInternal, q: Tens
     With p ~ N(0, 1), P_k = p · ∂q/∂z_k has the variance |∂q/∂z_k|², averaged over frames q
     (F, n). Frequencies of the start are then those of the coordinates, in rad/ps.
     """
-    start = PointTransformation([chart, standard])
-    z = start(q)[0].detach().requires_grad_(True)
-    back = start.inverse(z)[0]
+    z, back = _there_and_back(chart, standard, q)
     square = torch.zeros(z.shape[1], dtype=torch.float64)
     probes = torch.Generator().manual_seed(0)
     # Hutchinson's trace of each column: few frames and probes suffice for a unit
@@ -151,3 +170,25 @@ def latent_scale(chart: InternalCoordinates, standard: StandardInternal, q: Tens
         (slope,) = torch.autograd.grad(back, z, p, retain_graph=True)
         square += (slope**2).mean(0) / n_probes
     return square.sqrt()
+
+
+def momentum_covariance(
+    chart: InternalCoordinates, standard: StandardInternal, q: Tensor
+) -> Tensor:
+    """The covariance of the momenta of z, ⟨(∂q/∂z)ᵀ ∂q/∂z⟩ over frames q (F, n), (n, n)."""
+    z, back = _there_and_back(chart, standard, q)
+    n = z.shape[1]
+    total = torch.zeros(n, n, dtype=torch.float64)
+    for k in range(n):
+        (slope,) = torch.autograd.grad(back[:, k].sum(), z, retain_graph=True)
+        total += slope.T @ slope / len(z)
+    return total
+
+
+def _there_and_back(
+    chart: InternalCoordinates, standard: StandardInternal, q: Tensor
+) -> tuple[Tensor, Tensor]:
+    """z of frames q (F, n), and q again as a function of z."""
+    start = PointTransformation([chart, standard])
+    z = start(q)[0].detach().requires_grad_(True)
+    return z, start.inverse(z)[0]

@@ -8,6 +8,7 @@ uncorrelated directions of unit variance, the softest first.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -130,12 +131,16 @@ class StandardInternal(PointLayer):
         return p.index_select(-1, self.merge).to(p_new.dtype)
 
 
-def standardise(xi: Tensor, n_atoms: int, weights: Tensor | None = None) -> StandardInternal:
+def standardise(
+    xi: Tensor, n_atoms: int, weights: Tensor | None = None, angles: Sequence[int] = ()
+) -> StandardInternal:
     """The layer that fits a set of internal coordinates ξ (F, 3N−6).
 
     Args:
         n_atoms: N.
         weights: One weight per frame, shape (F,), or None.
+        angles: The indices of torsions that stay angles even where they leave an arc free; they
+            are counted from their mean direction.
 
     Raises:
         FrameError: A bond, angle or torsion does not move (constraints, repeated frames).
@@ -147,28 +152,24 @@ def standardise(xi: Tensor, n_atoms: int, weights: Tensor | None = None) -> Stan
     centre = (w * xi).sum(0)
     is_round = torch.zeros(n, dtype=torch.bool)
     for k in range(n - n_torsions, n):
-        angles = xi[:, k].numpy()
-        width, middle = widest_gap(angles)
+        values = xi[:, k].numpy()
+        width, middle = widest_gap(values)
         is_round[k] = width < FREE_ARC
-        cut = emptiest_angle(angles) if is_round[k] else middle
+        cut = emptiest_angle(values) if is_round[k] else middle
         opposite = wrap(torch.tensor(cut + math.pi, dtype=torch.float64))
         centre[k] = opposite
-        if not is_round[k]:  # the mean of what is no longer cut
+        if k in angles:  # the mean direction of a latent pendulum
+            is_round[k] = True
+            centre[k] = torch.angle((w[:, 0] * torch.exp(1j * xi[:, k])).sum())
+        elif not is_round[k]:  # the mean of what is no longer cut
             centre[k] = wrap(opposite + (w[:, 0] * wrap(xi[:, k] - opposite)).sum())
     d = xi - centre
     d[:, n - n_torsions :] = wrap(d[:, n - n_torsions :])
+    require_moving(d, w, n_atoms)
     circular, line = torch.nonzero(is_round)[:, 0], torch.nonzero(~is_round)[:, 0]
     part = d[:, line]
     part = part - (w * part).sum(0)
     spread = (w * part * part).sum(0).sqrt()
-    still = torch.nonzero(spread < LEAST_WIDTH)[:, 0]
-    if len(still):
-        k = int(line[still[0]])
-        kind = "bond" if k < n_atoms - 1 else "angle" if k < 2 * n_atoms - 3 else "torsion"
-        raise FrameError(
-            f"{len(still)} internal coordinates do not move (the first is a {kind}): constraints "
-            "among the chosen atoms, or repeated frames; simulate with `flexible`"
-        )
     scaled = part / spread
     variance, vectors = torch.linalg.eigh(scaled.T @ (w * scaled))
     if variance[0] < 1e-8:
@@ -178,3 +179,46 @@ def standardise(xi: Tensor, n_atoms: int, weights: Tensor | None = None) -> Stan
     order = torch.arange(len(line) - 1, -1, -1)
     whitening = (vectors / variance.sqrt())[:, order] / spread.unsqueeze(-1)
     return StandardInternal(circular, line, n_torsions, centre, whitening)
+
+
+def require_moving(deviation: Tensor, weights: Tensor, n_atoms: int) -> None:
+    """Raises FrameError where a bond, angle or torsion does not move.
+
+    Args:
+        deviation: Internal coordinates less their centre, shape (F, 3N−6).
+        weights: One weight per frame, of sum 1, shape (F, 1).
+        n_atoms: N.
+    """
+    mean = (weights * deviation).sum(0)
+    spread = (weights * (deviation - mean) ** 2).sum(0).sqrt()
+    still = torch.nonzero(spread < LEAST_WIDTH)[:, 0]
+    if len(still):
+        k = int(still[0])
+        kind = "bond" if k < n_atoms - 1 else "angle" if k < 2 * n_atoms - 3 else "torsion"
+        raise FrameError(
+            f"{len(still)} internal coordinates do not move (the first is a {kind}): constraints "
+            "among the chosen atoms, or repeated frames; simulate with `flexible`"
+        )
+
+
+def along_normal_modes(standard: StandardInternal, momenta: Tensor) -> StandardInternal:
+    """The same layer with its whitened coordinates turned to uncorrelated momenta, slowest first.
+
+    Whitened coordinates may be turned at will. In the axes of their momenta's covariance they are
+    the normal modes of bonds and angles.
+
+    Args:
+        standard: The layer.
+        momenta: The covariance of the momenta of z, shape (n, n).
+
+    Source: E. B. Wilson, J. C. Decius and P. C. Cross, Molecular Vibrations (1955), the GF method.
+    """
+    k = len(standard.round)
+    axes = torch.linalg.eigh(momenta[k:, k:])[1].flip(-1)
+    return StandardInternal(
+        standard.round,
+        standard.line,
+        int(standard.is_torsion.sum()),
+        standard.centre,
+        standard.whitening @ axes,
+    )

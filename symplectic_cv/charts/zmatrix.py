@@ -36,7 +36,10 @@ class ZMatrix:
 
 
 def z_matrix(
-    n_atoms: int, bonds: Sequence[tuple[int, int]], heavy: Sequence[bool] | None = None
+    n_atoms: int,
+    bonds: Sequence[tuple[int, int]],
+    heavy: Sequence[bool] | None = None,
+    torsions: Sequence[tuple[int, int, int, int]] = (),
 ) -> ZMatrix:
     """The Z-matrix of a connected molecule; rings are cut by the tree.
 
@@ -44,6 +47,8 @@ def z_matrix(
         n_atoms: N, at least 3.
         bonds: The pairs of bonded atoms.
         heavy: Whether each atom is not hydrogen; none is hydrogen where None.
+        torsions: The torsions that rows must be made of, at most one per bond and none about a
+            bond of a ring.
 
     Raises:
         SelectionError: The bonds do not join all atoms, or there are fewer than three.
@@ -74,6 +79,8 @@ def z_matrix(
         beyond = distance[:, i] < distance[:, origin]
         return float(weight[beyond].sum())
 
+    wanted = {(j, k): (i, m) for i, j, k, m in torsions}
+    wanted |= {(k, j): (m, i) for i, j, k, m in torsions}
     arms = sorted(neighbours[middle], key=lambda i: (-size(i, middle), i))
     atoms = [arms[0], middle, arms[1]]
     references = [(-1, -1, -1), (arms[0], -1, -1), (middle, arms[0], -1)]
@@ -85,10 +92,11 @@ def z_matrix(
         a = queue.pop(0)
         b = behind[a]
         open_ends = [i for i in neighbours[a] if i not in placed]
-        open_ends.sort(key=lambda i: (-size(i, a), i))
+        first, far = wanted.get((a, b), (-1, -1))
+        open_ends.sort(key=lambda i: (i != first, -size(i, a), i))
         beside = [i for i in neighbours[a] if i in placed and i != b]
         beyond = [i for i in neighbours[b] if i in placed and i != a]
-        beyond.sort(key=lambda i: (i != behind[b], -size(i, b), i))
+        beyond.sort(key=lambda i: (i != far, i != behind[b], -size(i, b), i))
         # a placed neighbour of a fixes its other bonds stiffly; else a torsion about a–b
         for i in open_ends:
             c = beside[0] if beside else beyond[0]
@@ -101,14 +109,39 @@ def z_matrix(
     return ZMatrix(np.array(atoms), np.array(references))
 
 
-def molecule_z_matrix(molecule: Molecule) -> ZMatrix:
+def molecule_z_matrix(
+    molecule: Molecule, torsions: Sequence[tuple[int, int, int, int]] = ()
+) -> ZMatrix:
     """The Z-matrix of a model's atoms.
+
+    Args:
+        molecule: The modelled atoms.
+        torsions: The torsions that rows must be made of; see `z_matrix`.
 
     Raises:
         SelectionError: See `z_matrix`.
     """
     heavy = [atom.element.symbol != "H" for atom in molecule.topology.atoms]
-    return z_matrix(molecule.n_atoms, molecule.bonds, heavy)
+    return z_matrix(molecule.n_atoms, molecule.bonds, heavy, torsions)
+
+
+def torsion_rows(table: ZMatrix, torsions: Sequence[tuple[int, int, int, int]]) -> list[int]:
+    """The row of a Z-matrix that each torsion places, read from either end.
+
+    Args:
+        table: The Z-matrix.
+        torsions: The torsions, which rows of the table are made of.
+
+    Raises:
+        ValueError: No row is made of one of the torsions.
+
+    Example:
+        >>> chain = z_matrix(4, [(0, 1), (1, 2), (2, 3)])
+        >>> torsion_rows(chain, [(0, 1, 2, 3)])
+        [3]
+    """
+    rows = [(int(i), *map(int, abc)) for i, abc in zip(table.atoms, table.references, strict=True)]
+    return [rows.index(t if t in rows else t[::-1]) for t in torsions]
 
 
 def _distances(neighbours: list[list[int]]) -> np.ndarray:

@@ -12,7 +12,8 @@ from symplectic_cv.cli.options import option
 from symplectic_cv.cli.threads import with_threads
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import require_free
-from symplectic_cv.models.model_folder import load_model
+from symplectic_cv.models.model_folder import open_molecular_model
+from symplectic_cv.models.torsion_folder import load_modes
 from symplectic_cv.paths.latent_path import LatentPath, write_structures
 from symplectic_cv.paths.path import ComparedPaths, compare_paths, read_end
 from symplectic_cv.paths.strings import scan_mode
@@ -104,11 +105,12 @@ def path(
         raise OptionError("`modes` is for a path between two ends; `scan` names its own mode")
     if forcefield and not all_atom:
         raise OptionError("`forcefield` is for `all_atom`")
-    network = load_model(model)
+    network = load_modes(model)
     compared = None
     if scan is not None:
-        origin = None if start is None else read_end(network, start, top)
-        found = scan_mode(network, scan, reach, points, origin)
+        density = open_molecular_model(network)
+        origin = None if start is None else read_end(density, start, top)
+        found = scan_mode(density, scan, reach, points, origin)
     else:
         assert start is not None
         assert end is not None

@@ -12,7 +12,7 @@ from symplectic_cv.cli.threads import with_threads
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.files.trajectories import TrajectoryFormat
-from symplectic_cv.models.model_folder import load_model
+from symplectic_cv.models.torsion_folder import load_modes
 from symplectic_cv.reports.sampling_figures import plot_samples
 from symplectic_cv.reports.style import save_figure
 from symplectic_cv.sampling.chains import SamplingOptions
@@ -61,8 +61,8 @@ def sample(
         option(
             metavar="'mode K = X'",
             help="Draw structures with mode K at X (in standard deviations) instead, the other "
-            "modes from the latent Gaussian. May be repeated. Needs no --system; with one "
-            "the structures get weights.",
+            "modes from the latent Gaussian. May be repeated, but not for modes of torsions. "
+            "Needs no --system; with one the structures get weights.",
         ),
     ] = None,
     format_: Annotated[
@@ -171,7 +171,7 @@ def _sample_fixed(
     kind: TrajectoryFormat,
 ) -> None:
     """Structures with some modes held."""
-    network = load_model(folder)
+    network = load_modes(folder)
     fixed = parse_fixed(fix, network)
     reduced = None
     if system is not None:

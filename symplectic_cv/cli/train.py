@@ -26,8 +26,9 @@ from symplectic_cv.training.fit import fit, is_trained, prepare, train_in_folder
 from symplectic_cv.training.momenta import Momenta
 from symplectic_cv.training.options import ENERGY_WEIGHT, TrainingOptions
 from symplectic_cv.training.preparation import check_weights
-from symplectic_cv.training.result import HistoryRow, InternalRow
-from symplectic_cv.training.torsion import TorsionResult
+from symplectic_cv.training.result import HistoryRow, InternalRow, TrainingResult
+from symplectic_cv.training.torsion import TorsionResult, fit_torsion_modes
+from symplectic_cv.training.torsion_density import TorsionDensityResult
 from symplectic_cv.units import thermal_energy
 
 DEFAULT = TrainingOptions()
@@ -102,6 +103,14 @@ def train(
             "Only with --chart internal.",
         ),
     ] = None,
+    density: Annotated[
+        bool,
+        option(
+            "--density",
+            help="With --chart torsion, also train the density of torsions, bonds and angles, in "
+            "minutes; the model then has a likelihood, and serves sample, path and thermodynamics.",
+        ),
+    ] = False,
     order: Annotated[
         int,
         option(help="Highest harmonic of a torsion, 1 to 3; only with --chart torsion."),
@@ -134,7 +143,9 @@ def train(
 
     With --chart torsion no flow is trained. The modes are the functions of the torsions with the
     least frequency. They are found in seconds from frames in any order, and biased by plain OpenMM
-    and PLUMED forces.
+    and PLUMED forces. With --density a flow of all internal coordinates is trained as well, whose
+    torsions are latent pendulums. The modes stay the same, and structures can be drawn at their
+    values (sample --fix).
 
     Example: symplectic-cv train md/trajectory.xtc -o model
     """
@@ -144,7 +155,9 @@ def train(
     elif is_trained(output):
         note(f"{output}: this training is complete")
         return
-    if chart is Chart.TORSION:
+    if density and chart is not Chart.TORSION:
+        raise OptionError("`density` needs `chart='torsion'`; models of other charts have one")
+    if chart is Chart.TORSION and not density:
         flow_options = {
             "steps": (steps, None),
             "batch": (batch, None),
@@ -158,13 +171,13 @@ def train(
         unused = next((name for name, (value, off) in flow_options.items() if value != off), None)
         if unused is not None:
             raise OptionError(f"`{unused}` has no meaning with `chart='torsion'`: leave it out")
+    if chart is Chart.TORSION:
         check_order(order)
     elif order != 2:
         raise OptionError(f"`order` {order} needs `chart='torsion'`")
-    internal = chart is Chart.INTERNAL
     if energy_weight is None:
         energy_weight = DEFAULT.energy_weight if system is None else ENERGY_WEIGHT
-    if chart is Chart.TORSION:
+    if chart is Chart.TORSION and not density:
         data = _read(trajectories, top, atoms, mdshare_folder, mdshare_catalogue)
         frame_weights = None
         if weights is not None:
@@ -179,7 +192,8 @@ def train(
             order=order,
         )
         assert isinstance(found, TorsionResult)
-        _tell_torsions(found, data.n_frames, output)
+        _tell_torsions(found, data.n_frames)
+        note(f"model: {output}")
         return
     training_options = TrainingOptions(
         steps=steps,  # type: ignore[arg-type]  # None: the default of the chart
@@ -199,9 +213,13 @@ def train(
         raise OptionError("`system` is for energies, but `energy_weight` is 0")
     data = _read(trajectories, top, atoms, mdshare_folder, mdshare_catalogue)
     frame_weights = None if weights is None else _read_weights(weights, data.n_frames, temperature)
+    modes: TorsionResult | None = None
+    if density:
+        modes = fit_torsion_modes(data, temperature, order, weights=frame_weights)
+        _tell_torsions(modes, data.n_frames)
     note(
         f"{data.n_frames} frames of {data.molecule.n_atoms} atoms from {len(data.names)} run(s): "
-        f"{3 * data.molecule.n_atoms - 6} modes"
+        f"{3 * data.molecule.n_atoms - 6} {'coordinates' if density else 'modes'}"
     )
     # everything that bad data can break comes before the folder is made
     prepared = prepare(
@@ -229,10 +247,18 @@ def train(
             best = min(best, best if row is None else row.validation_nll)
             bar.to(step, "" if row is None else f"best validation NLL {best:.2f} nats")
 
-        result = train_in_folder(prepared, output, resume, show)
+        found = train_in_folder(prepared, output, resume, show, modes)
+    result = found.training if isinstance(found, TorsionDensityResult) else found
+    _tell_training(result, chart, output)
+
+
+def _tell_training(result: TrainingResult, chart: Chart, output: Path) -> None:
+    """Prints how well a model fits held-out frames, and its slowest frequencies."""
     if result.stopped_early:
         note("stopped early: the validation NLL had stopped falling; the best weights are kept")
-    what_of, start = ("structures", "Gaussian") if internal else ("phase space", "quasi-harmonic")
+    internal = chart is Chart.INTERNAL
+    what_of = "structures" if internal else "phase space"
+    start = "quasi-harmonic" if chart is Chart.CARTESIAN else "Gaussian"
     note(
         f"validation NLL of {what_of}: {result.validation_nll:.2f} nats "
         f"({start} start {result.gaussian_nll:.2f})"
@@ -241,6 +267,11 @@ def train(
         note(f"model: {output} (for `sample` and `thermodynamics`)")
         return
     slowest = ", ".join(f"{float(omega):.2f}" for omega in result.model.omega[:6])
+    if chart is Chart.TORSION:
+        note(f"of structures alone: {result.validation_nll_configuration:.2f} nats")
+        note(f"slowest latent frequencies: {slowest} rad/ps")
+        note(f"model: {output} (for `sample`, `path` and `thermodynamics` too)")
+        return
     note(f"slowest frequencies: {slowest} rad/ps")
     note(f"model: {output}")
 
@@ -263,7 +294,7 @@ def _read(
         )
 
 
-def _tell_torsions(found: TorsionResult, n_frames: int, output: Path) -> None:
+def _tell_torsions(found: TorsionResult, n_frames: int) -> None:
     """Prints the slowest modes of torsions and what limits them."""
     model = found.model
     note(
@@ -283,7 +314,6 @@ def _tell_torsions(found: TorsionResult, n_frames: int, output: Path) -> None:
             f"mode {mode}: ω = {omega:.2f} ± {model.omega_error[mode]:.2f} rad/ps (held out "
             f"{model.omega_held_out[mode]:.2f}), steepness {model.steepness[mode]:.1f}: {carried}"
         )
-    note(f"model: {output}")
 
 
 def _energies(

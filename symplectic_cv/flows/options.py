@@ -31,8 +31,9 @@ class Chart(str, Enum):
 
     CARTESIAN: The coordinates of the Eckart frame; smooth, so right for collective variables.
     INTERNAL: Bonds, angles and torsions, with torsions on the circle; right for sampling.
-    TORSION: Torsions of rotatable bonds; no flow, but modes of least frequency, found in seconds;
-        right for collective variables of flexible molecules.
+    TORSION: Torsions of rotatable bonds, with modes of least frequency that are found in seconds;
+        right for collective variables of flexible molecules. Its flow, where one is wanted, is
+        that of internal coordinates with the torsions as latent pendulums.
     """
 
     CARTESIAN = "cartesian"
@@ -92,8 +93,8 @@ class FlowOptions:
         integration_steps: The number of time steps of a continuous flow.
         duration: The time over which a continuous flow runs.
         order: The order of the integrator: 2 or 4.
-        chart: The coordinates of a molecule that the flow transforms: `cartesian` or `internal`
-            (its layers are those of `symplectic_cv.charts.internal_flow`).
+        chart: The coordinates of a molecule that the flow transforms: `cartesian`, `internal` or
+            `torsion` (the layers of both are those of `symplectic_cv.charts.internal_flow`).
 
     Raises:
         OptionError: A value that makes no sense; the message names the parameter.
@@ -124,11 +125,6 @@ class FlowOptions:
         check_number(self.duration, "duration")
         if self.order not in (2, 4):
             raise OptionError(f"`order` must be 2 or 4; got {self.order}")
-        if self.chart is Chart.TORSION:
-            raise OptionError(
-                "`chart='torsion'` has no flow and no training options: "
-                "`symplectic_cv.fit(data, chart='torsion')` finds its modes"
-            )
         if self.coupling is Coupling.AUTOREGRESSIVE and self.chart is not Chart.INTERNAL:
             raise OptionError("`coupling='autoregressive'` is for `chart='internal'`; use spline")
 

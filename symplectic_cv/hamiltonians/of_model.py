@@ -16,6 +16,7 @@ from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.model_folder import open_model, read_config
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.phase_space import PhaseSpaceModel
+from symplectic_cv.models.torsion_model import TorsionModel
 
 
 def analytic_hamiltonian(
@@ -136,8 +137,10 @@ def require_same_dimension(model: PhaseSpaceModel, reduced: ReducedHamiltonian) 
         )
 
 
-def require_molecule(model: PhaseSpaceModel | str | Path) -> NeuralCanonicalTransformation:
-    """The model of a molecule.
+def require_molecule(
+    model: PhaseSpaceModel | TorsionModel | str | Path,
+) -> NeuralCanonicalTransformation:
+    """The model of a molecule; of torsion modes their density.
 
     Raises:
         OptionError: The model is of an analytic Hamiltonian.
@@ -152,9 +155,9 @@ def require_molecule(model: PhaseSpaceModel | str | Path) -> NeuralCanonicalTran
     return network
 
 
-def hamiltonian_record(model: PhaseSpaceModel | str | Path) -> dict[str, Any]:
+def hamiltonian_record(model: PhaseSpaceModel | TorsionModel | str | Path) -> dict[str, Any]:
     """The description of the Hamiltonian in a model folder; empty for a model object."""
-    if isinstance(model, PhaseSpaceModel):
+    if not isinstance(model, (str, Path)):
         return {}
     return read_config(Path(model)).get("hamiltonian", {})
 
@@ -163,5 +166,5 @@ def _floor(record: dict[str, Any]) -> float:
     return float(record.get("energy_floor_nats", -math.inf))
 
 
-def _name(model: PhaseSpaceModel | str | Path) -> str:
-    return "this model" if isinstance(model, PhaseSpaceModel) else str(model)
+def _name(model: PhaseSpaceModel | TorsionModel | str | Path) -> str:
+    return str(model) if isinstance(model, (str, Path)) else "this model"

@@ -19,7 +19,7 @@ ROUNDS = 20
 def draw_latent_structures(
     model: PhaseSpaceModel, n_samples: int, seed: int, fixed: Mapping[int, float] | None = None
 ) -> Tensor:
-    """Scaled latent coordinates u = ωQ of independent structures, shape (n_samples, n).
+    """Standard normal latent numbers u of independent structures, shape (n_samples, n).
 
     The latent density is a product, so that with some modes held the others stay independent
     standard normal. Latent points that do not describe a structure (an angle over π, a torsion
@@ -44,7 +44,7 @@ def draw_latent_structures(
         u = torch.randn(n_samples, model.dimension, generator=generator, dtype=torch.float64)
         for mode, value in fixed.items():
             u[:, mode] = value
-        real = torch.isfinite(flow.inverse(u / model.omega)[1])
+        real = torch.isfinite(flow.inverse(model.prior.from_normal(u))[1])
         kept.append(u[real][:left])
         left -= len(kept[-1])
         if left == 0:

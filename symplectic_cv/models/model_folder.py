@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from symplectic_cv.charts.eckart import EckartFrame
 from symplectic_cv.charts.internal_flow import empty_internal_flow
@@ -30,7 +31,8 @@ from symplectic_cv.flows.options import Chart, FlowOptions
 from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.phase_space import PhaseSpaceModel
-from symplectic_cv.models.prior import HarmonicPrior
+from symplectic_cv.models.prior import HarmonicPrior, PendulumPrior
+from symplectic_cv.models.torsion_model import TorsionModel
 from symplectic_cv.models.training_range import KEY as RANGE
 from symplectic_cv.models.training_range import TrainingRange
 from symplectic_cv.molecule import Molecule
@@ -39,6 +41,8 @@ FORMAT = 1
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 HISTORY = "history.csv"
+MODES = "torsion_modes"
+"""The key of the config that holds the modes of torsions."""
 
 
 def save_model(
@@ -47,6 +51,7 @@ def save_model(
     history: Sequence[Any] = (),
     training: dict[str, Any] | None = None,
     hamiltonian: dict[str, Any] | None = None,
+    more: dict[str, Any] | None = None,
 ) -> None:
     """Writes a model folder; the config comes last, so a folder with one is complete.
 
@@ -56,6 +61,7 @@ def save_model(
         hamiltonian: The description of the Hamiltonian, of a model that was learned from one
             (JSON).
         training: The record of the training (JSON), which is stored unchanged.
+        more: Further entries of the config (JSON).
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +84,7 @@ def save_model(
         config["omega"] = omega
     if hamiltonian is not None:
         config["hamiltonian"] = hamiltonian
+    config |= more or {}
     config["config_sha256"] = config_digest(config)
     write_atomically(folder / WEIGHTS, weights)
     if history:
@@ -178,10 +185,11 @@ def load_phase_space_model(folder: str | Path) -> PhaseSpaceModel:
     """
     folder = Path(folder)
     config = read_config(folder)
-    if "torsion_modes" in config:
+    if MODES in config and not has_weights(config):
         raise ModelError(
-            f"{folder}: holds modes of torsions, which have no flow and no likelihood yet: use a "
-            "model of the cartesian or the internal chart here"
+            f"{folder}: holds modes of torsions without their density, so that it has no "
+            "likelihood: train it with `density`, or use a model of the cartesian or the internal "
+            "chart here"
         )
     path = folder / WEIGHTS
     if not path.is_file():
@@ -197,7 +205,7 @@ def load_phase_space_model(folder: str | Path) -> PhaseSpaceModel:
         options = FlowOptions.from_json(config["flow"])
         n = len(state["prior.log_omega"])
         start = NormalModes(torch.eye(n), torch.zeros(n))
-        prior = HarmonicPrior(torch.ones(n))
+        prior = _empty_prior(n, state)
         if "molecule" not in config:
             model = PhaseSpaceModel(_empty_flow(options, start), prior, options)
         else:
@@ -206,7 +214,7 @@ def load_phase_space_model(folder: str | Path) -> PhaseSpaceModel:
             masses = torch.as_tensor(molecule.masses)
             frame = EckartFrame(state["frame.reference"], masses, temperature)
             flow: CanonicalTransformation
-            if options.chart is Chart.INTERNAL:
+            if options.chart is not Chart.CARTESIAN:
                 flow = empty_internal_flow(options, frame, molecule, state)
             else:
                 flow = _empty_flow(options, start)
@@ -226,25 +234,46 @@ def load_phase_space_model(folder: str | Path) -> PhaseSpaceModel:
     return model.eval()
 
 
+def has_weights(config: dict[str, Any]) -> bool:
+    """Whether the model of this config has weights; torsion modes without a density have none."""
+    return "weights_sha256" in config
+
+
+def _empty_prior(n: int, state: Mapping[str, Tensor]) -> HarmonicPrior:
+    """A prior of n modes of the kind that stored weights are of."""
+    if "prior.log_kappa" not in state:
+        return HarmonicPrior(torch.ones(n))
+    k = len(state["prior.log_kappa"])
+    return PendulumPrior(torch.ones(n), torch.arange(k), torch.ones(k))
+
+
 def _empty_flow(options: FlowOptions, start: NormalModes) -> CanonicalTransformation:
     """A flow whose weights are yet to be read; the caller's random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         return build_flow(options, start, torch.ones(len(start.shift)))
 
 
-def open_model(model: PhaseSpaceModel | str | Path) -> PhaseSpaceModel:
-    """The model itself, or the one that a folder holds."""
+def open_model(model: PhaseSpaceModel | TorsionModel | str | Path) -> PhaseSpaceModel:
+    """The model itself, or the one that a folder holds; of torsion modes their density.
+
+    Raises:
+        ModelError: A missing or altered folder, or torsion modes without a density.
+    """
+    if isinstance(model, TorsionModel):
+        return model.require_density()
     return model if isinstance(model, PhaseSpaceModel) else load_phase_space_model(model)
 
 
 def open_molecular_model(
-    model: PhaseSpaceModel | str | Path,
+    model: PhaseSpaceModel | TorsionModel | str | Path,
 ) -> NeuralCanonicalTransformation:
-    """The model of a molecule itself, or the one that a folder holds.
+    """The model of a molecule itself, or the one that a folder holds; see `open_model`.
 
     Raises:
-        ModelError: A missing or altered folder, or a model that knows no molecule.
+        ModelError: A missing or altered folder, or a model that knows no molecule or no density.
     """
+    if isinstance(model, TorsionModel):
+        return model.require_density()
     if isinstance(model, NeuralCanonicalTransformation):
         return model
     if isinstance(model, PhaseSpaceModel):

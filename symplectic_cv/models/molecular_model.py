@@ -152,7 +152,7 @@ class NeuralCanonicalTransformation(PhaseSpaceModel, MolecularModes):
             positions,
             "positions",
             (self.molecule.n_atoms, 3),
-            lambda x: (self.flow(self.frame.coordinates(x).to(self.dtype))[0] * self.omega)[
+            lambda x: self.prior.to_normal(self.flow(self.frame.coordinates(x).to(self.dtype))[0])[
                 ..., chosen
             ],
         )
@@ -223,7 +223,7 @@ class NeuralCanonicalTransformation(PhaseSpaceModel, MolecularModes):
         def both(x: Tensor) -> Tensor:
             latent, log_det = self.flow(self.frame.coordinates(x).to(self.dtype))
             value = self.prior.log_prob_coordinates(latent) + log_det
-            return torch.cat([latent * self.omega, value.unsqueeze(-1)], -1)
+            return torch.cat([self.prior.to_normal(latent), value.unsqueeze(-1)], -1)
 
         values = self._map(positions, "positions", (self.molecule.n_atoms, 3), both)
         modes, likelihood = values[..., :-1], values[..., -1]
@@ -273,7 +273,7 @@ class NeuralCanonicalTransformation(PhaseSpaceModel, MolecularModes):
         check_whole(seed, "seed", least=0)
         exact = in_float64(self)
         u = draw_latent_structures(exact, n, seed)
-        return exact.decode((u / exact.omega).numpy())
+        return exact.decode(exact.prior.from_normal(u).numpy())
 
     def _map(
         self,
@@ -306,7 +306,7 @@ class NeuralCanonicalTransformation(PhaseSpaceModel, MolecularModes):
 
     def require_smooth(self) -> None:
         """Raises ModelError where the modes cannot be biased because they jump."""
-        if self.options.chart is Chart.INTERNAL:
+        if self.options.chart is not Chart.CARTESIAN:
             raise ModelError(
                 "this model is in internal coordinates (`chart='internal'`): each torsion is "
                 "cut somewhere, where its modes and the force of a bias would jump; such models "

@@ -67,8 +67,7 @@ class PhaseSpaceModel(nn.Module):
     def put_slowest_first(self) -> None:
         """Ends a training: numbers the modes from slow to fast."""
         order = put_slowest_first(self.flow, self.omega)
-        with torch.no_grad():
-            self.prior.log_omega.copy_(self.prior.log_omega[order])
+        self.prior.reorder(order)
 
 
 Model = TypeVar("Model", bound=nn.Module)

@@ -1,8 +1,14 @@
-"""Model folders of torsion modes: config.json alone, with its own digest."""
+"""Model folders of torsion modes: config.json alone, or with the weights of their density.
+
+The modes stand in config.json, which has a digest of itself. Modes with a density have all files of
+a model folder (`symplectic_cv.models.model_folder`).
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +18,45 @@ from symplectic_cv.files.run_folder import make_folder
 from symplectic_cv.models.model_folder import (
     CONFIG,
     FORMAT,
+    MODES,
     config_digest,
+    has_weights,
     load_model,
     read_config,
+    save_model,
 )
 from symplectic_cv.models.modes import MolecularModes
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.torsion_model import TorsionModel
 
-KEY = "torsion_modes"
-"""The key of the config that holds the modes."""
-
 
 def save_torsion_model(
-    folder: str | Path, model: TorsionModel, training: dict[str, Any] | None = None
+    folder: str | Path,
+    model: TorsionModel,
+    training: dict[str, Any] | None = None,
+    history: Sequence[Any] = (),
 ) -> None:
     """Writes the model folder of torsion modes.
 
     Args:
         folder: The folder, which is made where it is missing.
-        model: The modes.
+        model: The modes, with their density where it was trained.
         training: The record of the fit (JSON), which is stored unchanged.
+        history: Dataclasses of numbers, one for each row of history.csv, of a density.
     """
     folder = Path(folder)
     make_folder(folder)
+    modes: dict[str, Any] = {
+        "omega_rad_per_ps": [round(float(omega), 6) for omega in model.omega],
+        MODES: model.to_json(),
+    }
+    if model.density is not None:
+        save_model(folder, model.density, history, training, more=modes)
+        return
     config: dict[str, Any] = {
         "format": FORMAT,
         "temperature_k": model.temperature,
-        "omega_rad_per_ps": [round(float(omega), 6) for omega in model.omega],
-        KEY: model.to_json(),
+        **modes,
         "training": training or {},
     }
     config["config_sha256"] = config_digest(config)
@@ -57,12 +73,13 @@ def load_torsion_model(folder: str | Path) -> TorsionModel:
         ModelError: A missing, truncated or altered file, or a model of another kind.
     """
     config = read_config(Path(folder))
-    if KEY not in config:
+    if MODES not in config:
         raise ModelError(f"{folder}: holds no modes of torsions; read it with `load_model`")
     try:
-        return TorsionModel.from_json(config[KEY])
+        model = TorsionModel.from_json(config[MODES])
     except ModelError as error:
         raise ModelError(f"{Path(folder) / CONFIG}: {error}") from error
+    return replace(model, density=load_model(folder)) if has_weights(config) else model
 
 
 def is_torsion_folder(folder: str | Path) -> bool:
@@ -71,7 +88,7 @@ def is_torsion_folder(folder: str | Path) -> bool:
     Raises:
         ModelError: It is no model folder, or damaged.
     """
-    return KEY in read_config(Path(folder))
+    return MODES in read_config(Path(folder))
 
 
 def load_modes(folder: str | Path) -> NeuralCanonicalTransformation | TorsionModel:

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from symplectic_cv.checks import check_whole
-from symplectic_cv.errors import FrameError
+from symplectic_cv.errors import FrameError, OptionError
+from symplectic_cv.flows.options import Chart
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.phase_space import in_float64
+from symplectic_cv.paths.circles import with_short_arcs
 from symplectic_cv.paths.latent_path import LatentPath, latent_structures
 
 PARALLEL = 1e-12
@@ -75,6 +77,9 @@ def spherical_path(
 ) -> LatentPath:
     """The path between two structures by spherical interpolation of the scaled latent coordinates.
 
+    The torsions of a model of the torsion chart move the shorter way round their circles, which is
+    spherical interpolation on a torus.
+
     Args:
         model: The model.
         start_positions: The whole structure at the start, shape (n_atoms, 3), in nm.
@@ -88,6 +93,8 @@ def spherical_path(
         FrameError: The model maps an end to infinity.
     """
     check_whole(n_points, "points", least=2)
+    if modes is not None:
+        require_latent_modes(model, "modes")
     chosen = list(range(model.dimension)) if modes is None else model.check_modes(modes)
     start, end = (
         latent_point(model, positions, name)
@@ -96,7 +103,7 @@ def spherical_path(
     scaled = _straight(start, end, n_points)
     if len(chosen) > 1:
         scaled[:, chosen] = slerp(start[chosen], end[chosen], n_points)
-    return latent_structures(model, scaled)
+    return latent_structures(model, with_short_arcs(in_float64(model), start, end, scaled))
 
 
 def straight_latent_path(
@@ -115,7 +122,8 @@ def straight_latent_path(
     """
     check_whole(n_points, "points", least=2)
     first, last = (torch.as_tensor(x, dtype=torch.float64) for x in (start, end))
-    return latent_structures(model, _straight(first, last, n_points))
+    scaled = _straight(first, last, n_points)
+    return latent_structures(model, with_short_arcs(in_float64(model), first, last, scaled))
 
 
 def cartesian_path(
@@ -144,7 +152,7 @@ def cartesian_path(
         q = _straight(start, end, n_points)
         latent, log_det = exact.flow(q)
         return LatentPath(
-            latent=(latent * exact.omega).numpy(),
+            latent=exact.prior.to_normal(latent).numpy(),
             positions=exact.frame.positions(q).numpy(),
             log_likelihood=(exact.prior.log_prob_coordinates(latent) + log_det).numpy(),
             molecule=model.molecule,
@@ -164,13 +172,29 @@ def latent_point(model: NeuralCanonicalTransformation, positions: np.ndarray, na
     """
     with torch.no_grad():
         exact = in_float64(model)
-        latent = exact.encode(torch.as_tensor(positions, dtype=torch.float64)) * exact.omega
+        latent = exact.encode(torch.as_tensor(positions, dtype=torch.float64))
+        latent = exact.prior.to_normal(latent)
     if not bool(torch.isfinite(latent).all()):
         raise FrameError(
             f"the model maps the {name} structure to infinity, so it is far from all that the "
             "model was trained on: choose another, or train on data that hold it"
         )
     return latent
+
+
+def require_latent_modes(model: NeuralCanonicalTransformation, name: str) -> None:
+    """Raises OptionError for a model whose modes are no latent coordinates.
+
+    Args:
+        model: The model.
+        name: The parameter that names a mode, for the message.
+    """
+    if model.options.chart is Chart.TORSION:
+        raise OptionError(
+            f"`{name}`: the modes of torsions are functions of all torsions at once, which no "
+            "latent coordinate follows: take a path between two structures, or structures at a "
+            "value of a mode (`conditional_structures`)"
+        )
 
 
 def _straight(start: Tensor, end: Tensor, n_points: int) -> Tensor:

@@ -34,12 +34,15 @@ class LatentPath:
         log_likelihood: ln ρ(q) of the model in nats (q in ps), shape (P,); it is not finite where
             a latent point is no structure.
         molecule: The modelled atoms.
+        modes: The modes of torsions along the way, dimensionless, shape (P, n_modes), of a model of
+            the torsion chart; None where the latent coordinates are the modes.
     """
 
     latent: np.ndarray = field(repr=False)
     positions: np.ndarray = field(repr=False)
     log_likelihood: np.ndarray
     molecule: Molecule = field(repr=False)
+    modes: np.ndarray | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.latent)
@@ -83,7 +86,8 @@ class LatentPath:
         """Writes path.pdb, a model per point, and path.csv.
 
         The table has the columns point, log_likelihood_nats, mode_0, mode_1, … (dimensionless) and
-        a torsion in degrees per column, such as phi_deg.
+        a torsion in degrees per column, such as phi_deg. In the torsion chart the latent
+        coordinates are columns of their own, latent_0, latent_1, ….
 
         Args:
             folder: The folder to write into; it is made where missing.
@@ -99,10 +103,23 @@ class LatentPath:
             "point": np.arange(len(self)),
             "log_likelihood_nats": self.log_likelihood,
         }
-        columns |= {f"mode_{mode}": column for mode, column in enumerate(self.latent.T)}
+        columns |= mode_columns(self.latent, self.modes)
         names = [torsion.name for torsion in self.torsions]
         columns |= {f"{name}_deg": column for name, column in zip(names, degrees.T, strict=True)}
         write_table(folder / TABLE, columns)
+
+
+def mode_columns(latent: np.ndarray, modes: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Columns of a table: the modes, and the latent coordinates where those are others.
+
+    Args:
+        latent: Scaled latent coordinates, shape (P, n).
+        modes: The modes of torsions, shape (P, n_modes); None where the latent ones are the modes.
+    """
+    if modes is None:
+        return {f"mode_{mode}": column for mode, column in enumerate(latent.T)}
+    columns = {f"mode_{mode}": column for mode, column in enumerate(modes.T)}
+    return columns | {f"latent_{k}": column for k, column in enumerate(latent.T)}
 
 
 def write_structures(path: Path, structures: md.Trajectory) -> None:
@@ -125,8 +142,9 @@ def latent_structures(model: NeuralCanonicalTransformation, scaled: Tensor) -> L
     """
     exact = in_float64(model)
     with torch.no_grad():
-        q, log_det = exact.flow.inverse(scaled / exact.omega)
-        log_likelihood = exact.prior.log_prob_coordinates(scaled / exact.omega) - log_det
+        latent = exact.prior.from_normal(scaled)
+        q, log_det = exact.flow.inverse(latent)
+        log_likelihood = exact.prior.log_prob_coordinates(latent) - log_det
         return LatentPath(
             latent=scaled.numpy(),
             positions=exact.frame.positions(q).numpy(),

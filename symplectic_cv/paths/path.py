@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,8 +14,10 @@ from symplectic_cv.data.handedness import require_same_handedness
 from symplectic_cv.data.structures import read_structure
 from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.errors import OptionError
-from symplectic_cv.models.model_folder import open_molecular_model
+from symplectic_cv.models.modes import MolecularModes
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
+from symplectic_cv.models.torsion_folder import open_modes
+from symplectic_cv.models.torsion_model import TorsionModel
 from symplectic_cv.paths.interpolation import (
     cartesian_path,
     spherical_path,
@@ -56,7 +58,7 @@ class ComparedPaths:
 
 
 def latent_path(
-    model: NeuralCanonicalTransformation | str | Path,
+    model: NeuralCanonicalTransformation | TorsionModel | str | Path,
     start: Structure,
     end: Structure,
     points: int = 40,
@@ -93,13 +95,14 @@ def latent_path(
         path = sc.latent_path("model", "folded.pdb", "traj.xtc:12", points=20)
         path.save("path")
     """
-    network = open_molecular_model(model)
+    network, torsions = _opened(model)
     first, last = (read_end(network, given, top, name) for given, name in _ends(start, end))
-    return _between(network, first, last, points, modes, refine)[0].check()
+    path = _between(network, first, last, points, modes, refine)[0]
+    return _with_modes(path, torsions).check()
 
 
 def compare_paths(
-    model: NeuralCanonicalTransformation | str | Path,
+    model: NeuralCanonicalTransformation | TorsionModel | str | Path,
     start: Structure,
     end: Structure,
     points: int = 40,
@@ -121,12 +124,12 @@ def compare_paths(
     Raises:
         UserError: As for `latent_path`.
     """
-    network = open_molecular_model(model)
+    network, torsions = _opened(model)
     first, last = (read_end(network, given, top, name) for given, name in _ends(start, end))
     path, unrefined = _between(network, first, last, points, modes, refine)
     ends = path.latent[0], path.latent[-1]
     return ComparedPaths(
-        path=path.check(),
+        path=_with_modes(path, torsions).check(),
         straight=cartesian_path(network, first, last, points),
         straight_latent=straight_latent_path(network, *ends, points),
         unrefined=unrefined,
@@ -174,6 +177,20 @@ def read_end(
     reference = model.frame.reference.cpu().numpy()
     require_same_handedness(positions, model.molecule, reference, name)
     return positions
+
+
+def _opened(
+    model: MolecularModes | str | Path,
+) -> tuple[NeuralCanonicalTransformation, TorsionModel | None]:
+    """The density of a model, and the model itself where its modes are those of torsions."""
+    opened = open_modes(model)
+    if isinstance(opened, TorsionModel):
+        return opened.require_density(), opened
+    return opened, None
+
+
+def _with_modes(path: LatentPath, torsions: TorsionModel | None) -> LatentPath:
+    return path if torsions is None else replace(path, modes=torsions.modes(path.positions))
 
 
 def _ends(start: Structure, end: Structure) -> list[tuple[Structure, str]]:

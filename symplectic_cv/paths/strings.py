@@ -17,7 +17,8 @@ from symplectic_cv.checks import check_number, check_whole
 from symplectic_cv.models.model_folder import open_molecular_model
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.phase_space import in_float64
-from symplectic_cv.paths.interpolation import latent_point
+from symplectic_cv.paths.circles import latent_of_unwound, unwound
+from symplectic_cv.paths.interpolation import latent_point, require_latent_modes
 from symplectic_cv.paths.latent_path import LatentPath, latent_structures
 
 STEP = 0.02
@@ -48,6 +49,7 @@ def scan_mode(
         FrameError: A point is no structure, or a torsion is undefined there.
     """
     model = open_molecular_model(model)
+    require_latent_modes(model, "scan")
     model.check_modes([mode], "scan")
     check_whole(n_points, "points", least=2)
     check_number(reach, "reach", above=0.0, below=20.0)
@@ -75,7 +77,7 @@ def refine_path(
     Source: W. E, W. Ren, E. Vanden-Eijnden, J. Chem. Phys. 126, 164103 (2007).
     """
     exact = in_float64(model)
-    u = torch.as_tensor(path.latent, dtype=torch.float64).clone()
+    u = unwound(exact, torch.as_tensor(path.latent, dtype=torch.float64)).clone()
     values = torch.as_tensor(path.log_likelihood)
     mean, least = float(values.mean()), float(values.min())
     step = STEP
@@ -94,11 +96,14 @@ def refine_path(
                 break
             continue
         u, mean = trial, float(values.mean())
-    return latent_structures(model, u)
+    with torch.no_grad():
+        scaled = exact.prior.to_normal(latent_of_unwound(exact, u))
+    scaled[0], scaled[-1] = torch.as_tensor(path.latent[0]), torch.as_tensor(path.latent[-1])
+    return latent_structures(model, scaled)
 
 
 def _log_likelihood(model: NeuralCanonicalTransformation, u: Tensor) -> Tensor:
-    latent = u / model.omega
+    latent = latent_of_unwound(model, u)
     return model.prior.log_prob_coordinates(latent) - model.flow.inverse(latent)[1]
 
 

@@ -1,14 +1,15 @@
 """Structures at given values of some modes: from collective variables back to structures.
 
 The latent density is a product, so that with some scaled modes u_k = ω_k Q_k held the others
-stay independent standard normal: no search is needed.
+stay independent standard normal: no search is needed. A mode of torsions is no latent coordinate;
+its structures are samples of a level set (`symplectic_cv.sampling.torsion_levels`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,11 +24,15 @@ from symplectic_cv.files.trajectories import TrajectoryFormat
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.latent_draws import draw_latent_structures
 from symplectic_cv.models.model_folder import open_molecular_model
+from symplectic_cv.models.modes import MolecularModes
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.phase_space import in_float64
+from symplectic_cv.models.torsion_folder import open_modes
+from symplectic_cv.models.torsion_model import TorsionModel
 from symplectic_cv.paths.latent_path import LatentPath, latent_structures
 from symplectic_cv.sampling.results import write_conditional, write_summary
 from symplectic_cv.sampling.target import LatentTarget
+from symplectic_cv.sampling.torsion_levels import latent_on_level
 from symplectic_cv.statistics import effective_share
 
 FARTHEST = 8.0
@@ -36,7 +41,7 @@ FARTHEST = 8.0
 _FIXED = re.compile(r"\s*mode[\s_]*(\d+)\s*=\s*([-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
 
 
-def parse_fixed(given: Sequence[str], model: NeuralCanonicalTransformation) -> dict[int, float]:
+def parse_fixed(given: Sequence[str], model: MolecularModes) -> dict[int, float]:
     """Modes and their dimensionless values from texts such as `mode 0 = 1.2`.
 
     Raises:
@@ -61,7 +66,7 @@ def parse_fixed(given: Sequence[str], model: NeuralCanonicalTransformation) -> d
     return fixed
 
 
-def check_fixed(model: NeuralCanonicalTransformation, fixed: Mapping[int, float]) -> None:
+def check_fixed(model: MolecularModes, fixed: Mapping[int, float]) -> None:
     """Raises OptionError for a mode that does not exist, or a value where the model knows nothing.
 
     Args:
@@ -75,18 +80,28 @@ def check_fixed(model: NeuralCanonicalTransformation, fixed: Mapping[int, float]
                 f"`fix` mode {mode} = {value:g}: modes have unit variance, so that a model knows "
                 f"nothing beyond ±{FARTHEST:g}"
             )
+    if isinstance(model, TorsionModel) and len(fixed) > 1:
+        raise OptionError("`fix`: one mode of torsions can be held at a time")
 
 
 def conditional_latent(
-    model: NeuralCanonicalTransformation, fixed: Mapping[int, float], n_samples: int, seed: int
+    model: NeuralCanonicalTransformation | TorsionModel,
+    fixed: Mapping[int, float],
+    n_samples: int,
+    seed: int,
 ) -> Tensor:
-    """u (n_samples, n) with some modes held and the others N(0, 1).
+    """u (n_samples, n) of structures at values of some modes.
 
     Latent points of no structure (an angle over π, a torsion beyond its cut) are drawn again.
 
     Raises:
         SamplingError: Next to no point with these values is a structure.
     """
+    if isinstance(model, TorsionModel):
+        if not fixed:
+            return draw_latent_structures(in_float64(model.require_density()), n_samples, seed)
+        ((mode, value),) = fixed.items()
+        return latent_on_level(model, mode, value, n_samples, seed)
     return draw_latent_structures(in_float64(model), n_samples, seed, fixed)
 
 
@@ -99,17 +114,23 @@ class ConditionalStructures:
         fixed: The modes that are held, and their values in standard deviations.
         latent: Scaled latent coordinates u_k = ω_k Q_k, dimensionless, shape (n, n_modes).
         target: The Hamiltonian that weighs the structures, or None.
+        torsions: The modes of torsions of which one is held, with `model` as their density; None
+            where the modes are those of `model`.
     """
 
     model: NeuralCanonicalTransformation
     fixed: dict[int, float]
     latent: np.ndarray
     target: LatentTarget | None = None
+    torsions: TorsionModel | None = None
 
     @cached_property
     def structures(self) -> LatentPath:
         """The structures with their likelihoods."""
-        return latent_structures(self.model, torch.from_numpy(self.latent))
+        found = latent_structures(self.model, torch.from_numpy(self.latent))
+        if self.torsions is None:
+            return found
+        return replace(found, modes=self.torsions.modes(found.positions))
 
     @property
     def positions(self) -> np.ndarray:
@@ -137,16 +158,15 @@ class ConditionalStructures:
         folder = Path(folder)
         chosen = choose(TrajectoryFormat, kind, "kind")
         make_folder(folder)
-        u = torch.from_numpy(self.latent)
-        log_weight = write_conditional(folder, self.model, u, self.target, chosen)
+        log_weight = write_conditional(folder, self.model, self.structures, self.target, chosen)
         share = None if log_weight is None else effective_share(log_weight)
         write_summary(
             folder,
             {
                 "method": "conditional",
                 "fixed": {f"mode_{mode}": value for mode, value in self.fixed.items()},
-                "samples": len(u),
-                "proposals": len(u),
+                "samples": len(self.latent),
+                "proposals": len(self.latent),
                 "acceptance": 1.0,
                 "ess_importance": share,
                 "ess_chain": None,
@@ -158,13 +178,16 @@ class ConditionalStructures:
 
 
 def conditional_structures(
-    model: NeuralCanonicalTransformation | str | Path,
+    model: NeuralCanonicalTransformation | TorsionModel | str | Path,
     fixed: Mapping[int, float],
     n: int = 100,
     seed: int = 0,
     hamiltonian: ReducedHamiltonian | None = None,
 ) -> ConditionalStructures:
     """Structures with some modes held, the other modes from the latent Gaussian.
+
+    Of modes of torsions one can be held; the structures are then samples of the density of all
+    coordinates where that mode has its value.
 
     Args:
         model: A model, or its folder.
@@ -183,8 +206,10 @@ def conditional_structures(
         sc.conditional_structures("model", {0: 1.2}, 20).save("starts")
     """
     check_whole(n, "samples")
-    network = open_molecular_model(model)
+    network = open_modes(model)
+    density = open_molecular_model(network)
     check_fixed(network, fixed)
-    target = None if hamiltonian is None else LatentTarget(network, hamiltonian)
-    u = conditional_latent(network, fixed, n, seed)
-    return ConditionalStructures(network, dict(fixed), u.numpy(), target)
+    target = None if hamiltonian is None else LatentTarget(density, hamiltonian)
+    u = conditional_latent(network, fixed, n, seed).numpy()
+    torsions = network if isinstance(network, TorsionModel) else None
+    return ConditionalStructures(density, dict(fixed), u, target, torsions)

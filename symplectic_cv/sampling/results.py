@@ -15,9 +15,10 @@ import torch
 from symplectic_cv.files.atomic import replaced_whole, write_atomically
 from symplectic_cv.files.tables import write_table
 from symplectic_cv.files.trajectories import TrajectoryFormat
+from symplectic_cv.flows.options import Chart
 from symplectic_cv.hamiltonians.base import Descriptor
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
-from symplectic_cv.paths.latent_path import latent_structures
+from symplectic_cv.paths.latent_path import LatentPath, mode_columns
 from symplectic_cv.sampling.chains import SampledChains, SamplingOptions
 from symplectic_cv.sampling.importance import RELIABLE_TAIL, pareto_k
 from symplectic_cv.sampling.moves import MOVES, Method
@@ -64,23 +65,23 @@ def write_trajectory(
 def write_conditional(
     folder: Path,
     model: NeuralCanonicalTransformation,
-    u: torch.Tensor,
+    way: LatentPath,
     target: LatentTarget | None,
     kind: TrajectoryFormat = TrajectoryFormat.DCD,
 ) -> np.ndarray | None:
-    """Writes structures of latent variables and their table.
+    """Writes structures at values of modes and their table.
 
     Args:
         folder: The folder to write into.
         model: The model.
-        u: The latent variables, shape (F, n).
+        way: The structures.
         target: The density that gives weights, or None.
         kind: The format of the structures.
 
     Returns:
         ln w of the structures, shape (F,), where there is a target.
     """
-    way = latent_structures(model, u)
+    u = torch.from_numpy(way.latent)
     energy = weight = np.full(len(u), np.nan)
     log_weight = None
     if target is not None:
@@ -96,7 +97,7 @@ def write_conditional(
         "log_likelihood": way.log_likelihood,
         "energy": energy,
         "weight": weight,
-        **{f"mode_{mode}": column for mode, column in enumerate(u.numpy().T)},
+        **mode_columns(way.latent, way.modes),
     }
     write_table(folder / TABLE, table, "%.8g")
     return log_weight
@@ -145,7 +146,9 @@ def sampling_summary(
     times, rhats = {}, {}
     if chains:
         watched = {"energy": energies}
-        watched |= {f"mode_{k}": samples.u[..., -target.model.dimension :][..., k]
+        # modes of torsions are no latent coordinates
+        latent = "latent" if target.model.options.chart is Chart.TORSION else "mode"
+        watched |= {f"{latent}_{k}": samples.u[..., -target.model.dimension :][..., k]
                     for k in range(min(SLOWEST, target.model.dimension))}  # fmt: skip
         for name, descriptor in found.items():
             values = descriptor.values.numpy().reshape(shape)

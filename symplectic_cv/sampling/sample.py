@@ -22,6 +22,7 @@ from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
 from symplectic_cv.models.model_folder import open_model, read_config, weights_of
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.phase_space import PhaseSpaceModel
+from symplectic_cv.models.torsion_model import TorsionModel
 from symplectic_cv.sampling.chains import (
     Progress,
     SampledChains,
@@ -179,7 +180,7 @@ def sample_hamiltonian(
 
 
 def sample_reduced(
-    model: PhaseSpaceModel | str | Path,
+    model: PhaseSpaceModel | TorsionModel | str | Path,
     reduced: ReducedHamiltonian,
     options: SamplingOptions,
     system_sha256: str | None = None,
@@ -228,13 +229,15 @@ def sample_reduced(
 
 
 def _settings(
-    model: PhaseSpaceModel | str | Path, options: SamplingOptions, system_sha256: str | None
+    model: PhaseSpaceModel | TorsionModel | str | Path,
+    options: SamplingOptions,
+    system_sha256: str | None,
 ) -> dict[str, Any]:
     """The settings that a run and its resumption must share."""
-    if isinstance(model, PhaseSpaceModel):
-        digest = hashlib.sha256(weights_of(model)).hexdigest()
-    else:
+    if isinstance(model, (str, Path)):
         digest = read_config(Path(model))["weights_sha256"]
+    else:
+        digest = hashlib.sha256(weights_of(open_model(model))).hexdigest()
     return {
         "command": "sample",
         "model_sha256": digest,

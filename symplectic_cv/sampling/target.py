@@ -1,6 +1,7 @@
 """The target of samplers and of importance estimates, seen from the latent space.
 
-In the scaled latent variables u (ω_k Q_k, and P where momenta do not separate) the model's
+In the scaled latent variables u (ω_k Q_k of an oscillator, the normal number of a pendulum's angle,
+and P where momenta do not separate) the model's
 density is a standard normal one, and the target is N(u; 0, 1) · w(u) up to a constant, with
 the importance weight
 
@@ -82,31 +83,40 @@ class LatentMap:
         return torch.randn(n_points, self.dimension, generator=generator, dtype=torch.float64)
 
     def from_latent(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Coordinates x (B, d) of latent variables u (B, d), and ln |det ∂x/∂Q|, (B,).
+        """Coordinates x (B, d) of latent variables u (B, d), and ln |det ∂x/∂u|, (B,).
 
         The determinant is infinite where there is no structure.
         """
-        n, omega = self.model.dimension, self.model.omega
+        n, prior = self.model.dimension, self.model.prior
+        latent = prior.from_normal(u[:, -n:])
+        log_scale = normal_log_prob(u[:, -n:]) - prior.log_prob_coordinates(latent)
         if self.only_coordinates:
-            return self.model.flow.inverse(u / omega)  # type: ignore[operator]
-        x = torch.cat(self.model.flow.pull(u[:, :n], u[:, n:] / omega), -1)
-        return x, torch.zeros(len(u), dtype=u.dtype)
+            q, log_det = self.model.flow.inverse(latent)  # type: ignore[operator]
+            return q, log_det + log_scale
+        spread = prior.momentum_spread
+        x = torch.cat(self.model.flow.pull(u[:, :n] * spread, latent), -1)
+        return x, log_scale + spread.log().sum()
 
     def to_latent(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Latent variables u (B, d) of coordinates x (B, d), and ln |det ∂Q/∂x|, (B,)."""
-        n, omega = self.model.dimension, self.model.omega
+        """Latent variables u (B, d) of coordinates x (B, d), and ln |det ∂u/∂x|, (B,)."""
+        n, prior = self.model.dimension, self.model.prior
         if self.only_coordinates:
             latent, log_det = self.model.flow(x)
-            return latent * omega, log_det
+            u = prior.to_normal(latent)
+            return u, log_det + prior.log_prob_coordinates(latent) - normal_log_prob(u)
         p, latent = self.model.flow.push(x[:, :n], x[:, n:])
-        return torch.cat([p, latent * omega], -1), torch.zeros(len(x), dtype=x.dtype)
+        spread, u = prior.momentum_spread, prior.to_normal(latent)
+        log_scale = prior.log_prob_coordinates(latent) - normal_log_prob(u)
+        return torch.cat([p / spread, u], -1), log_scale - spread.log().sum()
 
     def log_normal(self, u: Tensor, width: float = 1.0) -> Tensor:
-        """ln of the density of Q, and of P where it is kept, (B,), for u ~ N(0, width²)."""
-        constant = float(self.model.omega.log().sum()) - 0.5 * self.dimension * LOG_2PI
-        if width != 1.0:
-            u, constant = u / width, constant - self.dimension * math.log(width)
-        return constant - 0.5 * (u * u).sum(-1)
+        """ln of the density of latent variables u ~ N(0, width²), (B,)."""
+        return normal_log_prob(u / width) - self.dimension * math.log(width)
+
+
+def normal_log_prob(u: Tensor) -> Tensor:
+    """ln N(u; 0, 1) in nats, (B,), of numbers u (B, d)."""
+    return -0.5 * (u * u).sum(-1) - 0.5 * u.shape[-1] * LOG_2PI
 
 
 class LatentTarget(LatentMap):

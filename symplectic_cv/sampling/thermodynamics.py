@@ -207,7 +207,7 @@ def _bound(
     terms, shares, over = [], [], []
     for count in batch_sizes(n_samples):
         p, scaled, weights = draw_latent(count, model.dimension, generator)
-        if model.options.chart is Chart.INTERNAL:  # it does not learn momenta as a rule
+        if model.options.chart is not Chart.CARTESIAN:  # momenta are not learned as a rule
             term, energy = _configuration_terms(model, reduced, scaled.double())
         else:
             p, q = model.flow.pull(p.double(), scaled.double() / model.omega)

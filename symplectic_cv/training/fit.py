@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
@@ -23,7 +24,8 @@ from symplectic_cv.models.model_folder import CONFIG, load_model, read_config
 from symplectic_cv.models.modes import OWN_MIRRORED
 from symplectic_cv.molecule import Molecule
 from symplectic_cv.training.energies import Energies
-from symplectic_cv.training.internal import PreparedInternal, prepare_internal, train_internal
+from symplectic_cv.training.internal import train_internal
+from symplectic_cv.training.internal_preparation import PreparedInternal, prepare_internal
 from symplectic_cv.training.likelihood import prepare_cartesian, train_cartesian
 from symplectic_cv.training.loop import read_rows
 from symplectic_cv.training.options import ENERGY_WEIGHT, TrainingOptions
@@ -32,7 +34,14 @@ from symplectic_cv.training.result import FrameSource, HistoryRow, InternalRow, 
 from symplectic_cv.training.torsion import (
     TORSION_OPTIONS,
     TorsionResult,
+    fit_torsion_modes,
     fit_torsions_in_folder,
+)
+from symplectic_cv.training.torsion_density import (
+    TorsionDensityResult,
+    modes_digest,
+    require_density,
+    with_stored_modes,
 )
 from symplectic_cv.units import thermal_energy
 
@@ -54,6 +63,7 @@ def fit(
     folder: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    density: bool = False,
     **options: Any,
 ) -> TrainingResult | TorsionResult:
     """Trains a model on the frames of a trajectory.
@@ -66,7 +76,7 @@ def fit(
             `internal` for models that are sampled. `torsion` finds modes of least frequency in
             the torsions instead, in seconds and without a flow (`fit_torsion_modes`); of the
             other arguments only `weights`, `folder`, `order`, `n_modes`, `metric` and `amides`
-            then have a meaning.
+            then have a meaning, unless `density` is true.
         steps: The largest number of optimizer steps; the default of the chart where None.
         seed: The seed of the initial weights, the batches and the momenta.
         weights: One non-negative weight per frame, shape (F,), for biased data.
@@ -77,8 +87,10 @@ def fit(
             is written where None.
         resume: Whether to continue the training that the folder holds. A complete one is read.
         progress: A function that is called with the step and the last row of the history.
+        density: Whether the modes of `chart` torsion get a density of all coordinates, in
+            minutes; their model then has a likelihood, samples and paths.
         options: Other fields of `TrainingOptions`: batch, coupling, layers, hidden, bins, momenta,
-            momentum_weight, energy_weight, device.
+            momentum_weight, energy_weight, device; with `density` also those of torsion modes.
 
     Returns:
         The trained model with its history; `result.model` is the model.
@@ -99,22 +111,36 @@ def fit(
         >>> fit(data, steps=2, layers=1, hidden=4).model.dimension
         24
     """
-    if choose(Chart, chart, "chart") is Chart.TORSION:
-        given = {"steps": steps, "energies": energies, "progress": progress}
-        unused = next((name for name, value in given.items() if value is not None), None)
-        if unused is not None:
-            raise OptionError(f"`{unused}` has no meaning with `chart='torsion'`: leave it out")
+    kind = choose(Chart, chart, "chart")
+    if density and kind is not Chart.TORSION:
+        raise OptionError("`density` needs `chart='torsion'`; models of other charts have one")
+    if kind is Chart.TORSION and not density:
+        _require_unused({"steps": steps, "energies": energies, "progress": progress})
         return fit_torsions_in_folder(data, temperature, weights, folder, resume, options)
+    modes: TorsionResult | None = None
+    of_modes = {k: options.pop(k) for k in TORSION_OPTIONS if density and k in options}
     chosen = training_options({**options, "chart": chart, "steps": steps, "seed": seed}, energies)
     if energies is not None and not chosen.energy_weight > 0.0:
         raise OptionError("`energies` are given, but `energy_weight` is 0")
     if folder is not None and not resume:
         require_free(Path(folder))
     data = as_data(data, "data")
+    if density:
+        modes = fit_torsion_modes(data, temperature, weights=weights, **of_modes)
     prepared = prepare(data, None, temperature, chosen, weights=weights, energies=energies)
-    if folder is None:
-        return train(prepared, progress=progress)
-    return train_in_folder(prepared, folder, resume, progress)
+    if folder is not None:
+        return train_in_folder(prepared, folder, resume, progress, modes)
+    result = train(prepared, progress=progress)
+    return result if modes is None else TorsionDensityResult.of(modes, result)
+
+
+def _require_unused(given: dict[str, Any]) -> None:
+    """Raises OptionError for a parameter of trainings that torsion modes alone do not have."""
+    unused = next((name for name, value in given.items() if value is not None), None)
+    if unused is not None:
+        raise OptionError(
+            f"`{unused}` has no meaning with `chart='torsion'`: leave it out, or give `density`"
+        )
 
 
 def training_options(chosen: dict[str, Any], energies: Energies | None = None) -> TrainingOptions:
@@ -217,7 +243,7 @@ def prepare(
         digest.update(split.weights.tobytes())
     source = FrameSource(list(names), len(positions), digest.hexdigest(), system_sha256)
     what = positions, molecule, temperature, options, split, source
-    if options.chart is Chart.INTERNAL:
+    if options.chart is not Chart.CARTESIAN:
         return prepare_internal(*what, energies)
     return prepare_cartesian(*what)
 
@@ -259,7 +285,8 @@ def train_in_folder(
     folder: str | Path,
     resume: bool = False,
     progress: Progress | None = None,
-) -> TrainingResult:
+    modes: TorsionResult | None = None,
+) -> TrainingResult | TorsionDensityResult:
     """Trains a prepared model and writes its model folder.
 
     Checkpoints stay in the folder until the training is complete, so that it can be resumed.
@@ -269,15 +296,24 @@ def train_in_folder(
         folder: The model folder, which is made where it is missing.
         resume: Whether to continue the training that the folder holds. A complete one is read.
         progress: A function that is called with the step and the last row of the history.
+        modes: The modes of torsions that the model is the density of; they are stored with it.
 
     Raises:
         OutputError: The folder holds another run, or a training with other options or data.
     """
     folder = Path(folder)
     if resume and is_trained(folder):
-        return _read_result(prepared, folder)
-    start_run(folder, run_settings(prepared), resume)
-    result = train(prepared, folder / CHECKPOINTS, progress)
+        if modes is None:
+            return _read_result(prepared, folder)
+        require_density(folder)
+        found = TorsionDensityResult.of(modes, _read_result(prepared, folder))
+        return with_stored_modes(found, folder)
+    settings = run_settings(prepared)
+    if modes is not None:
+        settings["modes_sha256"] = modes_digest(modes)
+    start_run(folder, settings, resume)
+    trained = train(prepared, folder / CHECKPOINTS, progress)
+    result = trained if modes is None else TorsionDensityResult.of(modes, trained)
     result.save(folder)
     remove_checkpoints(folder)
     (folder / RUN).unlink()
@@ -308,7 +344,7 @@ def run_settings(prepared: PreparedTraining) -> dict[str, Any]:
 def _read_result(prepared: PreparedTraining, folder: Path) -> TrainingResult:
     """The result of a complete training, from its folder."""
     training = read_config(folder)["training"]
-    row: type[Any] = InternalRow if isinstance(prepared, PreparedInternal) else HistoryRow
+    row: type[Any] = InternalRow if prepared.options.chart is Chart.INTERNAL else HistoryRow
     history = read_rows(folder, row)
     return TrainingResult(
         model=load_model(folder),
@@ -320,4 +356,5 @@ def _read_result(prepared: PreparedTraining, folder: Path) -> TrainingResult:
         stopped_early=training["stopped_early"],
         options=prepared.options,
         source=replace(prepared.source, names=training["trajectories"]),
+        validation_nll_configuration=training.get("validation_nll_configuration_nats", math.nan),
     )

@@ -9,10 +9,12 @@ generators are trained (F. Noé et al., Science 365, eaaw1147 (2019)); the secon
 (`symplectic_cv.training.importance`) brings in the exact energies. It is
 independent of how often each state was visited, is harder to overfit than a likelihood, and is
 cheap, because energies are computed once. `momentum_weight` adds the momentum part of the
-likelihood of phase space, which ties the modes to the dynamics; sampling does not need it.
+likelihood of phase space, which ties the modes to the dynamics; sampling does not need it. In the
+torsion chart it belongs to the loss, because it alone fixes the inertias of the latent pendulums.
 
 Hydrogens of a methyl group are alike: each step exchanges them at random, so that a frame
-stands for 3 per group (`symplectic_cv.charts.symmetry`) and the model overfits less.
+stands for 3 per group (`symplectic_cv.charts.symmetry`) and the model overfits less. So are, in the
+torsion chart, the atoms that a turn of a rotatable bond exchanges.
 """
 
 from __future__ import annotations
@@ -30,21 +32,15 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from symplectic_cv.charts.internal import InternalCoordinates
-from symplectic_cv.charts.internal_flow import FIXED, internal_flow, latent_scale
-from symplectic_cv.charts.standard import standardise
-from symplectic_cv.charts.symmetry import exchange, like_hydrogens
-from symplectic_cv.charts.zmatrix import molecule_z_matrix
-from symplectic_cv.errors import FrameError, OptionError
-from symplectic_cv.flows.parts import ConditionalGaussian
-from symplectic_cv.flows.point import PointTransformation
-from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
-from symplectic_cv.models.prior import LOG_2PI, HarmonicPrior
-from symplectic_cv.molecule import Molecule
+from symplectic_cv.charts.symmetry import exchange
+from symplectic_cv.flows.options import Chart
+from symplectic_cv.flows.parts import Scale
+from symplectic_cv.models.prior import PendulumPrior
+from symplectic_cv.models.von_mises import concentration
 from symplectic_cv.training.average import WeightAverage
 from symplectic_cv.training.devices import training_device
-from symplectic_cv.training.energies import Energies, frame_energies
 from symplectic_cv.training.importance import effective_share_of_target, log_variance
+from symplectic_cv.training.internal_preparation import VALIDATION_SEED, PreparedInternal
 from symplectic_cv.training.known_frames import learn_range
 from symplectic_cv.training.loop import (
     PATIENCE,
@@ -53,135 +49,14 @@ from symplectic_cv.training.loop import (
     reached_step,
     run_loop,
 )
-from symplectic_cv.training.options import TrainingOptions
-from symplectic_cv.training.preparation import (
-    FrameSplit,
-    PreparedTraining,
-    data_warnings,
-    eckart_coordinates,
-)
-from symplectic_cv.training.result import FrameSource, InternalRow, TrainingResult
+from symplectic_cv.training.momenta import Momenta
+from symplectic_cv.training.result import HistoryRow, InternalRow, TrainingResult
 from symplectic_cv.training.schedule import rates, scheduled
 
 LEARNING_RATE = 1e-3
 WEIGHT_DECAY = 1e-4
-SCALE_FRAMES = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreparedInternal(PreparedTraining):
-    """Frames as standardised internal coordinates, and the start of the model.
-
-    The start has uniform angles; the other coordinates are Gaussian by regression on them.
-
-    Attributes:
-        training: q of the training frames, shape (F, n), in ps, in float64.
-        validation: Standardised coordinates z of the validation frames, shape (F, n).
-        alike: Groups of hydrogens that may be exchanged.
-        training_energy: βU of the training frames in nats, shape (F,), or None.
-        validation_target: ln π of z of the validation frames in nats, shape (F,), or None.
-        fixed_volume: The mean of ln|det ∂z/∂q| over the validation frames, in nats.
-    """
-
-    alike: list[tuple[int, ...]]
-    training_energy: Tensor | None
-    validation_target: Tensor | None
-    fixed_volume: float
-
-    @property
-    def fixed(self) -> PointTransformation:
-        """The chart and its scaling, shared with the model."""
-        return PointTransformation(list(self.model.flow.layers)[:FIXED])  # type: ignore[arg-type]
-
-    @property
-    def learned(self) -> PointTransformation:
-        """The layers behind the chart, shared with the model."""
-        return PointTransformation(list(self.model.flow.layers)[FIXED:])  # type: ignore[arg-type]
-
-
-def prepare_internal(
-    positions: np.ndarray,
-    molecule: Molecule,
-    temperature: float,
-    options: TrainingOptions,
-    split: FrameSplit,
-    source: FrameSource,
-    energies: Energies | None = None,
-) -> PreparedInternal:
-    """The start of a model in internal coordinates; see `symplectic_cv.training.fit.prepare`.
-
-    Args:
-        positions: Whole frames, shape (F, N, 3), in nm.
-        molecule: The modelled atoms, joined by bonds.
-        temperature: The temperature of the data, in K.
-        options: The options of the training; its chart is internal.
-        split: Which frames train and which validate, with their weights.
-        source: Where the frames come from.
-        energies: The energies of the frames, or None.
-
-    Raises:
-        OptionError: There is an energy weight, but no energies.
-        HamiltonianError: A frame has no finite energy.
-        SelectionError, FrameError: The atoms or frames cannot carry a model.
-    """
-    if options.energy_weight > 0.0 and energies is None:
-        raise OptionError("`energy_weight` needs the energies of the frames: give `energies`")
-    split.require_enough(3 * molecule.n_atoms - 6)
-    training, held_out, weights = split.training, split.held_out, split.weights
-    w = split.training_weights
-    table = molecule_z_matrix(molecule)
-    alike = like_hydrogens(molecule)
-    generator = torch.Generator().manual_seed(options.seed)
-    positions = exchange(torch.as_tensor(positions), alike, generator).numpy()
-    frame, q = eckart_coordinates(positions, molecule, temperature, training, w)
-    chart = InternalCoordinates(frame, table)
-    health = frame.health(q)
-    health.require_unique()
-    internal, volume = (torch.cat(x) for x in zip(*map(chart, q.split(8192)), strict=True))
-    standard = standardise(internal[training], molecule.n_atoms, w)
-    z, more = standard(internal)
-    chosen = training[:: max(1, len(training) // SCALE_FRAMES)][:SCALE_FRAMES]
-    scale = latent_scale(chart, standard, q[chosen])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        flow = internal_flow(options.flow, chart, standard, scale.float())
-    first = flow.layers[FIXED]
-    if isinstance(first, ConditionalGaussian):
-        try:
-            first.fit(z[training], w)
-        except torch.linalg.LinAlgError as error:
-            raise FrameError(
-                f"{len(training)} frames for training cannot determine {z.shape[1]} internal "
-                "coordinates and how they follow the torsions: give more frames"
-            ) from error
-    model = NeuralCanonicalTransformation(
-        molecule, temperature, frame, flow, HarmonicPrior(1.0 / scale), options.flow
-    ).to(torch.float32)
-    energy, target = None, None
-    if options.energy_weight > 0.0 and energies is not None:
-        energy = frame_energies(energies, frame, q, temperature)
-        target = frame.log_volume(q) - energy - (volume + more)
-    counted = len(positions) if weights is None else split.effective_frames
-    return PreparedInternal(
-        model=model,
-        options=options,
-        alike=alike,
-        training=q[training],
-        validation=z[held_out].float(),
-        training_weights=w,
-        validation_weights=split.validation_weights,
-        training_energy=None if energy is None else energy[training],
-        validation_target=None if target is None else target[held_out],
-        fixed_volume=_mean((volume + more)[held_out], weights, held_out),
-        health=health,
-        warnings=data_warnings(counted, model.dimension, health, options.hidden),
-        source=source,
-        effective_frames=split.effective_frames,
-    )
-
-
-def _mean(values: Tensor, weights: np.ndarray | None, chosen: np.ndarray) -> float:
-    return float(np.average(values.numpy(), weights=None if weights is None else weights[chosen]))
+SETTLE_FRAMES = 20_000
+"""Training frames that settle the latent space at the end."""
 
 
 def train_internal(
@@ -204,6 +79,8 @@ def train_internal(
     )
     model = prepared.model
     model.to("cpu").load_state_dict(ended.best)
+    if prepared.options.chart is Chart.TORSION:
+        settle_latent_space(prepared)
     final = module.validation()
     model.put_slowest_first()
     learn_range(model, prepared.training, prepared.training_weights)
@@ -217,11 +94,46 @@ def train_internal(
         stopped_early=ended.step < prepared.options.steps,
         options=prepared.options,
         source=prepared.source,
+        validation_nll_configuration=final.configuration,
     )
 
 
+@torch.no_grad()
+def settle_latent_space(prepared: PreparedInternal) -> None:
+    """Ends a training in torsions: exact frequencies, inertias and units for the learned flow.
+
+    For a fixed flow the likelihood of phase space is greatest at I = ⟨P²⟩ and I₁(κ)/I₀(κ) = ⟨cos θ⟩
+    for a pendulum, and at ω² = 1/(⟨P²⟩⟨Q²⟩) for an oscillator, in the unit in which ⟨P²⟩ = 1.
+    """
+    model, prior = prepared.model, prepared.model.prior
+    assert isinstance(prior, PendulumPrior)
+    n = len(prepared.training)
+    chosen = torch.arange(0, n, max(1, n // SETTLE_FRAMES))
+    share = prepared.training_weights
+    w = torch.ones(n, dtype=torch.float64) if share is None else share.double()
+    w = (w[chosen] / w[chosen].sum()).unsqueeze(-1)
+    generator = torch.Generator().manual_seed(VALIDATION_SEED + 1)
+    p = Momenta.RADEMACHER.draw((len(chosen), model.dimension), generator).double()
+    parts = zip(p.split(2048), prepared.training[chosen].split(2048), strict=True)
+    pushed = [prepared.fixed.push(*part)[:2] for part in parts]
+    latent = [prepared.learned.push(p.to(model.dtype), z.to(model.dtype)) for p, z in pushed]
+    p, q = (torch.cat(part).double() for part in zip(*latent, strict=True))
+    inertia, square = (w * p * p).sum(0), (w * q * q).sum(0)
+    angles = prior.pendulums
+    kappa = concentration((w * q.cos()).sum(0)[angles])
+    omega = (inertia * square).rsqrt()
+    omega[angles] = (kappa / inertia[angles]).sqrt()
+    prior.log_omega.copy_(omega.log())
+    prior.log_kappa.copy_(kappa.log())
+    unit = inertia.sqrt()
+    unit[angles] = 1.0
+    scale = model.flow.layers[-2]
+    assert isinstance(scale, Scale)
+    scale.factor *= unit.to(scale.factor)
+
+
 class _Batches(IterableDataset):
-    """Endless batches: z, q, momenta and ln π of frames, like hydrogens exchanged."""
+    """Endless batches: z, its momenta and ln π of frames, equivalent atoms exchanged."""
 
     def __init__(self, prepared: PreparedInternal, first_step: int) -> None:
         self.prepared = prepared
@@ -229,7 +141,7 @@ class _Batches(IterableDataset):
         # of its own: a model moves between devices
         self.frame, self.fixed = copy.deepcopy((prepared.model.frame, prepared.fixed))
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         prepared, options = self.prepared, self.prepared.options
         n, dimension = prepared.training.shape
         batch = min(options.batch, n)
@@ -247,26 +159,40 @@ class _Batches(IterableDataset):
             if prepared.alike:
                 x = exchange(self.frame.positions(q), prepared.alike, generator)
                 q = self.frame.coordinates(x)
-            z, volume = self.fixed(q)
+            if options.momentum_weight > 0.0:
+                with torch.no_grad():
+                    p, z, volume = self.fixed.push_with_volume(p.double(), q)
+            else:
+                z, volume = self.fixed(q)
             target = torch.zeros(0)
             if energy is not None:
                 target = self.frame.log_volume(q) - energy[chosen] - volume
-            yield z.float(), q.float(), p, target
+            yield z.float(), p.float(), target
             step += 1
 
 
 @dataclass(frozen=True)
 class Validation:
-    """The watched loss, the NLL (nats) and the predicted effective share of held-out frames."""
+    """Numbers of held-out frames.
+
+    Attributes:
+        loss: The watched loss.
+        nll: The NLL in nats: of phase space in the torsion chart, else of structures.
+        configuration: The NLL of structures in nats.
+        ess: The predicted effective share of samples.
+    """
 
     loss: float
     nll: float
+    configuration: float
     ess: float
 
 
-class _InternalTraining(TrainingModule[InternalRow]):
+class _InternalTraining(TrainingModule[Any]):
     def __init__(self, prepared: PreparedInternal) -> None:
-        super().__init__(prepared.model, InternalRow, "train_nll")
+        self.of_phase_space = prepared.options.chart is Chart.TORSION
+        row = HistoryRow if self.of_phase_space else InternalRow
+        super().__init__(prepared.model, row, "train_nll")
         self.prepared = prepared
         self.learned, self.fixed = prepared.learned, prepared.fixed
 
@@ -283,39 +209,63 @@ class _InternalTraining(TrainingModule[InternalRow]):
         latent, log_det = self.learned(z)
         return -self.model.prior.log_prob_coordinates(latent) - log_det
 
+    def both(self, p: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """−ln ρ of standardised coordinates, and −ln ρ of their momenta given them, (B,) each."""
+        p_latent, latent, log_det = self.learned.push_with_volume(p, z)
+        prior = self.model.prior
+        configuration = -prior.log_prob_coordinates(latent) - log_det
+        return configuration, -prior.log_prob_momenta(p_latent) + log_det
+
     @torch.no_grad()
     def validation(self) -> Validation:
         """The losses of all validation frames."""
-        z, share = self.prepared.validation, self.prepared.validation_weights
+        prepared, share = self.prepared, self.prepared.validation_weights
         device = self.model.prior.log_omega.device
-        nll = torch.cat([self.nll(part.to(device)) for part in z.split(2048)]).cpu().double()
         weights = None if share is None else share.numpy()
-        mean = float(np.average(nll.numpy(), weights=weights)) - self.prepared.fixed_volume
-        target = self.prepared.validation_target
-        if target is None:
-            return Validation(mean, mean, math.nan)
-        log_weights = target + nll
+
+        def mean(values: list[Tensor]) -> float:
+            numbers = torch.cat(values).cpu().double().numpy()
+            return float(np.average(numbers, weights=weights))
+
+        z = [part.to(device) for part in prepared.validation.split(2048)]
+        if prepared.validation_momenta is not None:
+            p = [part.to(device) for part in prepared.validation_momenta.split(2048)]
+            pairs = [self.both(*part) for part in zip(p, z, strict=True)]
+            configuration, momentum = (mean(list(part)) for part in zip(*pairs, strict=True))
+            loss = configuration + prepared.options.momentum_weight * momentum
+            structures = configuration - prepared.fixed_volume
+            return Validation(loss, configuration + momentum, structures, math.nan)
+        nll = [self.nll(part) for part in z]
+        structures = mean(nll) - prepared.fixed_volume
+        if prepared.validation_target is None:
+            return Validation(structures, structures, structures, math.nan)
+        log_weights = prepared.validation_target + torch.cat(nll).cpu().double()
         spread = float(log_variance(log_weights))
-        loss = mean + self.prepared.options.energy_weight * spread
-        return Validation(loss, mean, effective_share_of_target(log_weights, share))
+        loss = structures + prepared.options.energy_weight * spread
+        share_of_target = effective_share_of_target(log_weights, share)
+        return Validation(loss, structures, structures, share_of_target)
 
     def terms(self, *batch: Tensor) -> tuple[Tensor, Tensor]:
-        z, q, p, target = batch
-        options = self.prepared.options
-        nll = self.nll(z)
-        loss = nll.mean()
+        z, p, target = batch
+        options, volume = self.prepared.options, self.prepared.fixed_volume
         if options.momentum_weight > 0.0:
-            p_latent, _latent, log_det = self.model.flow.push_with_volume(p, q)
-            kinetic = 0.5 * (p_latent * p_latent).sum(-1) + 0.5 * p.shape[-1] * LOG_2PI
-            loss = loss + options.momentum_weight * (kinetic + log_det).mean()
+            nll, momentum = self.both(p, z)
+            loss = nll.mean() + options.momentum_weight * momentum.mean()
+        else:
+            nll, momentum = self.nll(z), torch.zeros(())
+            loss = nll.mean()
+        told = nll + momentum if self.of_phase_space else nll - volume
         if options.energy_weight > 0.0:
             loss = loss + options.energy_weight * log_variance(target + nll.double()).float()
-        return loss, nll.detach().mean() - self.prepared.fixed_volume
+        return loss, told.detach().mean()
 
     def validation_step(self, _batch: Tensor, _: int) -> None:
         found = self.validation()
         self.log("validation_loss", found.loss)
-        self.record(validation_nll=found.nll, validation_ess=found.ess)
+        if self.of_phase_space:
+            self.record(validation_nll=found.nll, validation_nll_configuration=found.configuration)
+        else:
+            self.record(validation_nll=found.nll, validation_ess=found.ess)
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(

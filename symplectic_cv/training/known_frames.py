@@ -24,7 +24,7 @@ def learn_range(
     for q in coordinates.split(BATCH):
         latent, log_det = model.flow(q.to(model.prior.log_omega.device, model.dtype))
         likelihood.append(model.prior.log_prob_coordinates(latent) + log_det)
-        radius.append((latent * model.omega).norm(dim=-1))
+        radius.append(model.prior.to_normal(latent).norm(dim=-1))
     model.training_range = TrainingRange.of(
         torch.cat(likelihood).cpu().double().numpy(),
         torch.cat(radius).cpu().double().numpy(),

@@ -268,7 +268,7 @@ def train_cartesian(
     model.to("cpu").load_state_dict(ended.best)
     model.settle(prepared.training, prepared.training_weights)
     learn_range(model, *_all_frames(prepared))
-    final, _ = validation_nll(model, prepared.validation, prepared.validation_weights)
+    final, configuration = validation_nll(model, prepared.validation, prepared.validation_weights)
     return TrainingResult(
         model=model,
         history=module.history,
@@ -279,6 +279,7 @@ def train_cartesian(
         stopped_early=ended.step < options.steps,
         options=options,
         source=prepared.source,
+        validation_nll_configuration=configuration,
     )
 
 

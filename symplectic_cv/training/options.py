@@ -24,9 +24,15 @@ CHART_DEFAULTS: dict[Chart, dict[str, Any]] = {
         "coupling": Coupling.SPLINE,
         "momentum_weight": 0.0,
     },
+    Chart.TORSION: {
+        "steps": 2000,
+        "batch": 256,
+        "coupling": Coupling.SPLINE,
+        "momentum_weight": 1.0,
+    },
 }
-"""Defaults that depend on the chart. Collective variables (Cartesian) learn the likelihood of
-phase space; models for sampling (internal) learn that of structures alone, by splines."""
+"""Defaults that depend on the chart. Collective variables (Cartesian) and pendulums (torsion) learn
+the likelihood of phase space; models for sampling (internal) learn that of structures alone."""
 
 ENERGY_WEIGHT = 1.0
 """Default of `energy_weight` where the energies of the frames are given."""
@@ -43,11 +49,12 @@ class TrainingOptions:
     the default of the chart.
 
     Attributes:
-        steps: The largest number of optimizer steps; 5000, or 2000 in internal coordinates.
-        batch: The number of frames per step; 512, or 256 in internal coordinates.
+        steps: The largest number of optimizer steps; 5000, or 2000 in internal coordinates and
+            torsions.
+        batch: The number of frames per step; 512, or 256 in internal coordinates and torsions.
         coupling: The kind of coupling: `affine`, or `spline` (monotone rational-quadratic
             splines, stronger and slower), or `autoregressive` splines (internal coordinates
-            only). The default is affine, or spline in internal coordinates.
+            only). The default is affine, or spline in internal coordinates and torsions.
         layers: The number of coupling layers.
         hidden: The width of the two hidden layers of each coupling's network.
         bins: The number of bins of each spline.
@@ -58,7 +65,8 @@ class TrainingOptions:
         seed: The seed of the initial weights, the batches and the momenta.
         device: Where to train: `auto`, `cpu` or `cuda`.
         chart: The coordinates that the flow transforms: `cartesian` (those of the Eckart frame,
-            for collective variables) or `internal` (bonds, angles and torsions, for sampling).
+            for collective variables), `internal` (bonds, angles and torsions, for sampling) or
+            `torsion` (the same, with the torsions of rotatable bonds as latent pendulums).
         energy_weight: The weight of half the variance of ln w over the frames, from their
             energies; internal coordinates only.
 
@@ -106,12 +114,12 @@ class TrainingOptions:
         check_whole(self.seed, "seed", least=0)
         for name in ("momentum_weight", "energy_weight"):
             check_number(getattr(self, name), name, least=0.0)
-        if self.chart is Chart.CARTESIAN and self.energy_weight > 0.0:
+        if self.chart is not Chart.INTERNAL and self.energy_weight > 0.0:
             raise OptionError(
                 "`energy_weight` needs `chart='internal'`; a Cartesian model learns from energies "
                 "alone by variational training"
             )
-        if self.chart is Chart.INTERNAL and self.coupling is Coupling.AFFINE:
+        if self.chart is not Chart.CARTESIAN and self.coupling is Coupling.AFFINE:
             raise OptionError("`coupling='affine'` has no angles on the circle; use spline")
         check_device(self.device)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ from symplectic_cv.training.options import TrainingOptions
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """One line of history.csv of a Cartesian model; NLLs in nats per frame, of phase space."""
+    """One line of history.csv of a Cartesian model or a model of torsions.
+
+    NLLs are in nats per frame, of phase space and of configurations.
+    """
 
     step: int
     train_nll: float
@@ -72,6 +76,8 @@ class TrainingResult:
         stopped_early: Whether the validation loss had stopped improving.
         options: The options of the training.
         source: Where the frames came from.
+        validation_nll_configuration: The NLL of structures over the whole validation set, in nats
+            per frame (q in ps), by which models of different charts compare; NaN where unknown.
     """
 
     model: NeuralCanonicalTransformation = field(repr=False)
@@ -83,6 +89,7 @@ class TrainingResult:
     stopped_early: bool = False
     options: TrainingOptions = field(default_factory=TrainingOptions)
     source: FrameSource = field(default_factory=FrameSource)
+    validation_nll_configuration: float = math.nan
 
     def record(self) -> dict[str, Any]:
         """The record of the training in the model folder (JSON)."""
@@ -91,6 +98,7 @@ class TrainingResult:
             "trajectories": self.source.names,
             "frames": self.source.n_frames,
             "validation_nll_nats": self.validation_nll,
+            "validation_nll_configuration_nats": self.validation_nll_configuration,
             "gaussian_start_nll_nats": self.gaussian_nll,
             "frame_health": self.health.smallest,
             "warnings": self.warnings,

@@ -28,7 +28,7 @@ from symplectic_cv.data.handedness import handedness_of, require_one_handedness
 from symplectic_cv.data.trajectories import TrajectoryData, as_data
 from symplectic_cv.errors import OptionError, TrajectoryError
 from symplectic_cv.files.run_folder import require_free
-from symplectic_cv.models.model_folder import CONFIG
+from symplectic_cv.models.model_folder import CONFIG, has_weights, read_config
 from symplectic_cv.models.torsion_folder import is_torsion_folder, save_torsion_model
 from symplectic_cv.models.torsion_model import TorsionModel
 from symplectic_cv.models.training_range import TorsionRange
@@ -225,8 +225,12 @@ def fit_torsions_in_folder(
 
 
 def _holds_torsion_modes(folder: Path) -> bool:
-    """Whether a folder holds torsion modes, which a new fit may replace."""
-    return (folder / CONFIG).is_file() and is_torsion_folder(folder)
+    """Whether a folder holds torsion modes alone, which a new fit may replace."""
+    return (
+        (folder / CONFIG).is_file()
+        and is_torsion_folder(folder)
+        and not has_weights(read_config(folder))
+    )
 
 
 def blocks_of_runs(lengths: list[int]) -> list[np.ndarray]:

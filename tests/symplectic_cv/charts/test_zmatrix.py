@@ -1,8 +1,11 @@
 """Z-matrices of molecules."""
 
+import numpy as np
 import pytest
+from ligands import molecule_of
 
-from symplectic_cv.charts.zmatrix import molecule_z_matrix, z_matrix
+from symplectic_cv.charts.rotatable_bonds import find_rotatable_bonds
+from symplectic_cv.charts.zmatrix import molecule_z_matrix, torsion_rows, z_matrix
 from symplectic_cv.errors import SelectionError
 
 
@@ -43,3 +46,43 @@ def test_rings_are_cut_and_pieces_refused():
         z_matrix(5, [(0, 1), (1, 2), (3, 4)])
     with pytest.raises(SelectionError, match="at least 3 atoms"):
         z_matrix(2, [(0, 1)])
+
+
+LIGANDS = {
+    "chain": molecule_of("CCOCNC", [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]),
+    "benzyl": molecule_of(
+        "NCCCCCCCC",
+        [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 7), (7, 2), (4, 8)],
+    ),
+    "branched": molecule_of(
+        "CCCCCOOCCH",
+        [(0, 1), (1, 2), (2, 3), (2, 4), (4, 5), (4, 6), (3, 7), (7, 8), (8, 9)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LIGANDS)
+def test_every_rotatable_torsion_is_a_row(name):
+    ligand = LIGANDS[name]
+    shape = np.random.default_rng(0).normal(size=(ligand.n_atoms, 3))
+    bonds = [bond for bond in find_rotatable_bonds(ligand, shape) if not bond.in_ring]
+    # either end of a torsion may be another neighbour than the table would take by itself
+    torsions = [bond.atoms for bond in bonds]
+    table = molecule_z_matrix(ligand, torsions)
+    rows = torsion_rows(table, torsions)
+    assert len(set(rows)) == len(bonds) > 0
+    for torsion, row in zip(torsions, rows, strict=True):
+        placed = (int(table.atoms[row]), *table.references[row].tolist())
+        assert placed in (torsion, torsion[::-1])
+    assert sorted(table.atoms.tolist()) == list(range(ligand.n_atoms))
+
+
+def test_the_dipeptide_has_its_named_torsions(molecule, dipeptide):
+    torsions = [bond.atoms for bond in find_rotatable_bonds(molecule, dipeptide)]
+    rows = torsion_rows(molecule_z_matrix(molecule, torsions), torsions)
+    assert len(set(rows)) == 4
+
+
+def test_a_torsion_that_is_no_row_is_refused():
+    with pytest.raises(ValueError, match="not in list"):
+        torsion_rows(z_matrix(4, [(0, 1), (1, 2), (2, 3)]), [(0, 2, 1, 3)])

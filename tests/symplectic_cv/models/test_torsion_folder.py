@@ -41,7 +41,7 @@ def test_an_altered_folder_is_refused(tmp_path: Path) -> None:
 
 def test_torsion_modes_are_no_flow(tmp_path: Path) -> None:
     save_torsion_model(tmp_path, torsion_model())
-    with pytest.raises(ModelError, match="have no flow and no likelihood"):
+    with pytest.raises(ModelError, match="without their density"):
         load_model(tmp_path)
 
 

@@ -16,7 +16,7 @@ from symplectic_cv.errors import HamiltonianError, OptionError, OutputError
 from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.models.model_folder import load_model
 from symplectic_cv.training.fit import fit, prepare, train
-from symplectic_cv.training.internal import PreparedInternal
+from symplectic_cv.training.internal_preparation import PreparedInternal
 from symplectic_cv.training.loop import flushed_denormals
 from symplectic_cv.training.options import TrainingOptions
 

@@ -67,7 +67,7 @@ def test_like_hydrogens_have_like_energies():
     molecule = build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM, flexible=True)
     hamiltonian = MolecularHamiltonian(molecule, 300.0)
     groups = like_hydrogens(hamiltonian.molecule)
-    assert [len(group) for group in groups] == [3, 3, 3]
+    assert [len(group) for (group,) in groups] == [3, 3, 3]
     generator = torch.Generator().manual_seed(0)
     noise = 0.002 * torch.randn(1, 22, 3, generator=generator, dtype=torch.float64)
     x = (hamiltonian.frame.reference + noise).expand(40, 22, 3)
