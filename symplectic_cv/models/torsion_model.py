@@ -18,9 +18,10 @@ from symplectic_cv.charts.torsion_basis import torsion_features
 from symplectic_cv.charts.torsion_metric import torsion_angles, velocity_metric
 from symplectic_cv.errors import ModelError
 from symplectic_cv.models.modes import Frames, MolecularModes, listed, locator
-from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation, Numbers
+from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.training_range import KEY as RANGE
 from symplectic_cv.models.training_range import NO_RANGE, TorsionRange, warn_of_unknown
+from symplectic_cv.models.with_density import WithDensity
 from symplectic_cv.molecule import Molecule
 
 CHUNK = 8192
@@ -29,7 +30,7 @@ END_POINTS = 720
 
 
 @dataclass(frozen=True)
-class TorsionModel(MolecularModes):
+class TorsionModel(WithDensity, MolecularModes):
     """Modes of least frequency in the torsions of a molecule.
 
     Attributes:
@@ -224,67 +225,6 @@ class TorsionModel(MolecularModes):
         """
         square = (self.coefficients**2).sum((2, 3))
         return np.asarray(square / square.sum(1, keepdims=True))
-
-    def require_density(self) -> NeuralCanonicalTransformation:
-        """The density; raises ModelError where there is none."""
-        if self.density is None:
-            raise ModelError(
-                "these modes of torsions have no density, so that there is no likelihood and no "
-                "sample: fit them with `density=True`, or use a model of the cartesian or the "
-                "internal chart here"
-            )
-        return self.density
-
-    def encode(self, positions: Numbers) -> Numbers:
-        """Latent coordinates of structures: angles of pendulums in rad, the others in ps.
-
-        Args:
-            positions: Whole structures, shape (..., n_atoms, 3), in nm, as an array or a tensor.
-
-        Raises:
-            ModelError: The modes have no density.
-            OptionError: The positions have another shape.
-        """
-        return self.require_density().encode(positions)
-
-    def decode(self, latent: Numbers) -> Numbers:
-        """Structures at latent coordinates, shape (..., n_atoms, 3), in nm.
-
-        Args:
-            latent: Latent coordinates as `encode` gives them, shape (..., 3 n_atoms − 6).
-
-        Raises:
-            ModelError: The modes have no density.
-            OptionError: The latent coordinates have another shape.
-        """
-        return self.require_density().decode(latent)
-
-    def log_likelihood(self, positions: Numbers) -> Numbers:
-        """ln ρ(q) of structures in nats, the exact marginal over momenta (q in ps).
-
-        Args:
-            positions: Whole structures, shape (..., n_atoms, 3), in nm, as an array or a tensor.
-
-        Raises:
-            ModelError: The modes have no density.
-            OptionError: The positions have another shape.
-        """
-        return self.require_density().log_likelihood(positions)
-
-    def sample(self, n: int, seed: int = 0) -> np.ndarray:
-        """Independent structures of the density, shape (n, n_atoms, 3), in nm.
-
-        They are samples of the model's own density, not of the Boltzmann distribution.
-
-        Args:
-            n: The number of structures.
-            seed: The seed of the random numbers.
-
-        Raises:
-            ModelError: The modes have no density.
-            OptionError: A number that makes no sense.
-        """
-        return self.require_density().sample(n, seed)
 
     def to_json(self) -> dict[str, Any]:
         """A description of the modes that JSON can hold."""

@@ -74,9 +74,8 @@ def fit(
         temperature: The temperature of the data, in K.
         chart: The coordinates that the flow transforms: `cartesian` for collective variables,
             `internal` for models that are sampled. `torsion` finds modes of least frequency in
-            the torsions instead, in seconds and without a flow (`fit_torsion_modes`); of the
-            other arguments only `weights`, `folder`, `order`, `n_modes`, `metric` and `amides`
-            then have a meaning, unless `density` is true.
+            the torsions instead, in seconds and without a flow (`fit_torsion_modes`), from
+            `weights`, `folder`, `order`, `n_modes`, `metric` and `amides` unless `density` is true.
         steps: The largest number of optimizer steps; the default of the chart where None.
         seed: The seed of the initial weights, the batches and the momenta.
         weights: One non-negative weight per frame, shape (F,), for biased data.
@@ -115,7 +114,8 @@ def fit(
     if density and kind is not Chart.TORSION:
         raise OptionError("`density` needs `chart='torsion'`; models of other charts have one")
     if kind is Chart.TORSION and not density:
-        _require_unused({"steps": steps, "energies": energies, "progress": progress})
+        more = {"steps": steps, "energies": energies, "progress": progress}
+        options |= {name: value for name, value in more.items() if value is not None}
         return fit_torsions_in_folder(data, temperature, weights, folder, resume, options)
     modes: TorsionResult | None = None
     of_modes = {k: options.pop(k) for k in TORSION_OPTIONS if density and k in options}
@@ -132,15 +132,6 @@ def fit(
         return train_in_folder(prepared, folder, resume, progress, modes)
     result = train(prepared, progress=progress)
     return result if modes is None else TorsionDensityResult.of(modes, result)
-
-
-def _require_unused(given: dict[str, Any]) -> None:
-    """Raises OptionError for a parameter of trainings that torsion modes alone do not have."""
-    unused = next((name for name, value in given.items() if value is not None), None)
-    if unused is not None:
-        raise OptionError(
-            f"`{unused}` has no meaning with `chart='torsion'`: leave it out, or give `density`"
-        )
 
 
 def training_options(chosen: dict[str, Any], energies: Energies | None = None) -> TrainingOptions:
@@ -308,10 +299,8 @@ def train_in_folder(
         require_density(folder)
         found = TorsionDensityResult.of(modes, _read_result(prepared, folder))
         return with_stored_modes(found, folder)
-    settings = run_settings(prepared)
-    if modes is not None:
-        settings["modes_sha256"] = modes_digest(modes)
-    start_run(folder, settings, resume)
+    more = {} if modes is None else {"modes_sha256": modes_digest(modes)}
+    start_run(folder, run_settings(prepared) | more, resume)
     trained = train(prepared, folder / CHECKPOINTS, progress)
     result = trained if modes is None else TorsionDensityResult.of(modes, trained)
     result.save(folder)

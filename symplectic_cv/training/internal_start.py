@@ -29,7 +29,7 @@ LEAST_KAPPA = 0.3
 
 @dataclass(frozen=True)
 class InternalTopology:
-    """What the bond graph says about internal coordinates.
+    """The part of internal coordinates that follows from the bond graph.
 
     Attributes:
         table: The Z-matrix.

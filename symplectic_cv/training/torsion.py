@@ -213,7 +213,7 @@ def fit_torsions_in_folder(
     unknown = next((name for name in options if name not in TORSION_OPTIONS), None)
     if unknown is not None:
         raise OptionError(
-            f"`{unknown}` has no meaning with `chart='torsion'`; options are "
+            f"`{unknown}` has no meaning with `chart='torsion'` without `density`; options are "
             f"{', '.join(TORSION_OPTIONS)}"
         )
     if folder is not None and not (resume and _holds_torsion_modes(Path(folder))):

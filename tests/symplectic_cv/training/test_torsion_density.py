@@ -296,7 +296,7 @@ def test_options_that_do_not_fit(options: dict, message: str) -> None:
 
 
 def test_training_options_need_a_density() -> None:
-    with pytest.raises(OptionError, match=r"`steps` has no meaning .* give `density`"):
+    with pytest.raises(OptionError, match=r"`steps` has no meaning .* without `density`"):
         sc.fit(five_atoms(two_wells(100)), chart="torsion", steps=5)
 
 
