@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 import sys
 import textwrap
 from pathlib import Path
@@ -76,12 +77,23 @@ def test_the_page_on_torsion_modes_runs(tmp_path, monkeypatch):
         *("--time-ns", 0.01, "--stride-ps", 0.1),
     )
     page = (DOCS / "torsion_modes.md").read_text()
-    (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    first, second = re.findall(r"```python\n(.*?)```", page, re.S)
     names = {}
-    exec(example, names)
+    exec(first, names)
     assert names["values"].shape == (100, names["result"].model.dimension)
     assert len(names["run"].colvar) == 10
+    exec(second, names)
+    assert names["structures"].shape == (10, 10, 3)
+    assert np.isfinite(names["likelihood"]).all()
+    held = names["model"].modes(names["held"].positions)[:, 0]
+    np.testing.assert_allclose(held, 0.5, atol=1e-4)
+    assert len(names["path"]) == 10
     commands = re.findall(r"^    symplectic-cv (.*)$", page, re.M)
-    assert len(commands) == 3
+    assert len(commands) == 6
     run(*commands[1].split())
     run(*f"{commands[2]} -o again".replace("--time-ns 5", "--time-ns 0.002 --pace 0.2").split())
+    run(*f"{commands[3]} --steps 20".split())
+    run(*shlex.split(commands[4]))
+    run(*commands[5].split())
+    table = np.genfromtxt("starts/samples.csv", delimiter=",", names=True)
+    np.testing.assert_allclose(table["mode_0"], 0.5, atol=1e-4)

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import numpy as np
+from torch import Tensor
 
 from symplectic_cv.errors import ModelError
-from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation, Numbers
+from symplectic_cv.models.modes import Frames
+from symplectic_cv.models.molecular_model import (
+    NeuralCanonicalTransformation,
+    NotTensor,
+    Numbers,
+)
 
 
 class WithDensity:
@@ -27,11 +35,18 @@ class WithDensity:
             )
         return self.density
 
-    def encode(self, positions: Numbers) -> Numbers:
+    @overload
+    def encode(self, positions: Tensor) -> Tensor: ...
+
+    @overload
+    def encode(self, positions: NotTensor) -> np.ndarray: ...
+
+    def encode(self, positions: Frames) -> Tensor | np.ndarray:
         """Latent coordinates of structures: angles of pendulums in rad, the others in ps.
 
         Args:
-            positions: Whole structures, shape (..., n_atoms, 3), in nm, as an array or a tensor.
+            positions: Whole structures, shape (..., n_atoms, 3), in nm, as an array or a tensor; or
+                frames from `read_trajectories` or MDTraj, which give an array.
 
         Raises:
             ModelError: The modes have no density.
@@ -51,11 +66,18 @@ class WithDensity:
         """
         return self.require_density().decode(latent)
 
-    def log_likelihood(self, positions: Numbers) -> Numbers:
+    @overload
+    def log_likelihood(self, positions: Tensor) -> Tensor: ...
+
+    @overload
+    def log_likelihood(self, positions: NotTensor) -> np.ndarray: ...
+
+    def log_likelihood(self, positions: Frames) -> Tensor | np.ndarray:
         """ln ρ(q) of structures in nats, the exact marginal over momenta (q in ps).
 
         Args:
-            positions: Whole structures, shape (..., n_atoms, 3), in nm, as an array or a tensor.
+            positions: Whole structures, shape (..., n_atoms, 3), in nm, as an array or a tensor; or
+                frames from `read_trajectories` or MDTraj, which give an array.
 
         Raises:
             ModelError: The modes have no density.
