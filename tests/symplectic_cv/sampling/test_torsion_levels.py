@@ -173,7 +173,7 @@ def test_values_that_make_no_sense(two):
         conditional_structures(two, {0: float(high[0]) + 0.1}, 10)
     with pytest.raises(OptionError, match="one mode of torsions can be held at a time"):
         conditional_structures(two, {0: 0.1, 1: 0.1}, 10)
-    with pytest.raises(OptionError, match="`fix` 7: the model has 2 modes"):
+    with pytest.raises(OptionError, match=r"`fix` 7: the model has \d modes"):
         conditional_structures(two, {7: 0.0}, 10)
     assert parse_fixed(["mode 1 = 0.5"], two) == {1: 0.5}
     assert low[0] < 0.0 < high[0]
