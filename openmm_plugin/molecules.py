@@ -24,6 +24,7 @@ from openmm_plugin.systems import (
     read_pdb,
     read_system,
 )
+from openmm_plugin.trusted_files import runs_code
 from symplectic_cv.checks import choose
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest
@@ -142,6 +143,7 @@ def build_molecule(
     solvent: Solvent | str = Solvent.IMPLICIT,
     flexible: bool = False,
     temperature: float = 300.0,
+    trust_system: bool = False,
 ) -> MolecularSystem:
     """A built-in molecule, or one's own from a PDB, with a force field and its surroundings.
 
@@ -152,6 +154,7 @@ def build_molecule(
         solvent: The surroundings: "vacuum", "implicit" (OBC) or "explicit" (TIP3P water at 1 bar).
         flexible: Whether bonds to hydrogen have no constraints.
         temperature: The temperature of the barostat of an explicit solvent, in K.
+        trust_system: Whether scripts in your own force-field files may run.
 
     Raises:
         OptionError: Neither or both of `name` and `pdb`, an unknown name, or a force field that
@@ -169,7 +172,7 @@ def build_molecule(
     structure = built_in_pdb(str(name)) if pdb is None else read_pdb(Path(pdb))
     chosen = choose(Solvent, solvent, "solvent")
     names = None if forcefield is None else list(forcefield)
-    molecule = build_system(structure, chosen, names, flexible, temperature)
+    molecule = build_system(structure, chosen, names, flexible, temperature, trust_system)
     molecule.source = {
         "system": str(pdb or name),
         "solvent": chosen.value,
@@ -187,6 +190,7 @@ def read_molecule(
     solvent: Solvent | str | None = None,
     temperature: float = 300.0,
     kept: str | Path | None = None,
+    trust_system: bool = False,
 ) -> MolecularSystem:
     """The molecule of a system.xml, or of a PDB with force-field files.
 
@@ -198,6 +202,8 @@ def read_molecule(
         solvent: The surroundings for `pdb`: "vacuum" (where None), "implicit" or "explicit".
         temperature: The temperature of the barostat of an explicit solvent, in K.
         kept: The folder of a run that is resumed; its system.xml is read where it has one.
+        trust_system: Whether `system` may have forces, and `forcefield` scripts, that run code. A
+            run with such a `system` is resumed with that file, whose SHA-256 it keeps.
 
     Raises:
         OptionError: Neither or both of `system` and `pdb`, or options that belong to the other.
@@ -215,7 +221,7 @@ def read_molecule(
     if before is not None and not before.is_file():
         before = None
     if system is not None:
-        molecule = load_system(system, top)
+        molecule = load_system(system, top, trust_system)
         source: dict[str, Any] = {"system_sha256": file_digest(Path(system))}
     else:
         assert pdb is not None
@@ -228,8 +234,8 @@ def read_molecule(
             "solvent": chosen.value,
         }
         if before is None:
-            molecule = build_system(structure, chosen, names, False, temperature)
-    if before is not None:
+            molecule = build_system(structure, chosen, names, False, temperature, trust_system)
+    if before is not None and not (trust_system and system is not None):
         molecule = load_system(before)
     molecule.source = source
     return molecule
@@ -239,3 +245,20 @@ def keep_structure(molecule: MolecularSystem, folder: Path) -> None:
     """Writes topology.pdb and system.xml, unless the folder has them already."""
     if not (folder / SYSTEM).is_file():
         write_structure(molecule, folder)
+
+
+def kept_molecule(folder: Path, molecule: MolecularSystem) -> MolecularSystem:
+    """The molecule of a run's own system.xml and topology.pdb, as a resumed run reads them.
+
+    Args:
+        folder: The folder of the run.
+        molecule: The molecule that the user gave. Forces that can run code are made where the
+            user gave these very forces.
+
+    Raises:
+        TrajectoryError: A file is missing or damaged, or holds other forces that can run code.
+    """
+    trusted = runs_code(molecule.system) and (
+        (folder / SYSTEM).read_text() == openmm.XmlSerializer.serialize(molecule.system)
+    )
+    return load_system(folder / SYSTEM, trust_system=trusted)

@@ -12,6 +12,7 @@ from typing import Any
 import openmm
 from openmm import app, unit
 
+from openmm_plugin.trusted_files import UntrustedFile, check_force_field, deserialized
 from symplectic_cv.errors import OptionError, TrajectoryError, UserError
 
 BUILT_IN = {
@@ -23,6 +24,9 @@ PADDING = 1.4
 barostat room above the two cutoffs (2 nm) that a box must hold."""
 SMALL_SYSTEM = 100
 """The largest number of atoms for which Reference is faster than the parallel CPU platform."""
+
+
+IF_TRUSTED = "runs only with `trust_system=True`, which you give where you trust its author"
 
 
 class Solvent(str, Enum):
@@ -87,6 +91,7 @@ def build_system(
     force_field: Sequence[str] | None = None,
     flexible: bool = False,
     temperature: float = 300.0,
+    trust_system: bool = False,
 ) -> MolecularSystem:
     """A system ready to simulate.
 
@@ -98,11 +103,17 @@ def build_system(
         force_field: XML files of OpenMM or the user's; Amber ff99SB-ILDN where None.
         flexible: Whether bonds to hydrogen have no constraints (time step at most 1 fs).
         temperature: The temperature of the barostat, in K.
+        trust_system: Whether scripts in the user's force-field files may run.
 
     Raises:
-        OptionError: The force field does not know the molecule.
+        OptionError: The force field does not know the molecule, or has a script.
     """
     names = list(force_field or FORCE_FIELDS[solvent])
+    if not trust_system:
+        try:
+            check_force_field(names)
+        except UntrustedFile as found:
+            raise OptionError(f"`forcefield`: {found}; it {IF_TRUSTED}") from None
     try:
         field = app.ForceField(*names)
         model = app.Modeller(pdb.topology, pdb.positions)
@@ -128,8 +139,17 @@ def build_system(
     return MolecularSystem(system, model.topology, model.positions)
 
 
-def read_system(xml: Path) -> openmm.System:
-    """A serialized system; raises TrajectoryError where the file is missing or damaged."""
+def read_system(xml: Path, trust_system: bool = False) -> openmm.System:
+    """A serialized system.
+
+    Args:
+        xml: The path of a system.xml.
+        trust_system: Whether forces that can run code are made too: `PythonForce`, `TorchForce`,
+            and types that are unknown here.
+
+    Raises:
+        TrajectoryError: The file is missing or damaged, or holds such a force.
+    """
     if str(xml) in BUILT_IN:
         raise TrajectoryError(
             f"{xml}: is a built-in molecule, not a file: give what `openmm_plugin.build_molecule` "
@@ -140,9 +160,11 @@ def read_system(xml: Path) -> openmm.System:
             f"{xml}: no such file (`system`; `openmm_plugin.simulate` writes one)"
         )
     try:
-        system = openmm.XmlSerializer.deserialize(xml.read_text())
+        system = deserialized(xml.read_bytes(), "System", trust_system)
         if not isinstance(system, openmm.System):
             raise TypeError(f"holds a {type(system).__name__}")
+    except UntrustedFile as found:
+        raise TrajectoryError(f"{xml}: {found}; it {IF_TRUSTED}") from None
     except Exception as error:
         raise TrajectoryError(f"{xml}: not a readable OpenMM system ({error})") from error
     return system
@@ -170,18 +192,23 @@ def system_alone(system: openmm.System | MolecularSystem | str | Path) -> openmm
     )
 
 
-def load_system(xml: str | Path, pdb: str | Path | None = None) -> MolecularSystem:
+def load_system(
+    xml: str | Path, pdb: str | Path | None = None, trust_system: bool = False
+) -> MolecularSystem:
     """A serialized system with the structure beside it.
 
     Args:
         xml: `system.xml`, as `simulate` writes it.
         pdb: The atoms and a structure to start from; `topology.pdb` beside it where None.
+        trust_system: Whether forces that can run code are made too; give it where you trust the
+            author of the file.
 
     Raises:
-        TrajectoryError: A file that is missing or damaged, or another number of atoms.
+        TrajectoryError: A file that is missing or damaged, another number of atoms, or a force
+            that can run code.
     """
     xml = Path(xml)
-    system = read_system(xml)
+    system = read_system(xml, trust_system)
     if pdb is None:
         pdb = xml.with_name("topology.pdb")
         if not pdb.is_file():

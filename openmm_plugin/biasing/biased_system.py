@@ -11,6 +11,7 @@ from openmm_plugin.forces import mode_forces
 from openmm_plugin.molecules import SYSTEM
 from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
 from symplectic_cv.exporting.export import exported_in
+from symplectic_cv.files.kept_files import check_digests
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,21 @@ class BiasedSystem:
     platform: openmm.Platform
 
     @classmethod
-    def load(cls, folder: Path, backend: str, platform: str) -> BiasedSystem:
+    def load(
+        cls, folder: Path, backend: str, platform: str, trust_system: bool = False
+    ) -> BiasedSystem:
         """Reads system.xml, topology.pdb and the exported modes of a run's folder.
 
         Args:
             folder: The folder of the run.
             backend: A backend that is installed.
             platform: The name of OpenMM's platform.
+            trust_system: Whether the user trusts forces of the system that can run code.
+
+        Raises:
+            OutputError: A file that the run depends on was altered.
         """
-        molecule = load_system(folder / SYSTEM)
+        check_digests(folder)
+        molecule = load_system(folder / SYSTEM, trust_system=trust_system)
         forces = mode_forces(exported_in(folder), molecule.system, backend)
         return cls(molecule, forces, choose_platform(platform, molecule.topology.getNumAtoms()))

@@ -17,8 +17,9 @@ from openmm_plugin.biasing.run import run_metadynamics
 from openmm_plugin.biasing.run_folder import BiasedModel, begin_biased_run
 from openmm_plugin.biasing.settling import settle
 from openmm_plugin.biasing.walkers import WalkerTask, check_scheduler, run_walkers
-from openmm_plugin.molecules import SYSTEM, Topology, as_molecule
-from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
+from openmm_plugin.molecules import Topology, as_molecule, kept_molecule
+from openmm_plugin.systems import MolecularSystem, choose_platform
+from openmm_plugin.trusted_files import runs_code
 from symplectic_cv.bias.run import BiasedRun, BiasRecord
 from symplectic_cv.checks import check_kind
 from symplectic_cv.files.lock import sole_writer
@@ -108,7 +109,7 @@ def metadynamics(
         lambda forces: check_start(forces, molecule, bias),
     )
     # as a resumed run reads it, with the digits of a PDB file
-    molecule = load_system(folder / SYSTEM)
+    molecule = kept_molecule(folder, molecule)
     names = [f"mode_{mode}" for mode in modes]
     total = 1000.0 * bias.time_ns * options.walkers
     n_atoms, records = molecule.topology.getNumAtoms(), list[BiasRecord]()
@@ -146,6 +147,7 @@ def metadynamics(
         backend=backend,
         platform=platform.getName(),
         checkpoint_ps=checkpoint_ps,
+        trust_system=runs_code(molecule.system),
     )
     return run_walkers(task, options.scheduler, lambda done: report(done * total))
 

@@ -11,16 +11,17 @@ from typing import Any
 
 import openmm
 
-from openmm_plugin.biasing.watching import keep_model
+from openmm_plugin.biasing.watching import MODEL, keep_model
 from openmm_plugin.forces import mode_forces
 from openmm_plugin.modelled_atoms import check_known, placed_in
-from openmm_plugin.molecules import keep_structure
+from openmm_plugin.molecules import SYSTEM, keep_structure
 from openmm_plugin.systems import MolecularSystem
 from openmm_plugin.versions import OWN_FORCES, choose_backend, choose_torsion_backend
 from symplectic_cv.exporting.export import export, exported_in
 from symplectic_cv.files.atomic import write_atomically
+from symplectic_cv.files.kept_files import keep_digests
 from symplectic_cv.files.run_folder import read_settings, start_run
-from symplectic_cv.models.model_folder import config_digest, read_config, weights_of
+from symplectic_cv.models.model_folder import CONFIG, config_digest, read_config, weights_of
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.torsion_folder import open_modes
 from symplectic_cv.models.torsion_model import TorsionModel
@@ -129,4 +130,7 @@ def begin_biased_run(
             if not (folder / kept.name).is_file():
                 write_atomically(folder / kept.name, kept.read_bytes())
     keep_structure(molecule, folder)
+    modes_file = exported_in(folder)
+    exported = [modes_file.with_suffix(kind).name for kind in (".pt", ".safetensors", ".json")]
+    keep_digests(folder, [*exported, SYSTEM, "topology.pdb", f"{MODEL}/{CONFIG}"])
     return forces

@@ -14,6 +14,7 @@ from openmm_plugin.biasing.run_folder import BiasedModel, begin_biased_run
 from openmm_plugin.biasing.windows import UmbrellaTask, run_umbrella, window_folder
 from openmm_plugin.molecules import Topology, as_molecule
 from openmm_plugin.systems import MolecularSystem, choose_platform
+from openmm_plugin.trusted_files import runs_code
 from symplectic_cv.bias.run import COLVAR
 from symplectic_cv.bias.umbrella import (
     LEAST_OVERLAP,
@@ -204,6 +205,7 @@ def umbrella(
         backend=backend,
         platform=platform,
         checkpoint_ps=options.checkpoint_ps,
+        trust_system=runs_code(molecule.system),
     )
     run_umbrella(task, options.jobs, report)
     tables = [window_folder(folder, number) / COLVAR for number in range(len(windows))]

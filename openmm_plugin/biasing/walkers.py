@@ -57,6 +57,7 @@ class WalkerTask:
         backend: A backend that is installed.
         platform: The name of OpenMM's platform.
         checkpoint_ps: The time between two checkpoints and exchanges, in ps.
+        trust_system: Whether the user gave forces that can run code.
     """
 
     parent: str
@@ -66,6 +67,7 @@ class WalkerTask:
     backend: str
     platform: str
     checkpoint_ps: float
+    trust_system: bool = False
 
 
 def check_scheduler(address: str) -> None:
@@ -98,7 +100,7 @@ def run_walker(task: WalkerTask, walker: int) -> int:
     parent = Path(task.parent)
     folder = walker_folder(parent, walker)
     folder.mkdir(exist_ok=True)
-    biased = BiasedSystem.load(parent, task.backend, task.platform)
+    biased = BiasedSystem.load(parent, task.backend, task.platform, task.trust_system)
     molecule, forces, platform = biased.molecule, biased.forces, biased.platform
     options = replace(task.options, seed=task.options.seed + SEED_STRIDE * (walker - 1))
     _await_lock(folder)

@@ -23,6 +23,7 @@ from openmm_plugin.running.checkpoints import (
 from openmm_plugin.running.failure import simulation_failure
 from openmm_plugin.running.processes import WorkerDied, WorkerProcesses
 from openmm_plugin.running.simulation import langevin_simulation, relaxed_state, start_from
+from openmm_plugin.trusted_files import deserialized
 from symplectic_cv.bias.run import COLVAR
 from symplectic_cv.bias.umbrella import Windows, window_header
 from symplectic_cv.errors import OutputError, UserError
@@ -52,6 +53,7 @@ class UmbrellaTask:
         backend: A backend that is installed.
         platform: The name of OpenMM's platform.
         checkpoint_ps: The time between checkpoints, in ps.
+        trust_system: Whether the user gave forces that can run code.
     """
 
     parent: str
@@ -64,6 +66,7 @@ class UmbrellaTask:
     backend: str
     platform: str
     checkpoint_ps: float = 50.0
+    trust_system: bool = False
 
     @property
     def timestep(self) -> float:
@@ -72,7 +75,7 @@ class UmbrellaTask:
 
     def load(self) -> BiasedSystem:
         """Reads molecule and modes from the folder."""
-        return BiasedSystem.load(Path(self.parent), self.backend, self.platform)
+        return BiasedSystem.load(Path(self.parent), self.backend, self.platform, self.trust_system)
 
 
 def window_folder(parent: Path, window: int) -> Path:
@@ -222,7 +225,7 @@ def _write_state(path: Path, state: openmm.State) -> None:
 def read_state(path: Path) -> openmm.State:
     """A state that steering left; raises OutputError where it is damaged."""
     try:
-        state = openmm.XmlSerializer.deserialize(path.read_text())
+        state = deserialized(path.read_bytes(), "State")
         if not isinstance(state, openmm.State):
             raise ValueError(f"holds a {type(state).__name__}")
     except Exception as error:  # OpenMM raises errors of many types

@@ -303,7 +303,8 @@ def load_hamiltonian(
     frame: EckartFrame | None = None,
     platform: str | None = None,
     workers: int = 1,
+    trust_system: bool = False,
 ) -> MolecularHamiltonian:
-    """The molecule of a system.xml at a temperature; see `MolecularHamiltonian`."""
-    molecule = load_system(system, top)
+    """The molecule of a system.xml at a temperature; see `MolecularHamiltonian`, `load_system`."""
+    molecule = load_system(system, top, trust_system)
     return MolecularHamiltonian(molecule, temperature, str(system), platform, frame, workers)

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,14 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
+from openmm_plugin.trusted_files import deserialized
 from symplectic_cv.errors import OutputError, UserError
+from symplectic_cv.files.atomic import process_umask
 from symplectic_cv.files.trajectories import recount_dcd, without_counts
 
 PREFIX = "step-"
+NONE_YET = "none-yet"
+"""The file that says that a run has begun and made no checkpoint yet."""
 DCD = ".dcd"
 """Files of this kind grow too, but for two numbers in their header."""
 BLOCK = 1 << 20
@@ -54,6 +59,23 @@ class CheckpointFolder:
         found = sorted(self.folder.glob(f"{PREFIX}*[0-9]"))
         return found[-1] if found else None
 
+    def _begin(self) -> None:
+        """Removes what a killed run wrote before its first checkpoint, and marks a new run.
+
+        Raises:
+            OutputError: There are data, but nothing says that they had no checkpoint yet.
+        """
+        held = [path for path in self.growing if path.is_file() and path.stat().st_size > 0]
+        if held and not (self.folder / NONE_YET).is_file():
+            raise OutputError(
+                f"{self.folder}: holds no checkpoint, but {held[0]} holds data, which a new run "
+                "would remove: put the checkpoint back, or start anew in another folder"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / NONE_YET).touch()
+        for path in self.growing:
+            path.unlink(missing_ok=True)
+
     def save(
         self,
         simulation: app.Simulation,
@@ -63,9 +85,10 @@ class CheckpointFolder:
         """Writes a checkpoint, then removes the one before it."""
         step = simulation.currentStep
         final = self.folder / f"{PREFIX}{step:012d}"
-        aside = self.folder / f".{final.name}.tmp"
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.glob(f".{PREFIX}*.tmp"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=self.folder))
         (aside / "openmm.chk").write_bytes(simulation.context.createCheckpoint())
         state = simulation.context.getState(positions=True, velocities=True, parameters=True)
         (aside / "state.xml").write_text(openmm.XmlSerializer.serialize(state))
@@ -85,7 +108,9 @@ class CheckpointFolder:
         before = [path for path in self.folder.glob(f"{PREFIX}*[0-9]") if path != final]
         if final.exists():
             shutil.rmtree(final)
+        aside.chmod(0o777 & ~process_umask())
         aside.rename(final)
+        (self.folder / NONE_YET).unlink(missing_ok=True)
         for path in before:
             shutil.rmtree(path)
 
@@ -104,12 +129,11 @@ class CheckpointFolder:
             yet; the growing files, which then hold the beginning of a killed run, are removed.
 
         Raises:
-            OutputError: A checkpoint that is damaged; nothing is changed then.
+            OutputError: A checkpoint that is damaged or lost; nothing is changed then.
         """
         latest = self.latest()
         if latest is None:
-            for path in self.growing:
-                path.unlink(missing_ok=True)
+            self._begin()
             return None
         try:
             record = json.loads((latest / "record.json").read_text())
@@ -120,7 +144,7 @@ class CheckpointFolder:
             with np.load(latest / "arrays.npz", allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}
             checkpoint = (latest / "openmm.chk").read_bytes()
-            state = (latest / "state.xml").read_text()
+            state = (latest / "state.xml").read_bytes()
             sizes = {path: int(record["sizes"][path.name]) for path in self.growing}
             hashed = {}
             for path, size in sizes.items():
@@ -141,7 +165,7 @@ class CheckpointFolder:
             simulation.context.loadCheckpoint(checkpoint)
         except openmm.OpenMMException:  # written on another platform or machine
             try:
-                simulation.context.setState(openmm.XmlSerializer.deserialize(state))
+                simulation.context.setState(deserialized(state, "State"))
             except Exception as error:
                 raise OutputError(
                     f"{latest}: damaged checkpoint ({error}); nothing was changed; start anew in "

@@ -10,12 +10,14 @@ import numpy as np
 import openmm
 from openmm import unit
 
-from openmm_plugin.molecules import SYSTEM, Topology, as_molecule
+from openmm_plugin.molecules import SYSTEM, Topology, as_molecule, keep_structure, kept_molecule
 from openmm_plugin.running.checkpoints import steps_of
-from openmm_plugin.running.simulation import run_dynamics, write_structure
-from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
+from openmm_plugin.running.simulation import run_dynamics
+from openmm_plugin.systems import MolecularSystem, choose_platform
 from symplectic_cv.checks import check_kind, check_number, check_whole, choose
 from symplectic_cv.errors import OptionError
+from symplectic_cv.files.kept_files import keep_digests
+from symplectic_cv.files.lock import sole_writer
 from symplectic_cv.files.run_folder import require_free, start_run
 from symplectic_cv.files.trajectories import TrajectoryFormat, trajectory_in
 
@@ -171,10 +173,6 @@ def simulate(
     }
     lossless = _is_lossless(folder, options.format, flexible)
     start_run(folder, settings, resume)
-    if (folder / SYSTEM).is_file():
-        molecule = load_system(folder / SYSTEM)
-    else:  # a new run, or one that was killed before it had written them
-        write_structure(molecule, folder)
 
     def report(step: int) -> None:
         if progress is not None:
@@ -182,20 +180,26 @@ def simulate(
             name = platform.getName()
             progress(SimulationProgress(time_ps, total_ps, timestep_fs, n_atoms, name))
 
-    report(0)
-    frames = run_dynamics(
-        molecule,
-        folder,
-        options.time_ns,
-        options.stride_ps,
-        timestep_fs,
-        options.temperature,
-        options.seed,
-        platform,
-        report,
-        options.checkpoint_ps,
-        lossless,
-    )
+    with sole_writer(folder):
+        kept = (folder / SYSTEM).is_file()
+        keep_structure(molecule, folder)  # those of a run that was killed before are missing
+        keep_digests(folder, [SYSTEM, "topology.pdb"])
+        if kept:
+            molecule = kept_molecule(folder, molecule)
+        report(0)
+        frames = run_dynamics(
+            molecule,
+            folder,
+            options.time_ns,
+            options.stride_ps,
+            timestep_fs,
+            options.temperature,
+            options.seed,
+            platform,
+            report,
+            options.checkpoint_ps,
+            lossless,
+        )
     return SimulatedRun(folder, frames)
 
 

@@ -13,6 +13,7 @@ from openmm_plugin.biasing.adaptation import Adaptation
 from openmm_plugin.biasing.adaptation_options import AdaptationOptions
 from openmm_plugin.biasing.adaptation_progress import AdaptationProgress, StageProgress
 from openmm_plugin.biasing.metadynamics_options import AUTO
+from openmm_plugin.systems import MolecularSystem, load_system
 from symplectic_cv.adaptation.round_folders import SHOWN_FREQUENCIES, RoundModel
 from symplectic_cv.bias.reweighted import Reweighted
 from symplectic_cv.bias.states import describe_states
@@ -57,6 +58,7 @@ def adapt(
             "--top", help="PDB file of the system's atoms. Default: topology.pdb beside --system."
         ),
     ] = None,
+    trust_system: o.TrustSystem = False,
     atoms: o.Atoms = None,
     chart: Annotated[
         AdaptChart,
@@ -222,8 +224,11 @@ def adapt(
         atoms=atoms,
     )
     with _Stages(final_ns) as stages:
+        named: MolecularSystem | Path = system
+        if trust_system:
+            named, top = load_system(system, top, trust_system), None
         loop = Adaptation(
-            system, top, trajectories or None, options, output, resume, stages.show, warn
+            named, top, trajectories or None, options, output, resume, stages.show, warn
         )
         for progress in loop:
             stages.close()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, get_args
 
 from cyclopts import App, ArgumentCollection, CycloptsError, Group, Parameter, Token, convert
@@ -119,21 +122,45 @@ def _import(app: App, name: str) -> ArgumentCollection:
     return command.assemble_argument_collection()
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""
+
+
+@contextmanager
+def _terminations() -> Iterator[None]:
+    """Raises `Terminated` on SIGTERM within this context; outside of the main thread it cannot."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command line and exits.
 
-    The exit status is 0 for success, 2 for a user's error, which is one line on stderr, and 130
-    for an interrupted run.
+    The exit status is 0 for success, 2 for a user's error, which is one line on stderr, 130 for a
+    run that was interrupted by Ctrl-C, and 143 for one that was terminated by SIGTERM.
 
     Args:
         arguments: The words after the program's name; those of the process where None.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        status = _run(words)
-    except KeyboardInterrupt:
-        error_console.print("interrupted; finished parts are kept, --resume goes on")
-        sys.exit(130)
+        with _terminations():
+            status = _run(words)
+    except KeyboardInterrupt as stop:
+        terminated = isinstance(stop, Terminated)
+        what = "terminated" if terminated else "interrupted"
+        error_console.print(f"{what}; finished parts are kept, --resume goes on")
+        sys.exit(128 + (signal.SIGTERM if terminated else signal.SIGINT))
     sys.exit(status)
 
 

@@ -112,6 +112,7 @@ def metadynamics(
     pdb: m.PdbOption = None,
     forcefield: m.ForceFieldOption = None,
     solvent: m.SolventOption = None,
+    trust_system: o.TrustSystem = False,
     backend: o.BackendOption = o.Backend.AUTO,
     own_grid: Annotated[
         bool | None,
@@ -141,7 +142,15 @@ def metadynamics(
     if backend is o.Backend.AUTO and problem is not None:
         note(f"not through the native force, because {problem}")
     molecule = m.molecule_of_options(
-        system, top, pdb, forcefield, solvent, temperature, model, output if resume else None
+        system,
+        top,
+        pdb,
+        forcefield,
+        solvent,
+        temperature,
+        model,
+        output if resume else None,
+        trust_system,
     )
     chosen = MetadynamicsOptions(
         modes=modes,

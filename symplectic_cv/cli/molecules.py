@@ -46,9 +46,10 @@ def molecule_of_options(
     temperature: float | None,
     model: Path,
     kept: Path | None = None,
+    trust_system: bool = False,
 ) -> MolecularSystem:
     """The molecule that --system or --pdb names, at --temperature or else that of the model."""
     kelvin = 300.0 if temperature is None else temperature
     if pdb is not None and temperature is None:
         kelvin = load_modes(model).temperature
-    return read_molecule(system, top, pdb, forcefield, solvent, kelvin, kept)
+    return read_molecule(system, top, pdb, forcefield, solvent, kelvin, kept, trust_system)

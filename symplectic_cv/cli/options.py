@@ -104,6 +104,14 @@ SystemTop = Annotated[
     Path | None,
     option("--top", help="PDB file of the molecule. Default: topology.pdb beside --system."),
 ]
+TrustSystem = Annotated[
+    bool,
+    option(
+        "--trust-system",
+        help="Open system.xml and force-field files that can run code (PythonForce, TorchForce, "
+        "scripts); give it only where you trust their author.",
+    ),
+]
 HamiltonianOption = Annotated[
     str | None,
     option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
@@ -21,6 +21,9 @@ from symplectic_cv.sampling.moves import MOVES, Method
 from symplectic_cv.sampling.results import sampling_cautions
 from symplectic_cv.sampling.sample import Samples, SamplingComplete, sample_hamiltonian
 
+if TYPE_CHECKING:
+    from openmm_plugin.systems import MolecularSystem
+
 DEFAULT = SamplingOptions()
 
 
@@ -32,6 +35,7 @@ def sample(
     output: o.Output = Path("samples"),
     system: o.FlexibleSystem = None,
     top: o.SystemTop = None,
+    trust_system: o.TrustSystem = False,
     hamiltonian: o.HamiltonianOption = None,
     samples: Annotated[
         int, option(help="Number of samples; for importance and rejection the number of proposals.")
@@ -112,7 +116,7 @@ def sample(
     if not resume:
         require_free(output)
     if fix:
-        _sample_fixed(model, output, fix, system, top, samples, seed, format_)
+        _sample_fixed(model, output, fix, system, top, samples, seed, format_, trust_system)
         return
     more: dict[str, Any] = {
         "chains": chains,
@@ -130,8 +134,13 @@ def sample(
             else:
                 from openmm_plugin.sampling import sample as sample_molecule
 
-                more |= {"topology": top, "platform": platform, "workers": workers}
-                found = sample_molecule(model, system, samples, method, **more)
+                named = _trusted(system, top) if trust_system else system
+                more |= {
+                    "topology": None if trust_system else top,
+                    "platform": platform,
+                    "workers": workers,
+                }
+                found = sample_molecule(model, named, samples, method, **more)
     except SamplingComplete:
         note(f"{output}: this sampling is complete")
         return
@@ -160,6 +169,13 @@ def _report(found: Samples, method: Method) -> None:
         warn(message)
 
 
+def _trusted(system: Path, top: Path | None) -> MolecularSystem:
+    """The molecule of a system.xml whose forces may run code."""
+    from openmm_plugin.systems import load_system
+
+    return load_system(system, top, trust_system=True)
+
+
 def _sample_fixed(
     folder: Path,
     output: Path,
@@ -169,6 +185,7 @@ def _sample_fixed(
     samples: int,
     seed: int,
     kind: TrajectoryFormat,
+    trust_system: bool,
 ) -> None:
     """Structures with some modes held."""
     network = load_modes(folder)
@@ -177,7 +194,10 @@ def _sample_fixed(
     if system is not None:
         from openmm_plugin.sampling import molecular_hamiltonian
 
-        reduced = molecular_hamiltonian(folder, system, top)
+        if trust_system:
+            reduced = molecular_hamiltonian(folder, _trusted(system, top))
+        else:
+            reduced = molecular_hamiltonian(folder, system, top)
     share = conditional_structures(network, fixed, samples, seed, reduced).save(output, kind)
     held = ", ".join(f"mode {mode} = {value:g}" for mode, value in fixed.items())
     note(f"{samples} structures with {held}: {output / f'samples.{kind.value}'}")

@@ -54,6 +54,7 @@ def simulate(
             "a third of the space. Default: xtc, or dcd with --flexible.",
         ),
     ] = None,
+    trust_system: o.TrustSystem = False,
     platform: o.Platform = None,
     temperature: o.Temperature = 300.0,
     seed: o.Seed = 0,
@@ -69,7 +70,7 @@ def simulate(
     """
     if not resume:
         require_free(output)
-    molecule = build_molecule(system, pdb, forcefield, solvent, flexible, temperature)
+    molecule = build_molecule(system, pdb, forcefield, solvent, flexible, temperature, trust_system)
     chosen = SimulationOptions(
         time_ns=time_ns,
         stride_ps=stride_ps,

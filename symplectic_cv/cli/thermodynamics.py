@@ -34,6 +34,7 @@ def thermodynamics(
     output: o.Output = Path("thermodynamics"),
     system: o.FlexibleSystem = None,
     top: o.SystemTop = None,
+    trust_system: o.TrustSystem = False,
     hamiltonian: o.HamiltonianOption = None,
     to: Annotated[
         str | None,
@@ -113,9 +114,16 @@ def thermodynamics(
                     f"{model}: is a model of a molecule: name its `system` system.xml"
                 )
             from openmm_plugin.molecular_thermodynamics import thermodynamics as of_molecule
+            from openmm_plugin.systems import load_system, read_system
 
-            options |= {"to_system": to_system, "to_temperature": to_temperature}
-            result = of_molecule(model, system, top, **options)
+            named: Any = system
+            other: Any = to_system
+            beside = top
+            if trust_system:
+                named, beside = load_system(system, top, trust_system), None
+                other = None if to_system is None else read_system(to_system, trust_system)
+            options |= {"to_system": other, "to_temperature": to_temperature}
+            result = of_molecule(model, named, beside, **options)
         else:
             if any(value is not None for value in (system, to_system, to_temperature)):
                 require_molecule(model)

@@ -111,6 +111,7 @@ def train(
             "minutes; the model then has a likelihood, and serves sample, path and thermodynamics.",
         ),
     ] = False,
+    trust_system: o.TrustSystem = False,
     order: Annotated[
         int,
         option(help="Highest harmonic of a torsion, 1 to 3; only with --chart torsion."),
@@ -228,7 +229,7 @@ def train(
         temperature,
         training_options,
         weights=frame_weights,
-        energies=_energies(system, top, temperature),
+        energies=_energies(system, top, temperature, trust_system),
         system_sha256=file_digest(system),
     )
     note(
@@ -317,7 +318,7 @@ def _tell_torsions(found: TorsionResult, n_frames: int) -> None:
 
 
 def _energies(
-    system: Path | None, top: Path | None, temperature: float
+    system: Path | None, top: Path | None, temperature: float, trust_system: bool
 ) -> Callable[[EckartFrame], ReducedHamiltonian] | None:
     """Makes the Hamiltonian of --system in the frame of a model."""
     if system is None:
@@ -325,7 +326,9 @@ def _energies(
     from openmm_plugin.energies.hamiltonian import load_hamiltonian
 
     pdb = top if top is not None and top.suffix == ".pdb" else None
-    return lambda frame: ReducedHamiltonian(load_hamiltonian(system, pdb, temperature, frame))
+    return lambda frame: ReducedHamiltonian(
+        load_hamiltonian(system, pdb, temperature, frame, trust_system=trust_system)
+    )
 
 
 def _read_weights(spec: str, n_frames: int, temperature: float) -> np.ndarray:

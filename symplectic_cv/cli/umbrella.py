@@ -69,6 +69,7 @@ def umbrella(
     pdb: m.PdbOption = None,
     forcefield: m.ForceFieldOption = None,
     solvent: m.SolventOption = None,
+    trust_system: o.TrustSystem = False,
     backend: o.BackendOption = o.Backend.AUTO,
     platform: o.Platform = None,
     temperature: o.TemperatureOfModel = None,
@@ -84,7 +85,15 @@ def umbrella(
     Example: symplectic-cv umbrella model --system md/system.xml --mode 0 --windows 16
     """
     molecule = m.molecule_of_options(
-        system, top, pdb, forcefield, solvent, temperature, model, output if resume else None
+        system,
+        top,
+        pdb,
+        forcefield,
+        solvent,
+        temperature,
+        model,
+        output if resume else None,
+        trust_system,
     )
     chosen = UmbrellaOptions(
         modes=modes,

@@ -59,6 +59,7 @@ def variational(
         ),
     ] = None,
     top: o.SystemTop = None,
+    trust_system: o.TrustSystem = False,
     flow: Annotated[Flow, option(help="Kind of canonical transformation.")] = FLOW.flow,
     size: Annotated[
         int | None, option(help="Number of particles of a Hamiltonian of variable size.")
@@ -134,7 +135,7 @@ def variational(
             raise OptionError("--size and --beta are for analytic Hamiltonians; --temperature here")
         from openmm_plugin.energies.hamiltonian import load_hamiltonian
 
-        hamiltonian = load_hamiltonian(molecule, top, temperature)
+        hamiltonian = load_hamiltonian(molecule, top, temperature, trust_system=trust_system)
     else:
         hamiltonian = find_hamiltonian(str(system), size)
     if coupling is None:

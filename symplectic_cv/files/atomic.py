@@ -29,7 +29,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
-            os.fchmod(handle.fileno(), _usual_mode())
+            os.fchmod(handle.fileno(), 0o666 & ~process_umask())
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -40,11 +40,11 @@ def _new_file(name: str, flags: int) -> int:
     return os.open(name, flags | os.O_EXCL | os.O_NOFOLLOW, 0o600)
 
 
-def _usual_mode() -> int:
-    """The permissions of a new file by the umask of the process."""
+def process_umask() -> int:
+    """The permissions that new files of this process lack."""
     mask = os.umask(0o077)
     os.umask(mask)
-    return 0o666 & ~mask
+    return mask
 
 
 @contextmanager

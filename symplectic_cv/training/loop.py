@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import pickle
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +21,7 @@ from typing import Any, Generic, TypeVar
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
@@ -146,14 +149,41 @@ def run_loop(
             gradient_clip_val=GRADIENT_CLIP,
             callbacks=callbacks,
         )
-        trainer.fit(
-            module,
-            DataLoader(batches, batch_size=None),
-            DataLoader(TensorDataset(torch.zeros(1))),
-            ckpt_path=resumed,
-            weights_only=True,  # a checkpoint runs no code
-        )
+        with told_interrupts():
+            trainer.fit(
+                module,
+                DataLoader(batches, batch_size=None),
+                DataLoader(TensorDataset(torch.zeros(1))),
+                ckpt_path=resumed,
+                weights_only=True,  # a checkpoint runs no code
+            )
     return LoopEnd(step=trainer.global_step, best=keeper.best)
+
+
+@contextmanager
+def told_interrupts() -> Iterator[None]:
+    """Makes Lightning end as a program ends on a signal, and leave the signals as they were.
+
+    Lightning turns Ctrl-C into exit status 1, after which it ignores Ctrl-C for good, and SIGTERM
+    into status 0, as if the training were complete.
+
+    Raises:
+        KeyboardInterrupt: The training was interrupted; the error of the signal's handler.
+        SystemExit: It was terminated by SIGTERM; the status is 143.
+    """
+    on_main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SIGTERMException:
+        raise SystemExit(128 + signal.SIGTERM) from None
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):
+            raise end.__context__ from None
+        raise
+    finally:
+        if on_main:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

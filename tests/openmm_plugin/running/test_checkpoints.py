@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import openmm
@@ -109,10 +110,21 @@ def test_the_newest_counts_where_the_old_one_was_not_yet_removed(start, saved):
     assert restored.currentStep == 40
 
 
-def test_without_a_checkpoint_a_run_begins_anew(start, tmp_path):
+def test_data_without_a_checkpoint_are_refused_and_left(start, saved):
+    """A run whose checkpoint was lost would be begun anew, and its data removed."""
+    shutil.rmtree(saved.folder)
+    for _ in range(2):
+        with pytest.raises(OutputError, match=r"holds no checkpoint, but .*colvar\.csv holds data"):
+            saved.restore(start())
+        assert saved.growing[0].read_bytes() == b"12345678"
+        saved.folder.mkdir(exist_ok=True)  # an empty folder is none either
+
+
+def test_before_its_first_checkpoint_a_run_begins_anew(start, tmp_path):
     grown = tmp_path / "trajectory.xtc"
-    grown.write_bytes(b"of a run that never got to a checkpoint")
     folder = CheckpointFolder(tmp_path / "checkpoint", [grown, tmp_path / "absent.csv"])
+    assert folder.restore(start()) is None
+    grown.write_bytes(b"of a run that never got to a checkpoint")
     simulation = start()
     assert folder.restore(simulation) is None
     assert not grown.exists()

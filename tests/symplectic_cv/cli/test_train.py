@@ -2,6 +2,10 @@
 
 import json
 import re
+import signal
+import subprocess
+import sys
+import time
 
 import mdtraj as md
 import numpy as np
@@ -30,6 +34,29 @@ def test_train_writes_a_model_folder(trained):
     header, *rows = table_rows(trained / "history.csv")
     assert header[:3] == ["step", "train_nll", "validation_nll"]
     assert numbers(rows)[-1, 0] == 12
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_training_that_is_told_to_stop_says_so_and_is_resumed(
+    trajectory, tmp_path, number, status
+):
+    options = ["--steps", "400", "--layers", "2", "--hidden", "8", "--batch", "64"]
+    words = [sys.executable, "-m", "symplectic_cv", "train", trajectory, "-o", tmp_path / "m"]
+    with subprocess.Popen(
+        [*map(str, words), *options], stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not (tmp_path / "m" / "checkpoint" / "last.ckpt").is_file():
+            assert process.poll() is None
+            time.sleep(0.002)
+        process.send_signal(number)
+        told = process.communicate(timeout=60)[1]
+    assert process.returncode == status
+    assert "finished parts are kept, --resume goes on" in told
+    assert not (tmp_path / "m" / "config.json").exists()
+    run("train", trajectory, "-o", tmp_path / "m", *options, "--resume")
+    run("train", trajectory, "-o", tmp_path / "whole", *options)
+    for name in ("config.json", "history.csv", "model.safetensors"):
+        assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 @pytest.mark.slow
