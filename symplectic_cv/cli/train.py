@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from symplectic_cv.files.atomic import file_digest
 from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
-from symplectic_cv.training.fit import fit, is_trained, prepare, train_in_folder
+from symplectic_cv.training.complete import is_trained, require_same_torsions, require_same_training
+from symplectic_cv.training.fit import fit, prepare, train_in_folder
 from symplectic_cv.training.momenta import Momenta
 from symplectic_cv.training.options import ENERGY_WEIGHT, TrainingOptions
 from symplectic_cv.training.preparation import check_weights
@@ -153,9 +154,7 @@ def train(
     thermal_energy(temperature)
     if not resume:
         require_free(output)
-    elif is_trained(output):
-        note(f"{output}: this training is complete")
-        return
+    complete = resume and is_trained(output)
     if density and chart is not Chart.TORSION:
         raise OptionError("`density` needs `chart='torsion'`; models of other charts have one")
     if chart is Chart.TORSION and not density:
@@ -174,6 +173,10 @@ def train(
             raise OptionError(f"`{unused}` has no meaning with `chart='torsion'`: leave it out")
     if chart is Chart.TORSION:
         check_order(order)
+        if complete:
+            require_same_torsions(output, order, temperature)
+            note(f"{output}: this training is complete")
+            return
     elif order != 2:
         raise OptionError(f"`order` {order} needs `chart='torsion'`")
     if energy_weight is None:
@@ -183,15 +186,8 @@ def train(
         frame_weights = None
         if weights is not None:
             frame_weights = _read_weights(weights, data.n_frames, temperature)
-        found = fit(
-            data,
-            temperature,
-            chart,
-            weights=frame_weights,
-            folder=output,
-            resume=resume,
-            order=order,
-        )
+        options: dict[str, Any] = {"folder": output, "resume": resume, "order": order}
+        found = fit(data, temperature, chart, weights=frame_weights, **options)
         assert isinstance(found, TorsionResult)
         _tell_torsions(found, data.n_frames)
         note(f"model: {output}")
@@ -210,6 +206,10 @@ def train(
         chart=chart,
         energy_weight=energy_weight,
     )
+    if complete:
+        require_same_training(output, training_options, temperature)
+        note(f"{output}: this training is complete")
+        return
     if system is not None and not energy_weight > 0.0:
         raise OptionError("`system` is for energies, but `energy_weight` is 0")
     data = _read(trajectories, top, atoms, mdshare_folder, mdshare_catalogue)

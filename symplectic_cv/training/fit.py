@@ -18,11 +18,13 @@ from symplectic_cv.checks import check_kind, choose
 from symplectic_cv.data.handedness import require_one_handedness
 from symplectic_cv.data.trajectories import TrajectoryData, as_data
 from symplectic_cv.errors import OptionError, TrajectoryError
-from symplectic_cv.files.run_folder import RUN, require_free, start_run
+from symplectic_cv.files.lock import sole_writer
+from symplectic_cv.files.run_folder import RUN, make_folder, require_free, start_run
 from symplectic_cv.flows.options import Chart
-from symplectic_cv.models.model_folder import CONFIG, load_model, read_config
+from symplectic_cv.models.model_folder import load_model, read_config
 from symplectic_cv.models.modes import OWN_MIRRORED
 from symplectic_cv.molecule import Molecule
+from symplectic_cv.training.complete import is_trained, require_same_training
 from symplectic_cv.training.energies import Energies
 from symplectic_cv.training.internal import train_internal
 from symplectic_cv.training.internal_preparation import PreparedInternal, prepare_internal
@@ -295,28 +297,25 @@ def train_in_folder(
     folder = Path(folder)
     if resume and is_trained(folder):
         if modes is None:
+            require_same_training(folder, prepared.options, prepared.model.temperature)
             return _read_result(prepared, folder)
         require_density(folder)
         found = TorsionDensityResult.of(modes, _read_result(prepared, folder))
         return with_stored_modes(found, folder)
     more = {} if modes is None else {"modes_sha256": modes_digest(modes)}
     start_run(folder, run_settings(prepared) | more, resume)
-    trained = train(prepared, folder / CHECKPOINTS, progress)
-    result = trained if modes is None else TorsionDensityResult.of(modes, trained)
-    result.save(folder)
-    remove_checkpoints(folder)
-    (folder / RUN).unlink()
+    with sole_writer(make_folder(folder / CHECKPOINTS)):
+        trained = train(prepared, folder / CHECKPOINTS, progress)
+        result = trained if modes is None else TorsionDensityResult.of(modes, trained)
+        result.save(folder)
+        remove_checkpoints(folder)
+        (folder / RUN).unlink()
     return result
 
 
 def remove_checkpoints(folder: Path) -> None:
     """Removes the checkpoints of a complete training from its model folder."""
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-
-
-def is_trained(folder: str | Path) -> bool:
-    """Whether a folder holds a complete model."""
-    return (Path(folder) / CONFIG).is_file()
 
 
 def run_settings(prepared: PreparedTraining) -> dict[str, Any]:

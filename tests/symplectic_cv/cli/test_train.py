@@ -36,6 +36,19 @@ def test_train_writes_a_model_folder(trained):
     assert numbers(rows)[-1, 0] == 12
 
 
+def test_a_complete_training_is_told_and_other_options_are_refused(
+    trained, trajectory, refused, capsys
+):
+    before = content(trained)
+    run("train", trajectory, "-o", trained, *SMALL, "--resume")
+    assert "this training is complete" in capsys.readouterr().out
+    line = refused("train", trajectory, "-o", trained, *SMALL, "--resume", "--hidden", "16")
+    assert "this training is complete, with hidden 8, not 16" in line
+    line = refused("train", trajectory, "-o", trained, "--chart", "torsion", "--resume")
+    assert "with another --chart" in line
+    assert content(trained) == before
+
+
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_training_that_is_told_to_stop_says_so_and_is_resumed(
     trajectory, tmp_path, number, status

@@ -15,7 +15,7 @@ from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.errors import HamiltonianError, OptionError, OutputError
 from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.models.model_folder import load_model
-from symplectic_cv.training.fit import fit, prepare, train
+from symplectic_cv.training.fit import fit, prepare, train, train_in_folder
 from symplectic_cv.training.internal_preparation import PreparedInternal
 from symplectic_cv.training.loop import flushed_denormals
 from symplectic_cv.training.options import TrainingOptions
@@ -112,6 +112,21 @@ def test_a_folder_is_never_overwritten_and_a_complete_one_is_read(data, tmp_path
     assert same(first, again)
     assert again.validation_nll == first.validation_nll
     assert [row.step for row in again.history] == [row.step for row in first.history]
+    with pytest.raises(OutputError, match="is complete, with seed 0, not 5: give the same"):
+        fit(data, folder=tmp_path / "model", resume=True, seed=5, **SMALL)
+    with pytest.raises(OutputError, match=r"is complete, with temperature_k 300.0, not 310.0"):
+        fit(data, 310.0, folder=tmp_path / "model", resume=True, **SMALL)
+
+
+def test_two_processes_do_not_train_in_one_folder(data, tmp_path):
+    prepared = prepare(data, **SMALL)
+
+    def second(step, row):
+        with pytest.raises(OutputError, match="another process is running"):
+            train_in_folder(prepare(data, **SMALL), tmp_path / "model", resume=True)
+
+    train_in_folder(prepared, tmp_path / "model", progress=second)
+    assert not (tmp_path / "model" / "checkpoint").exists()
 
 
 def test_a_killed_training_goes_on_in_its_folder(data, tmp_path):
