@@ -522,13 +522,20 @@ def speeds(
 
         attempt(section, f"{precision} {kind}", warm)
     rates: dict[str, list[float]] = {kind: [] for kind in made}
-    for _ in range(3):
+    for turn in range(3):
         for kind, found in made.items():
             seconds = attempt(
                 section, f"{precision} {kind}", lambda f=found, k=kind: run(*f, steps[k])
             )
             if seconds:
                 rates[kind].append(steps[kind] / seconds)
+        if turn == 1:  # for a run that is cut short
+            record_rates(section, precision, rates)
+    record_rates(section, precision, rates)
+
+
+def record_rates(section: str, precision: str, rates: dict[str, list[float]]) -> None:
+    """Medians of the windows so far, and shares of the unbiased rate."""
     for kind, values in rates.items():
         if not values:
             continue
