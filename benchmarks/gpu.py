@@ -13,7 +13,8 @@
 
 Numbers go to results.json in the folder $OUT (the present one) as they come. The data lie in
 $SCV_DATA (gpu-data). SCV_PLATFORM and SCV_DEVICE name another platform and device than CUDA, and
-SCV_SHORT=1 makes everything short: a rehearsal without a GPU.
+SCV_SHORT=1 makes everything short: a rehearsal without a GPU. SCV_KINDS names the kinds of bias
+that are timed, with commas.
 """
 
 from __future__ import annotations
@@ -501,7 +502,8 @@ def speeds(
 
     made: dict[str, Any] = {}
     steps: dict[str, int] = {}
-    for kind in kinds:
+    wanted = os.environ.get("SCV_KINDS", "").split(",")
+    for kind in (kind for kind in kinds if wanted == [""] or kind in wanted):
         found = attempt(
             section,
             f"{precision} {kind}",
@@ -624,7 +626,7 @@ def protein() -> None:
         record(section, modelled_atoms=atoms.n_atoms, dimension=3 * atoms.n_atoms - 6)
         kinds: tuple[str, ...] = ("unbiased", "own", "own on the host", "phi and psi", "native")
         if name == "CA" and not SHORT:
-            kinds = (*kinds, "native on the host", "python", "torchforce lone mode")
+            kinds = (*kinds, "native on the host", "python")
         speeds(section, molecule, quads, "mixed", kinds)
 
 
