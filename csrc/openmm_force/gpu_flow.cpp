@@ -65,6 +65,16 @@ struct WaitAtTheEnd final : ComputeContext::ForcePostComputation {
     }
 };
 
+class DeviceFlow;
+
+/// Starts what runs beside the forces before any of them. The Context owns it.
+struct StartAtTheBeginning final : ComputeContext::ForcePreComputation {
+    DeviceFlow& flow;
+
+    explicit StartAtTheBeginning(DeviceFlow& of) : flow(of) {}
+    void computeForceAndEnergy(bool forces, bool energy, int groups) override;
+};
+
 /// The device of a Context; null where it has none of its own.
 ComputeContext* device_of(ContextImpl& context) {
     const std::string& name = context.getPlatform().getName();
@@ -159,6 +169,7 @@ Program::Program(const Flow& flow, const GpuFlow::Purpose& purpose, int threads)
         if (yes) shared += bytes;
         return yes;
     };
+    const bool local_doubles = fits(doubles.size() * sizeof(double));
     const bool local_integers = fits(integers.size() * sizeof(int));
     const bool local_tape = fits(tape * sizeof(float));
 
@@ -173,6 +184,8 @@ Program::Program(const Flow& flow, const GpuFlow::Purpose& purpose, int threads)
     define("PARTS", parts);
     define("TAPE", double(tape));
     define("TAPE_IS_LOCAL", local_tape);
+    define("DOUBLES", double(doubles.size()));
+    define("DOUBLES_ARE_LOCAL", local_doubles);
     define("INTEGERS", double(integers.size()));
     define("INTEGERS_ARE_LOCAL", local_integers);
     define("MODE", purpose.grid ? -1 : purpose.mode);
@@ -223,7 +236,9 @@ void Program::add_layer(const LayerPlan& plan) {
 
 void Program::add_grid(const BiasGrid& grid) {
     for (const Axis& axis : grid.axes())
-        for (double number : {axis.low, axis.high, axis.step()}) doubles.push_back(number);
+        for (double number : {axis.low, axis.high, 1.0 / axis.step()}) doubles.push_back(number);
+    for (int place = 0; place < 5; ++place)
+        for (int k = 0; k < 5; ++k) doubles.push_back(slope_weight(place, k));
     for (std::size_t k = 0; k < kMostModes; ++k) lists.push_back(int(grid.strides()[k]));
     for (const Axis& axis : grid.axes()) lists.push_back(axis.points);
     define("DIMENSIONS", double(grid.dimensions()));
@@ -232,9 +247,9 @@ void Program::add_grid(const BiasGrid& grid) {
 
 class DeviceFlow final : public GpuFlow {
   public:
-    DeviceFlow(ComputeContext& device, const Flow& flow, const Purpose& purpose, Program program,
-               int threads)
-        : device_(device), purpose_(purpose), threads_(threads) {
+    DeviceFlow(ContextImpl& context, ComputeContext& device, const Flow& flow,
+               const Purpose& purpose, Program program, int threads)
+        : context_(context), device_(device), purpose_(purpose), threads_(threads) {
         for (std::int64_t atom : flow.atoms()) atoms_.push_back(int(atom));
         slots_.assign(atoms_.size(), -1);
         const OpenMM::ContextSelector selected(device_);
@@ -251,6 +266,32 @@ class DeviceFlow final : public GpuFlow {
         ready_ = device_.createEvent();
         end_ = new WaitAtTheEnd(device_);
         device_.getPostComputations().push_back(end_);
+        fill(cleared_, std::vector<int>(16, 1), "scvCleared");
+        device_.addAutoclearBuffer(*cleared_);
+        device_.getPreComputations().push_back(new StartAtTheBeginning(*this));
+    }
+
+    /// Called before all forces.
+    void begin(bool forces, bool energy, int groups) {
+        begun_ = false;
+        if (end_->pending) {  // another force has thrown since
+            end_->done->wait();
+            end_->pending = false;
+        }
+        const bool wanted = (groups & (1 << purpose_.owner->getForceGroup())) != 0;
+        if (!wanted || !forces || energy || (calls_ + 1) % kLook == 0) return;
+        const OpenMM::ContextSelector selected(device_);
+        if (early_ == Early::kUnknown) {
+            std::vector<int> found(16);
+            cleared_->download(found.data());
+            // what is added to the buffers here must not be cleared after it
+            early_ = found[0] == 0 ? Early::kYes : Early::kNo;
+        }
+        if (early_ == Early::kNo) return;
+        ++calls_;
+        prepare(true);
+        run_beside();
+        begun_ = true;
     }
 
     ~DeviceFlow() override {
@@ -260,22 +301,14 @@ class DeviceFlow final : public GpuFlow {
         queue_.reset();
     }
 
-    bool evaluate(ContextImpl& context, bool forces, bool energy, double& value) override {
-        const OpenMM::ContextSelector selected(device_);
-        if (!bound_) bind();
-        follow_order();
-        if (purpose_.grid && purpose_.grid->version() != felt_) {
-            felt_ = purpose_.grid->version();  // first: what comes after it is taken next time
-            grid_->upload(purpose_.grid->values().data());
-        }
-        kernel_->setArg(kForces, int(forces));
-        if (purpose_.periodic) {
-            Vec3 edges[3];
-            context.getPeriodicBoxVectors(edges[0], edges[1], edges[2]);
-            for (int a = 0; a < 3; ++a)
-                for (int c = 0; c < 3; ++c) kernel_->setArg(kBox + 3 * a + c, edges[a][c]);
-        }
+    bool evaluate(bool forces, bool energy, double& value) override {
         value = 0.0;
+        if (begun_) {
+            begun_ = false;
+            return true;
+        }
+        const OpenMM::ContextSelector selected(device_);
+        prepare(forces);
         if (!energy && ++calls_ % kLook != 0) {
             run_beside();
             return true;
@@ -293,6 +326,22 @@ class DeviceFlow final : public GpuFlow {
   private:
     using Array = std::unique_ptr<ArrayInterface>;
     enum Argument { kForces = 11, kBox = 12 };
+
+    /// What the kernel is to read: the places of the atoms, the bias and the box of now.
+    void prepare(bool forces) {
+        if (!bound_) bind();
+        follow_order();
+        if (purpose_.grid && purpose_.grid->version() != felt_) {
+            felt_ = purpose_.grid->version();  // first: what comes after it is taken next time
+            grid_->upload(purpose_.grid->values().data());
+        }
+        kernel_->setArg(kForces, int(forces));
+        if (!purpose_.periodic) return;
+        Vec3 edges[3];
+        context_.getPeriodicBoxVectors(edges[0], edges[1], edges[2]);
+        for (int a = 0; a < 3; ++a)
+            for (int c = 0; c < 3; ++c) kernel_->setArg(kBox + 3 * a + c, edges[a][c]);
+    }
 
     /// Runs the kernel in a queue of its own, from here to the end of all forces.
     void run_beside() {
@@ -350,18 +399,26 @@ class DeviceFlow final : public GpuFlow {
         places_->upload(slots_.data());
     }
 
+    enum class Early { kUnknown, kYes, kNo };
+
+    ContextImpl& context_;
     ComputeContext& device_;
     Purpose purpose_;
     int threads_;
     std::vector<int> atoms_, slots_;
-    Array weights_, doubles_, integers_, places_, grid_, tape_, results_;
+    Array weights_, doubles_, integers_, places_, grid_, tape_, results_, cleared_;
     OpenMM::ComputeKernel kernel_;
     OpenMM::ComputeQueue queue_;
     OpenMM::ComputeEvent ready_;
     WaitAtTheEnd* end_ = nullptr;
-    bool bound_ = false;
+    Early early_ = Early::kUnknown;
+    bool bound_ = false, begun_ = false;
     long felt_ = -1, calls_ = 0;
 };
+
+void StartAtTheBeginning::computeForceAndEnergy(bool forces, bool energy, int groups) {
+    flow.begin(forces, energy, groups);
+}
 
 }  // namespace
 
@@ -375,7 +432,8 @@ std::unique_ptr<GpuFlow> GpuFlow::make(ContextImpl& context, const Modes& modes,
     const int threads = std::min(kThreads, device->getMaxThreadBlockSize());
     Program program(*flow, purpose, threads);
     if (program.shared > kShared) return nullptr;
-    return std::make_unique<DeviceFlow>(*device, *flow, purpose, std::move(program), threads);
+    return std::make_unique<DeviceFlow>(context, *device, *flow, purpose, std::move(program),
+                                        threads);
 }
 
 }  // namespace symplectic_cv

@@ -9,7 +9,7 @@
 //
 // Constants that gpu_flow.cpp defines: ATOMS, DIMENSION, MODES, COLUMNS (of to_modes), ROWS (3 N,
 // padded), LAYERS, STRIDE (numbers of one layer in the table), WIDEST, PARTS, TAPE, TAPE_IS_LOCAL, INTEGERS,
-// INTEGERS_ARE_LOCAL,
+// INTEGERS_ARE_LOCAL, DOUBLES, DOUBLES_ARE_LOCAL,
 // MODE (the mode whose value is the energy, or -1 for a bias), PERIODIC, MIXED, DIMENSIONS, WALL and
 // GRID_AT of the grid, TOTAL_MASS, SINGULAR.
 R"SOURCE(
@@ -23,6 +23,12 @@ R"SOURCE(
 #define INTEGER_ARG LOCAL_ARG
 #else
 #define INTEGER_ARG GLOBAL
+#endif
+
+#if DOUBLES_ARE_LOCAL
+#define DOUBLE_ARG LOCAL_ARG
+#else
+#define DOUBLE_ARG GLOBAL
 #endif
 
 #define SUM_PARTS 16
@@ -336,20 +342,18 @@ DEVICE void scvRotation(const double* s, double twice, double* r) {
 }
 
 #if MODE < 0
-// Weights of the slope at `place` of five points, times `by`, from `first` on.
-DEVICE void scvAddSlope(int place, int first, double by, LOCAL_ARG double* weights) {
-    // row by row: the differences of fourth order at each of five points
-    const double at[25] = {-25, 48, -36, 16, -3, -3, -10, 18, -6, 1, 1, -8, 0, 8, -1,
-                           -1, 6, -18, 10, 3, 3, -16, 36, -48, 25};
+// Adds `by` times the weights of the slope at `place` of five points, from `first` on.
+DEVICE void scvAddSlope(int place, int first, double by, DOUBLE_ARG const double* at, LOCAL_ARG double* weights) {
     for (int k = 0; k < 5; k++)
-        weights[first+k] += by*at[5*place+k]/12.0;
+        weights[first+k] += by*at[5*place+k];
 }
 
 DEVICE int scvClamp(int x, int low, int high) { return x < low ? low : x > high ? high : x; }
 
 // The six points around s: their weights, those of the slope, and the first of them.
-DEVICE int scvStencil(double s, double low, double step, int n, LOCAL_ARG double* value, LOCAL_ARG double* slope) {
-    double u = (s-low)/step;
+DEVICE int scvStencil(double s, double low, double perStep, int n, DOUBLE_ARG const double* at,
+                      LOCAL_ARG double* value, LOCAL_ARG double* slope) {
+    double u = (s-low)*perStep;
     int cell = scvClamp((int) u, 0, n-2);
     int first = scvClamp(cell-2, 0, n-6);
     double t = u-cell, t2 = t*t, t3 = t2*t;
@@ -363,11 +367,11 @@ DEVICE int scvStencil(double s, double low, double step, int n, LOCAL_ARG double
     for (int end = 0; end < 2; end++) {
         int point = left+end;
         int start = scvClamp(point-2, 0, 1);
-        scvAddSlope(point-start, start, end == 0 ? t3-2*t2+t : t3-t2, value);
-        scvAddSlope(point-start, start, end == 0 ? 3*t2-4*t+1 : 3*t2-2*t, slope);
+        scvAddSlope(point-start, start, end == 0 ? t3-2*t2+t : t3-t2, at, value);
+        scvAddSlope(point-start, start, end == 0 ? 3*t2-4*t+1 : 3*t2-2*t, at, slope);
     }
     for (int k = 0; k < 6; k++)
-        slope[k] /= step;
+        slope[k] *= perStep;
     return first;
 }
 #endif
@@ -399,9 +403,13 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
 #else
     GLOBAL float* tape = tapeBuffer;
 #endif
+#if DOUBLES_ARE_LOCAL
+    LOCAL double reference[DOUBLES];
+#else
     GLOBAL const double* reference = doubles;
-    GLOBAL const double* masses = doubles + 3*ATOMS;
-    GLOBAL const double* omega = masses + ATOMS;
+#endif
+    DOUBLE_ARG const double* masses = reference + 3*ATOMS;
+    DOUBLE_ARG const double* omega = masses + ATOMS;
     INTEGER_ARG const int* chosen = table + LAYERS*STRIDE;
     INTEGER_ARG const int* parent = chosen + MODES;
     INTEGER_ARG const int* lists = parent + ATOMS;
@@ -412,6 +420,10 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
     // the modelled atoms
     if (LOCAL_ID == 0)
         lost = 0;
+#if DOUBLES_ARE_LOCAL
+    for (int k = LOCAL_ID; k < DOUBLES; k += LOCAL_SIZE)
+        reference[k] = doubles[k];
+#endif
 #if INTEGERS_ARE_LOCAL
     for (int k = LOCAL_ID; k < INTEGERS; k += LOCAL_SIZE)
         table[k] = integers[k];
@@ -594,7 +606,8 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
 #else
     LOCAL double stencil[36];
     LOCAL int starts[3];
-    GLOBAL const double* axes = omega + MODES;
+    DOUBLE_ARG const double* axes = omega + MODES;
+    DOUBLE_ARG const double* slopeWeights = axes + 3*DIMENSIONS;
     INTEGER_ARG const int* strides = lists + GRID_AT;
     if (LOCAL_ID < 3) {
         int k = LOCAL_ID - (3-DIMENSIONS);
@@ -610,7 +623,7 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
             common[3+k] = 0.5*WALL*beyond*beyond;
             common[6+k] = inside == s ? 1.0 : 0.0;
             if (scvFinite(s))
-                starts[LOCAL_ID] = scvStencil(inside, low, axes[3*k+2], strides[3+k], value, value+6);
+                starts[LOCAL_ID] = scvStencil(inside, low, axes[3*k+2], strides[3+k], slopeWeights, value, value+6);
             else
                 lost = 1;
         }
@@ -632,16 +645,17 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
         sums[4*row+3] = both*slope;
     }
     SYNC_THREADS;
-    if (LOCAL_ID == 0) {
-        double total[4] = {0.0, 0.0, 0.0, 0.0};
+    for (int k = LOCAL_ID; k < 4; k += LOCAL_SIZE) {
+        double sum = 0.0;
         for (int row = 0; row < rows; row++)
-            for (int k = 0; k < 4; k++)
-                total[k] += sums[4*row+k];
-        for (int k = 0; k < DIMENSIONS; k++) {
-            total[0] += common[3+k];
-            common[k] += common[6+k]*total[1+3-DIMENSIONS+k];
-        }
-        common[11] = total[0];
+            sum += sums[4*row+k];
+        int axis = k-1 - (3-DIMENSIONS);
+        if (k == 0) {
+            for (int other = 0; other < DIMENSIONS; other++)
+                sum += common[3+other];
+            common[11] = sum;
+        } else if (axis >= 0)
+            common[axis] += common[6+axis]*sum;
     }
     SYNC_THREADS;
     double energy = common[11];
