@@ -17,6 +17,7 @@
 #include "openmm/common/ComputeProgram.h"
 #include "openmm/common/ComputeQueue.h"
 #include "openmm/common/ContextSelector.h"
+#include "torsions.hpp"
 
 namespace symplectic_cv {
 
@@ -31,7 +32,7 @@ const char* const kSource =
 #include "gpu_kernels.inc.hpp"
     ;
 
-constexpr int kThreads = 512;
+constexpr int kThreads = 512, kThreadsOfTorsions = 64;
 constexpr std::size_t kShared = 47 * 1024;  // bytes that every device has for one block
 constexpr std::size_t kSumBytes = (9 * 16 + 9 + 9 + 12 + 36) * sizeof(double) + 64;
 constexpr int kStride = 22;                 // numbers of a layer in the table
@@ -97,6 +98,7 @@ struct Program {
     std::size_t tape = 1, shared = 0;
 
     Program(const Flow& flow, const GpuFlow::Purpose& purpose, int threads);
+    Program(const Torsions& torsions, const GpuFlow::Purpose& purpose);
 
   private:
     void define(const std::string& name, double value) {
@@ -119,6 +121,8 @@ struct Program {
     }
     void add_layer(const LayerPlan& plan);
     void add_grid(const BiasGrid& grid);
+    /// What both kinds of modes define; `bytes` is what they share without numbers and lists.
+    void finish(int atoms, int modes, const GpuFlow::Purpose& purpose, std::size_t bytes);
     int widest_ = 0, columns_of_product_ = 0;
 };
 
@@ -156,42 +160,63 @@ Program::Program(const Flow& flow, const GpuFlow::Purpose& purpose, int threads)
     for (std::size_t k = 0; k < frame.links().size(); k += 2)
         parent[std::size_t(frame.links()[k + 1])] = int(frame.links()[k]);
     integers.insert(integers.end(), parent.begin(), parent.end());
-    define("GRID_AT", double(lists.size()));
-    if (purpose.grid) add_grid(*purpose.grid);
-    integers.insert(integers.end(), lists.begin(), lists.end());
-
     const int parts = std::max(4 * threads, columns_of_product_);
-    shared = (6 * std::size_t(n)) * sizeof(double) + kSumBytes +
-             (std::size_t(columns) + 2 * std::size_t(widest_) + std::size_t(parts)) * sizeof(float) +
-             2 * sizeof(int);
-    const auto fits = [&](std::size_t bytes) {
-        const bool yes = shared + bytes <= kShared;
-        if (yes) shared += bytes;
-        return yes;
-    };
-    const bool local_doubles = fits(doubles.size() * sizeof(double));
-    const bool local_integers = fits(integers.size() * sizeof(int));
-    const bool local_tape = fits(tape * sizeof(float));
-
-    define("ATOMS", n);
+    define("TORSIONS", 0);
     define("DIMENSION", dimension);
-    define("MODES", flow.n_modes());
     define("COLUMNS", columns);
     define("ROWS", rows);
     define("LAYERS", double(plans.size()));
     define("STRIDE", kStride);
     define("WIDEST", widest_);
     define("PARTS", parts);
-    define("TAPE", double(tape));
-    define("TAPE_IS_LOCAL", local_tape);
-    define("DOUBLES", double(doubles.size()));
-    define("DOUBLES_ARE_LOCAL", local_doubles);
-    define("INTEGERS", double(integers.size()));
-    define("INTEGERS_ARE_LOCAL", local_integers);
-    define("MODE", purpose.grid ? -1 : purpose.mode);
-    define("PERIODIC", purpose.periodic);
     define("TOTAL_MASS", total);
     define("SINGULAR", kSingular * frame.determinant());
+    finish(n, flow.n_modes(), purpose,
+           3 * std::size_t(n) * sizeof(double) +
+               (std::size_t(columns) + 2 * std::size_t(widest_) + std::size_t(parts)) *
+                   sizeof(float));
+}
+
+Program::Program(const Torsions& torsions, const GpuFlow::Purpose& purpose) {
+    for (const Torsions::Torsion& torsion : torsions.torsions()) {
+        for (std::size_t atom : torsion.atoms) integers.push_back(int(atom));
+        integers.push_back(torsion.fold);
+    }
+    doubles = torsions.coefficients();
+    doubles.insert(doubles.end(), torsions.constant().begin(), torsions.constant().end());
+    weights.push_back(0.0f);  // none, and no array can be empty
+    const std::size_t count = torsions.torsions().size();
+    define("TORSIONS", double(count));
+    define("ORDER", torsions.order());
+    define("LINE", Torsions::kLine);
+    const std::size_t modes = purpose.grid ? purpose.grid->dimensions() : 1;
+    finish(torsions.n_atoms(), torsions.n_modes(), purpose,
+           count * (12 + 2 * modes) * sizeof(double));
+}
+
+void Program::finish(int atoms, int modes, const GpuFlow::Purpose& purpose, std::size_t bytes) {
+    define("GRID_AT", double(lists.size()));
+    if (purpose.grid) add_grid(*purpose.grid);
+    integers.insert(integers.end(), lists.begin(), lists.end());
+
+    shared = 3 * std::size_t(atoms) * sizeof(double) + kSumBytes + bytes;
+    const auto fits = [&](std::size_t more) {
+        const bool yes = shared + more <= kShared;
+        if (yes) shared += more;
+        return yes;
+    };
+    define("DOUBLES_ARE_LOCAL", fits(doubles.size() * sizeof(double)));
+    define("INTEGERS_ARE_LOCAL", fits(integers.size() * sizeof(int)));
+    define("TAPE_IS_LOCAL", fits(tape * sizeof(float)));
+    define("DOUBLES", double(doubles.size()));
+    define("INTEGERS", double(integers.size()));
+    define("TAPE", double(tape));
+    define("ATOMS", atoms);
+    define("MODES", modes);
+    define("MODE", purpose.grid ? -1 : purpose.mode);
+    define("FIRST", purpose.grid ? 0 : purpose.mode);
+    define("COUNT", purpose.grid ? modes : 1);
+    define("PERIODIC", purpose.periodic);
 }
 
 void Program::add_layer(const LayerPlan& plan) {
@@ -247,10 +272,10 @@ void Program::add_grid(const BiasGrid& grid) {
 
 class DeviceFlow final : public GpuFlow {
   public:
-    DeviceFlow(ContextImpl& context, ComputeContext& device, const Flow& flow,
+    DeviceFlow(ContextImpl& context, ComputeContext& device, const Modes& modes,
                const Purpose& purpose, Program program, int threads)
         : context_(context), device_(device), purpose_(purpose), threads_(threads) {
-        for (std::int64_t atom : flow.atoms()) atoms_.push_back(int(atom));
+        for (std::int64_t atom : modes.atoms()) atoms_.push_back(int(atom));
         slots_.assign(atoms_.size(), -1);
         const OpenMM::ContextSelector selected(device_);
         program.defines["MIXED"] = device_.getUseMixedPrecision() ? "1" : "0";
@@ -425,15 +450,20 @@ void StartAtTheBeginning::computeForceAndEnergy(bool forces, bool energy, int gr
 std::unique_ptr<GpuFlow> GpuFlow::make(ContextImpl& context, const Modes& modes,
                                        const Purpose& purpose) {
     ComputeContext* device = device_of(context);
-    const auto* flow = dynamic_cast<const Flow*>(&modes);
-    if (!device || !flow) return nullptr;
+    if (!device) return nullptr;
     // a device moves whole molecules into the box: without the box here they would not join again
     if (!purpose.periodic && context.getSystem().usesPeriodicBoundaryConditions()) return nullptr;
     const int threads = std::min(kThreads, device->getMaxThreadBlockSize());
-    Program program(*flow, purpose, threads);
-    if (program.shared > kShared) return nullptr;
-    return std::make_unique<DeviceFlow>(context, *device, *flow, purpose, std::move(program),
-                                        threads);
+    const auto made = [&](Program program, int count) -> std::unique_ptr<GpuFlow> {
+        if (program.shared > kShared) return nullptr;
+        return std::make_unique<DeviceFlow>(context, *device, modes, purpose, std::move(program),
+                                            count);
+    };
+    if (const auto* flow = dynamic_cast<const Flow*>(&modes))
+        return made(Program(*flow, purpose, threads), threads);
+    if (const auto* torsions = dynamic_cast<const Torsions*>(&modes))
+        return made(Program(*torsions, purpose), std::min(kThreadsOfTorsions, threads));
+    return nullptr;
 }
 
 }  // namespace symplectic_cv

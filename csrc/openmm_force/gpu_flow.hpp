@@ -23,9 +23,8 @@ class GpuFlow {
         const OpenMM::Force* owner = nullptr;
     };
 
-    /// Null where the modes are not those of a flow, the Context's platform has no such device, its
-    /// device lacks float64, several devices share the Context, the flow is too large for one block
-    /// of threads, or the environment variable SYMPLECTIC_CV_HOST_FORCES is set.
+    /// Null where the Context's platform has no such device, its device lacks float64, several
+    /// devices share the Context, the modes are too large for one block of threads, or the environment variable SYMPLECTIC_CV_HOST_FORCES is set.
     static std::unique_ptr<GpuFlow> make(OpenMM::ContextImpl& context, const Modes& modes,
                                          const Purpose& purpose);
     virtual ~GpuFlow() = default;
