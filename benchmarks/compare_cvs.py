@@ -11,8 +11,8 @@ timescale that a Markov model on the CVs sees in another, unbiased trajectory.
     python benchmarks/compare_cvs.py run KIND FOLDER --start TRAJ --system XML [--seed N]
     python benchmarks/compare_cvs.py table FOLDER --adapt LOOP --start TRAJ --kinetics TRAJ
 
-It needs deeptime, pip install 'symplectic-cv[benchmarks]', and for `deeptica` mlcolvar, which
-asks for an older Lightning: pip install --no-deps mlcolvar==1.3.1.
+For `deeptica` it needs mlcolvar, which asks for an older Lightning: pip install
+--no-deps mlcolvar==1.3.1.
 KIND: pca, tica, deeptica or torsions. Runs resume; LOOP is the folder of `symplectic-cv adapt`.
 """
 

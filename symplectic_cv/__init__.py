@@ -23,7 +23,9 @@ from typing import Any
 from symplectic_cv.version import VERSION as __version__
 
 _NAMES = {
-    "analysis.latent": "Analysis analyze",
+    "analysis.analyze": "analyze",
+    "analysis.kinetics": "KineticComparison compare_kinetics",
+    "analysis.latent": "Analysis TorsionAnalysis",
     "analysis.spectrum": "power_spectrum",
     "analysis.thermodynamics": "ThermodynamicsResult thermodynamics",
     "bias.reweighted": "Reweighted",

@@ -24,12 +24,19 @@ class Molecule:
         masses: The masses of the atoms, shape (N,), in Da.
         indices: The indices of these atoms among all atoms of the simulated system, shape (N,).
         n_system_atoms: The number of atoms in the files that the model was trained on.
+        hydrogens: How many hydrogens each atom is bonded to in the whole system, modelled or not,
+            shape (N,); those among the modelled atoms are counted where it is left out.
     """
 
     topology: md.Topology
     masses: np.ndarray = field(repr=False)
     indices: np.ndarray = field(repr=False)
     n_system_atoms: int
+    hydrogens: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
+
+    def __post_init__(self) -> None:
+        if len(self.hydrogens) == 0:
+            object.__setattr__(self, "hydrogens", bonded_hydrogens(self.topology))
 
     @property
     def n_atoms(self) -> int:
@@ -55,9 +62,10 @@ class Molecule:
                 "chain": atom.residue.chain.index,
                 "mass_da": float(mass),
                 "system_index": int(index),
+                "hydrogens": int(hydrogens),
             }
-            for atom, mass, index in zip(
-                self.topology.atoms, self.masses, self.indices, strict=True
+            for atom, mass, index, hydrogens in zip(
+                self.topology.atoms, self.masses, self.indices, self.hydrogens, strict=True
             )
         ]
         bonds = [list(bond) for bond in self.bonds]
@@ -84,14 +92,35 @@ class Molecule:
                 )
             for first, second in data["bonds"]:
                 topology.add_bond(topology.atom(first), topology.atom(second))
+            # models of earlier versions do not know the hydrogens outside of their atoms
+            known = all("hydrogens" in atom for atom in data["atoms"])
             return cls(
                 topology=topology,
+                hydrogens=(
+                    np.array([atom["hydrogens"] for atom in data["atoms"]], dtype=np.int64)
+                    if known
+                    else bonded_hydrogens(topology)
+                ),
                 masses=np.array([atom["mass_da"] for atom in data["atoms"]], dtype=np.float64),
                 indices=np.array([atom["system_index"] for atom in data["atoms"]], dtype=np.int64),
                 n_system_atoms=int(data["n_system_atoms"]),
             )
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise ModelError(f"the molecule in config.json is incomplete: {error!r}") from error
+
+
+def bonded_hydrogens(topology: md.Topology) -> np.ndarray:
+    """The number of hydrogens that each atom of a topology is bonded to, shape (n_atoms,).
+
+    Args:
+        topology: The topology, with its bonds.
+    """
+    counts = np.zeros(topology.n_atoms, dtype=np.int64)
+    for bond in topology.bonds:
+        for one, other in ((bond.atom1, bond.atom2), (bond.atom2, bond.atom1)):
+            if other.element is not None and other.element.symbol == "H":
+                counts[one.index] += 1
+    return counts
 
 
 def bonded_neighbours(n_atoms: int, bonds: Iterable[tuple[int, int]]) -> list[list[int]]:
@@ -167,6 +196,7 @@ def select_atoms(topology: md.Topology, selection: str | Sequence[int] | None = 
         masses=np.array(masses, dtype=np.float64),
         indices=indices,
         n_system_atoms=topology.n_atoms,
+        hydrogens=bonded_hydrogens(topology)[indices],
     )
 
 

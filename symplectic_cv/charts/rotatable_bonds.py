@@ -4,7 +4,8 @@ A bond between heavy atoms has a torsion where both of its atoms have a further 
 Bonds of rings and stiff bonds are kept: their modes are fast and come last. Where the atoms
 beyond a bond are equivalent (the oxygens of a carboxylate, the ortho carbons of a phenyl ring),
 a turn that exchanges them changes nothing. Such a bond is described by n times its torsion, with
-n the number of equivalent positions.
+n the number of equivalent positions. The oxygens of an acid group COOH are not equivalent, also
+where its hydrogen is not modelled but stands in the topology of the system.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ def find_rotatable_bonds(molecule: Molecule, reference: np.ndarray) -> list[Rota
         )
     elements = [atom.element.symbol for atom in molecule.topology.atoms]
     neighbours = heavy_neighbours(molecule)
-    classes = equivalent_atoms(elements, neighbours)
+    # the oxygens of an acid differ by a hydrogen, which need not be modelled
+    kinds = [f"{element}H{n}" for element, n in zip(elements, molecule.hydrogens, strict=True)]
+    classes = equivalent_atoms(kinds, neighbours)
     known = _named_torsions(molecule)
     found: list[RotatableBond] = []
     names: set[str] = set()

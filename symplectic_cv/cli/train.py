@@ -34,8 +34,6 @@ from symplectic_cv.units import thermal_energy
 
 DEFAULT = TrainingOptions()
 INTERNAL = TrainingOptions(chart=Chart.INTERNAL)
-CARRIED = 0.1
-"""The smallest share of a mode for which a torsion is printed."""
 
 
 @with_threads
@@ -305,12 +303,7 @@ def _tell_torsions(found: TorsionResult, n_frames: int) -> None:
     for message in found.warnings:
         warn(translated(message))
     for mode, omega in enumerate(model.omega[:6]):
-        share = model.shares()[mode]
-        carried = ", ".join(
-            f"{model.bonds[k].name} {100 * share[k]:.0f} %"
-            for k in np.argsort(-share)[:3]
-            if share[k] > CARRIED
-        )
+        carried = ", ".join(f"{name} {100 * share:.0f} %" for name, share in model.carried(mode))
         note(
             f"mode {mode}: ω = {omega:.2f} ± {model.omega_error[mode]:.2f} rad/ps (held out "
             f"{model.omega_held_out[mode]:.2f}), steepness {model.steepness[mode]:.1f}: {carried}"

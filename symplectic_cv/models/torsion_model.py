@@ -25,6 +25,8 @@ from symplectic_cv.models.with_density import WithDensity
 from symplectic_cv.molecule import Molecule
 
 CHUNK = 8192
+CARRIED = 0.1
+"""The smallest share of a mode for which a torsion is named."""
 END_POINTS = 720
 """Values of a torsion among which the ends of a mode are looked for."""
 
@@ -225,6 +227,17 @@ class TorsionModel(WithDensity, MolecularModes):
         """
         square = (self.coefficients**2).sum((2, 3))
         return np.asarray(square / square.sum(1, keepdims=True))
+
+    def carried(self, mode: int, least: float = CARRIED) -> list[tuple[str, float]]:
+        """The three torsions with the largest shares in a mode, as their names and shares.
+
+        Args:
+            mode: The mode.
+            least: The smallest share that counts.
+        """
+        share = self.shares()[mode]
+        best = [int(k) for k in np.argsort(-share)[:3] if share[k] > least]
+        return [(self.bonds[k].name, float(share[k])) for k in best]
 
     def to_json(self) -> dict[str, Any]:
         """A description of the modes that JSON can hold."""

@@ -109,6 +109,7 @@ def plot_latent_plane(
     names: Sequence[str] = (),
     seed: int = 0,
     axes: Sequence[Axes] | np.ndarray | None = None,
+    labels: Sequence[str] = (mode_label(0), mode_label(1)),
 ) -> np.ndarray:
     """Frames in the plane of modes 0 and 1, one panel for each torsion that colours them.
 
@@ -119,6 +120,7 @@ def plot_latent_plane(
         names: The names of the torsions. The first six are drawn; without any, one plain panel is.
         seed: The seed by which frames are chosen where there are too many to draw.
         axes: The Axes to draw into, one for each torsion; a new Figure is made where None.
+        labels: The labels of modes 0 and 1.
 
     Returns:
         The Axes, one for each torsion.
@@ -154,8 +156,8 @@ def plot_latent_plane(
             ax.scatter(*modes[drawn, :2].T, s=2.5, color=BLUE, alpha=0.4, linewidths=0)
         ax.set_xlim(span(modes[:, 0]))
         ax.set_ylim(span(modes[:, 1]))
-        ax.set_xlabel(mode_label(0))
-        ax.set_ylabel(mode_label(1))
+        ax.set_xlabel(labels[0])
+        ax.set_ylabel(labels[1])
         ax.label_outer()
     if points is not None:
         bar = panels[0].figure.colorbar(points, ax=grid, label="torsion (degrees)", pad=0.02)
@@ -169,6 +171,7 @@ def plot_ramachandran(
     planes: Sequence[tuple[str, np.ndarray, np.ndarray]],
     seed: int = 0,
     axes: Sequence[Axes] | np.ndarray | None = None,
+    labels: Sequence[str] = (mode_label(0), mode_label(1)),
 ) -> np.ndarray:
     """Frames in the plane of phi and psi, coloured by modes 0 and 1.
 
@@ -178,6 +181,7 @@ def plot_ramachandran(
             frames, each of shape (n_frames,), in radians. The first four residues are drawn.
         seed: The seed by which frames are chosen where there are too many to draw.
         axes: The Axes to draw into, residue by residue; a new Figure is made where None.
+        labels: The labels of modes 0 and 1.
 
     Returns:
         The Axes, shape (n_residues, 2), or (n_residues, 1) for a model of one mode.
@@ -204,7 +208,7 @@ def plot_ramachandran(
             ax.set_xlabel(f"φ {residue}".strip() + " (degrees)")
             ax.set_ylabel(f"ψ {residue}".strip() + " (degrees)")
             ax.set_title(f"coloured by mode {mode}")
-            ax.figure.colorbar(points, ax=ax, label=mode_label(mode), extend="both", pad=0.02)
+            ax.figure.colorbar(points, ax=ax, label=labels[mode], extend="both", pad=0.02)
     return grid
 
 

@@ -51,7 +51,10 @@ def test_the_comparison_can_be_left_out(model, data, tmp_path):
     analysis = sc.analyze(model, data, torsions=[])
     assert analysis.mutual_information.shape == (model.dimension, 0)
     analysis.save(tmp_path)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["latent.npz", "modes.csv"]
+    files = sorted(file.name for file in tmp_path.iterdir())
+    assert files == ["latent.npz", "modes.csv", "modes_per_frame.csv"]
+    assert analysis.kinetics is None
+    assert analysis.no_kinetics
 
 
 def test_a_torsion_that_does_not_exist_is_refused(model, data):

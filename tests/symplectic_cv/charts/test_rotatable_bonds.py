@@ -15,7 +15,7 @@ from symplectic_cv.charts.rotatable_bonds import (
     heavy_neighbours,
 )
 from symplectic_cv.errors import OptionError, SelectionError
-from symplectic_cv.molecule import select_atoms
+from symplectic_cv.molecule import Molecule, select_atoms
 
 
 def scattered(n: int) -> np.ndarray:
@@ -53,6 +53,25 @@ def test_a_carboxylate_turns_by_half_circles_and_an_isopropyl_group_does_not() -
     alkane = molecule_of("CCCCC", bonds)
     (bent,) = find_rotatable_bonds(alkane, with_pyramid(5, 2, [3, 4, 1]))
     assert bent.fold == 1
+
+
+def test_an_acid_whose_hydrogen_is_not_modelled_is_no_carboxylate() -> None:
+    bonds = [(0, 1), (1, 2), (2, 3), (2, 4)]
+    plane = with_plane(5, 2, [3, 4, 1])
+    heavy = [0, 1, 2, 3, 4]
+    acid = select_atoms(molecule_of("CCCOOH", [*bonds, (4, 5)]).topology, heavy)
+    (bond,) = find_rotatable_bonds(acid, plane)
+    assert bond.fold == 1
+    assert acid.hydrogens.tolist() == [0, 0, 0, 0, 1]
+    (read,) = find_rotatable_bonds(Molecule.from_json(acid.to_json()), plane)
+    assert read.fold == 1
+    # the ion, and a molecule of an earlier version, which knew its own atoms alone
+    ion = select_atoms(molecule_of("CCCOOH", [*bonds, (0, 5)]).topology, heavy)
+    assert find_rotatable_bonds(ion, plane)[0].fold == 2
+    old = acid.to_json()
+    for atom in old["atoms"]:
+        del atom["hydrogens"]
+    assert find_rotatable_bonds(Molecule.from_json(old), plane)[0].fold == 2
 
 
 def test_three_equivalent_neighbours_turn_by_thirds() -> None:

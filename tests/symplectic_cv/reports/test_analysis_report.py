@@ -93,7 +93,8 @@ def test_latent_frames_are_kept_with_their_runs(analysis, workplace):
 
 def test_the_page_stands_alone_and_tells_what_matters(analysis):
     page = (analysis / "report.html").read_text()
-    drawn = ["frequencies", "latent_plane", "mutual_information", "ramachandran", "training"]
+    drawn = ["free_energy", "frequencies", "kinetics", "latent_plane", "mutual_information"]
+    drawn += ["ramachandran", "training"]
     assert sorted(file.stem for file in analysis.glob("*.png")) == drawn
     assert page.count("data:image/png;base64,") == len(drawn)
     assert 'src="http' not in page
