@@ -13,7 +13,8 @@
 
 Numbers go to results.json in the folder $OUT (the present one) as they come. The data lie in
 $SCV_DATA (gpu-data). SCV_PLATFORM and SCV_DEVICE name another platform and device than CUDA, and
-SCV_SHORT=1 makes everything short: a rehearsal without a GPU.
+SCV_SHORT=1 makes everything short: a rehearsal without a GPU. SCV_KINDS names the kinds of bias
+that are timed, with commas.
 """
 
 from __future__ import annotations
@@ -501,7 +502,8 @@ def speeds(
 
     made: dict[str, Any] = {}
     steps: dict[str, int] = {}
-    for kind in kinds:
+    wanted = os.environ.get("SCV_KINDS", "").split(",")
+    for kind in (kind for kind in kinds if wanted == [""] or kind in wanted):
         found = attempt(
             section,
             f"{precision} {kind}",
@@ -522,13 +524,20 @@ def speeds(
 
         attempt(section, f"{precision} {kind}", warm)
     rates: dict[str, list[float]] = {kind: [] for kind in made}
-    for _ in range(3):
+    for turn in range(3):
         for kind, found in made.items():
             seconds = attempt(
                 section, f"{precision} {kind}", lambda f=found, k=kind: run(*f, steps[k])
             )
             if seconds:
                 rates[kind].append(steps[kind] / seconds)
+        if turn == 1:  # for a run that is cut short
+            record_rates(section, precision, rates)
+    record_rates(section, precision, rates)
+
+
+def record_rates(section: str, precision: str, rates: dict[str, list[float]]) -> None:
+    """Medians of the windows so far, and shares of the unbiased rate."""
     for kind, values in rates.items():
         if not values:
             continue
@@ -617,7 +626,7 @@ def protein() -> None:
         record(section, modelled_atoms=atoms.n_atoms, dimension=3 * atoms.n_atoms - 6)
         kinds: tuple[str, ...] = ("unbiased", "own", "own on the host", "phi and psi", "native")
         if name == "CA" and not SHORT:
-            kinds = (*kinds, "native on the host", "python", "torchforce lone mode")
+            kinds = (*kinds, "native on the host", "python")
         speeds(section, molecule, quads, "mixed", kinds)
 
 

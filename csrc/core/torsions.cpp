@@ -14,8 +14,7 @@ namespace {
 constexpr std::uint64_t kMostTorsions = 100'000, kMostOrders = 16, kMostInFile = 4096;
 constexpr std::int64_t kMostFolds = 64;
 
-/// Below this sine of a bond angle a torsion is rounding, not an angle.
-constexpr double kLine = 1e-6;
+constexpr double kLine = Torsions::kLine;
 
 struct TorsionWorkspace final : Workspace {
     std::vector<double> gradients;  // of each torsion by its four atoms, (frames, torsions, 4, 3)

@@ -31,11 +31,22 @@ class Torsions final : public Modes {
                  double* gradients) const override;
     std::unique_ptr<Workspace> workspace() const override;
 
-  private:
+    /// Four of the modelled atoms, and the fold.
     struct Torsion {
-        std::array<std::size_t, 4> atoms;  // among the modelled ones
+        std::array<std::size_t, 4> atoms;
         int fold;
     };
+
+    /// The parts of these modes, for an evaluation on a GPU.
+    const std::vector<Torsion>& torsions() const { return torsions_; }
+    int order() const { return order_; }
+    /// (torsions, order, n_modes, 2): of cosines and sines.
+    const std::vector<double>& coefficients() const { return coefficients_; }
+    const std::vector<double>& constant() const { return constant_; }
+    /// Below this sine of a bond angle a torsion is rounding, not an angle.
+    static constexpr double kLine = 1e-6;
+
+  private:
 
     void read_torsions(const Safetensors& file);
     void read_coefficients(const Safetensors& file);

@@ -12,15 +12,15 @@ constexpr int kStencil = 6;
 constexpr double kReach = 9.0;  // widths; a Gaussian is 3e-18 of its height there
 constexpr double kSmallest = 2.5e-18;  // fraction of a height; smaller values are cut off
 constexpr double kLargestExponent = 600.0;
+constexpr double kSlopes[5][5] = {{-25, 48, -36, 16, -3},
+                                  {-3, -10, 18, -6, 1},
+                                  {1, -8, 0, 8, -1},
+                                  {-1, 6, -18, 10, 3},
+                                  {3, -16, 36, -48, 25}};  // times 12
 
 /// Weights of the slope at `place` of a stencil of five points, in units per step.
 void add_slope(int place, int first, double by, double* weights) {
-    static const double at[5][5] = {{-25, 48, -36, 16, -3},
-                                    {-3, -10, 18, -6, 1},
-                                    {1, -8, 0, 8, -1},
-                                    {-1, 6, -18, 10, 3},
-                                    {3, -16, 36, -48, 25}};
-    for (int k = 0; k < 5; ++k) weights[first + k] += by * at[place][k] / 12.0;
+    for (int k = 0; k < 5; ++k) weights[first + k] += by * kSlopes[place][k] / 12.0;
 }
 
 /// The six points around s that V(s) depends on, their weights, and those of dV/ds. An axis that
@@ -77,6 +77,8 @@ struct Reach {
 };
 
 }  // namespace
+
+double slope_weight(int place, int k) { return kSlopes[place][k] / 12.0; }
 
 BiasGrid::BiasGrid(std::vector<Axis> axes, double wall) : axes_(std::move(axes)), wall_(wall) {
     if (axes_.empty() || axes_.size() > kMostModes)

@@ -10,6 +10,9 @@ namespace symplectic_cv {
 
 constexpr std::size_t kMostModes = 3;
 
+/// The weight of point k in the slope at `place` of five points, in units per step.
+double slope_weight(int place, int k);
+
 /// One axis of the grid.
 struct Axis {
     double low, high;

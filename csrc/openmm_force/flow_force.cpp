@@ -41,7 +41,7 @@ class FlowImpl : public OpenMM::CustomCPPForceImpl {
         if ((groups & (1 << carrier_.getForceGroup())) == 0) return 0.0;
         before_gpu();
         double value = 0.0;
-        if (!gpu_->evaluate(context, forces, energy, value)) not_finite(what());
+        if (!gpu_->evaluate(forces, energy, value)) not_finite(what());
         return value;
     }
 
@@ -120,7 +120,7 @@ class ModeImpl final : public FlowImpl {
     }
 
   protected:
-    GpuFlow::Purpose purpose() const override { return {mode_, nullptr, carrier().periodic()}; }
+    GpuFlow::Purpose purpose() const override { return {mode_, nullptr, carrier().periodic(), &carrier()}; }
     std::string what() const override { return "mode " + std::to_string(mode_); }
 
   private:
@@ -153,7 +153,7 @@ class BiasImpl final : public FlowImpl {
     }
 
   protected:
-    GpuFlow::Purpose purpose() const override { return {-1, &grid_, carrier().periodic()}; }
+    GpuFlow::Purpose purpose() const override { return {-1, &grid_, carrier().periodic(), &carrier()}; }
     void before_gpu() override { felt_ = grid_.version(); }
     std::string what() const override { return "the bias"; }
 

@@ -17,6 +17,7 @@
 #include "openmm/common/ComputeProgram.h"
 #include "openmm/common/ComputeQueue.h"
 #include "openmm/common/ContextSelector.h"
+#include "torsions.hpp"
 
 namespace symplectic_cv {
 
@@ -31,7 +32,7 @@ const char* const kSource =
 #include "gpu_kernels.inc.hpp"
     ;
 
-constexpr int kThreads = 512;
+constexpr int kThreads = 512, kThreadsOfTorsions = 64;
 constexpr std::size_t kShared = 47 * 1024;  // bytes that every device has for one block
 constexpr std::size_t kSumBytes = (9 * 16 + 9 + 9 + 12 + 36) * sizeof(double) + 64;
 constexpr int kStride = 22;                 // numbers of a layer in the table
@@ -65,6 +66,16 @@ struct WaitAtTheEnd final : ComputeContext::ForcePostComputation {
     }
 };
 
+class DeviceFlow;
+
+/// Starts what runs beside the forces before any of them. The Context owns it.
+struct StartAtTheBeginning final : ComputeContext::ForcePreComputation {
+    DeviceFlow& flow;
+
+    explicit StartAtTheBeginning(DeviceFlow& of) : flow(of) {}
+    void computeForceAndEnergy(bool forces, bool energy, int groups) override;
+};
+
 /// The device of a Context; null where it has none of its own.
 ComputeContext* device_of(ContextImpl& context) {
     const std::string& name = context.getPlatform().getName();
@@ -87,6 +98,7 @@ struct Program {
     std::size_t tape = 1, shared = 0;
 
     Program(const Flow& flow, const GpuFlow::Purpose& purpose, int threads);
+    Program(const Torsions& torsions, const GpuFlow::Purpose& purpose);
 
   private:
     void define(const std::string& name, double value) {
@@ -109,6 +121,8 @@ struct Program {
     }
     void add_layer(const LayerPlan& plan);
     void add_grid(const BiasGrid& grid);
+    /// What both kinds of modes define; `bytes` is what they share without numbers and lists.
+    void finish(int atoms, int modes, const GpuFlow::Purpose& purpose, std::size_t bytes);
     int widest_ = 0, columns_of_product_ = 0;
 };
 
@@ -146,39 +160,63 @@ Program::Program(const Flow& flow, const GpuFlow::Purpose& purpose, int threads)
     for (std::size_t k = 0; k < frame.links().size(); k += 2)
         parent[std::size_t(frame.links()[k + 1])] = int(frame.links()[k]);
     integers.insert(integers.end(), parent.begin(), parent.end());
-    define("GRID_AT", double(lists.size()));
-    if (purpose.grid) add_grid(*purpose.grid);
-    integers.insert(integers.end(), lists.begin(), lists.end());
-
     const int parts = std::max(4 * threads, columns_of_product_);
-    shared = (6 * std::size_t(n)) * sizeof(double) + kSumBytes +
-             (std::size_t(columns) + 2 * std::size_t(widest_) + std::size_t(parts)) * sizeof(float) +
-             2 * sizeof(int);
-    const auto fits = [&](std::size_t bytes) {
-        const bool yes = shared + bytes <= kShared;
-        if (yes) shared += bytes;
-        return yes;
-    };
-    const bool local_integers = fits(integers.size() * sizeof(int));
-    const bool local_tape = fits(tape * sizeof(float));
-
-    define("ATOMS", n);
+    define("TORSIONS", 0);
     define("DIMENSION", dimension);
-    define("MODES", flow.n_modes());
     define("COLUMNS", columns);
     define("ROWS", rows);
     define("LAYERS", double(plans.size()));
     define("STRIDE", kStride);
     define("WIDEST", widest_);
     define("PARTS", parts);
-    define("TAPE", double(tape));
-    define("TAPE_IS_LOCAL", local_tape);
-    define("INTEGERS", double(integers.size()));
-    define("INTEGERS_ARE_LOCAL", local_integers);
-    define("MODE", purpose.grid ? -1 : purpose.mode);
-    define("PERIODIC", purpose.periodic);
     define("TOTAL_MASS", total);
     define("SINGULAR", kSingular * frame.determinant());
+    finish(n, flow.n_modes(), purpose,
+           3 * std::size_t(n) * sizeof(double) +
+               (std::size_t(columns) + 2 * std::size_t(widest_) + std::size_t(parts)) *
+                   sizeof(float));
+}
+
+Program::Program(const Torsions& torsions, const GpuFlow::Purpose& purpose) {
+    for (const Torsions::Torsion& torsion : torsions.torsions()) {
+        for (std::size_t atom : torsion.atoms) integers.push_back(int(atom));
+        integers.push_back(torsion.fold);
+    }
+    doubles = torsions.coefficients();
+    doubles.insert(doubles.end(), torsions.constant().begin(), torsions.constant().end());
+    weights.push_back(0.0f);  // none, and no array can be empty
+    const std::size_t count = torsions.torsions().size();
+    define("TORSIONS", double(count));
+    define("ORDER", torsions.order());
+    define("LINE", Torsions::kLine);
+    const std::size_t modes = purpose.grid ? purpose.grid->dimensions() : 1;
+    finish(torsions.n_atoms(), torsions.n_modes(), purpose,
+           count * (12 + 2 * modes) * sizeof(double));
+}
+
+void Program::finish(int atoms, int modes, const GpuFlow::Purpose& purpose, std::size_t bytes) {
+    define("GRID_AT", double(lists.size()));
+    if (purpose.grid) add_grid(*purpose.grid);
+    integers.insert(integers.end(), lists.begin(), lists.end());
+
+    shared = 3 * std::size_t(atoms) * sizeof(double) + kSumBytes + bytes;
+    const auto fits = [&](std::size_t more) {
+        const bool yes = shared + more <= kShared;
+        if (yes) shared += more;
+        return yes;
+    };
+    define("DOUBLES_ARE_LOCAL", fits(doubles.size() * sizeof(double)));
+    define("INTEGERS_ARE_LOCAL", fits(integers.size() * sizeof(int)));
+    define("TAPE_IS_LOCAL", fits(tape * sizeof(float)));
+    define("DOUBLES", double(doubles.size()));
+    define("INTEGERS", double(integers.size()));
+    define("TAPE", double(tape));
+    define("ATOMS", atoms);
+    define("MODES", modes);
+    define("MODE", purpose.grid ? -1 : purpose.mode);
+    define("FIRST", purpose.grid ? 0 : purpose.mode);
+    define("COUNT", purpose.grid ? modes : 1);
+    define("PERIODIC", purpose.periodic);
 }
 
 void Program::add_layer(const LayerPlan& plan) {
@@ -223,7 +261,9 @@ void Program::add_layer(const LayerPlan& plan) {
 
 void Program::add_grid(const BiasGrid& grid) {
     for (const Axis& axis : grid.axes())
-        for (double number : {axis.low, axis.high, axis.step()}) doubles.push_back(number);
+        for (double number : {axis.low, axis.high, 1.0 / axis.step()}) doubles.push_back(number);
+    for (int place = 0; place < 5; ++place)
+        for (int k = 0; k < 5; ++k) doubles.push_back(slope_weight(place, k));
     for (std::size_t k = 0; k < kMostModes; ++k) lists.push_back(int(grid.strides()[k]));
     for (const Axis& axis : grid.axes()) lists.push_back(axis.points);
     define("DIMENSIONS", double(grid.dimensions()));
@@ -232,10 +272,10 @@ void Program::add_grid(const BiasGrid& grid) {
 
 class DeviceFlow final : public GpuFlow {
   public:
-    DeviceFlow(ComputeContext& device, const Flow& flow, const Purpose& purpose, Program program,
-               int threads)
-        : device_(device), purpose_(purpose), threads_(threads) {
-        for (std::int64_t atom : flow.atoms()) atoms_.push_back(int(atom));
+    DeviceFlow(ContextImpl& context, ComputeContext& device, const Modes& modes,
+               const Purpose& purpose, Program program, int threads)
+        : context_(context), device_(device), purpose_(purpose), threads_(threads) {
+        for (std::int64_t atom : modes.atoms()) atoms_.push_back(int(atom));
         slots_.assign(atoms_.size(), -1);
         const OpenMM::ContextSelector selected(device_);
         program.defines["MIXED"] = device_.getUseMixedPrecision() ? "1" : "0";
@@ -251,6 +291,32 @@ class DeviceFlow final : public GpuFlow {
         ready_ = device_.createEvent();
         end_ = new WaitAtTheEnd(device_);
         device_.getPostComputations().push_back(end_);
+        fill(cleared_, std::vector<int>(16, 1), "scvCleared");
+        device_.addAutoclearBuffer(*cleared_);
+        device_.getPreComputations().push_back(new StartAtTheBeginning(*this));
+    }
+
+    /// Called before all forces.
+    void begin(bool forces, bool energy, int groups) {
+        begun_ = false;
+        if (end_->pending) {  // another force has thrown since
+            end_->done->wait();
+            end_->pending = false;
+        }
+        const bool wanted = (groups & (1 << purpose_.owner->getForceGroup())) != 0;
+        if (!wanted || !forces || energy || (calls_ + 1) % kLook == 0) return;
+        const OpenMM::ContextSelector selected(device_);
+        if (early_ == Early::kUnknown) {
+            std::vector<int> found(16);
+            cleared_->download(found.data());
+            // what is added to the buffers here must not be cleared after it
+            early_ = found[0] == 0 ? Early::kYes : Early::kNo;
+        }
+        if (early_ == Early::kNo) return;
+        ++calls_;
+        prepare(true);
+        run_beside();
+        begun_ = true;
     }
 
     ~DeviceFlow() override {
@@ -260,22 +326,14 @@ class DeviceFlow final : public GpuFlow {
         queue_.reset();
     }
 
-    bool evaluate(ContextImpl& context, bool forces, bool energy, double& value) override {
-        const OpenMM::ContextSelector selected(device_);
-        if (!bound_) bind();
-        follow_order();
-        if (purpose_.grid && purpose_.grid->version() != felt_) {
-            felt_ = purpose_.grid->version();  // first: what comes after it is taken next time
-            grid_->upload(purpose_.grid->values().data());
-        }
-        kernel_->setArg(kForces, int(forces));
-        if (purpose_.periodic) {
-            Vec3 edges[3];
-            context.getPeriodicBoxVectors(edges[0], edges[1], edges[2]);
-            for (int a = 0; a < 3; ++a)
-                for (int c = 0; c < 3; ++c) kernel_->setArg(kBox + 3 * a + c, edges[a][c]);
-        }
+    bool evaluate(bool forces, bool energy, double& value) override {
         value = 0.0;
+        if (begun_) {
+            begun_ = false;
+            return true;
+        }
+        const OpenMM::ContextSelector selected(device_);
+        prepare(forces);
         if (!energy && ++calls_ % kLook != 0) {
             run_beside();
             return true;
@@ -293,6 +351,22 @@ class DeviceFlow final : public GpuFlow {
   private:
     using Array = std::unique_ptr<ArrayInterface>;
     enum Argument { kForces = 11, kBox = 12 };
+
+    /// What the kernel is to read: the places of the atoms, the bias and the box of now.
+    void prepare(bool forces) {
+        if (!bound_) bind();
+        follow_order();
+        if (purpose_.grid && purpose_.grid->version() != felt_) {
+            felt_ = purpose_.grid->version();  // first: what comes after it is taken next time
+            grid_->upload(purpose_.grid->values().data());
+        }
+        kernel_->setArg(kForces, int(forces));
+        if (!purpose_.periodic) return;
+        Vec3 edges[3];
+        context_.getPeriodicBoxVectors(edges[0], edges[1], edges[2]);
+        for (int a = 0; a < 3; ++a)
+            for (int c = 0; c < 3; ++c) kernel_->setArg(kBox + 3 * a + c, edges[a][c]);
+    }
 
     /// Runs the kernel in a queue of its own, from here to the end of all forces.
     void run_beside() {
@@ -350,32 +424,46 @@ class DeviceFlow final : public GpuFlow {
         places_->upload(slots_.data());
     }
 
+    enum class Early { kUnknown, kYes, kNo };
+
+    ContextImpl& context_;
     ComputeContext& device_;
     Purpose purpose_;
     int threads_;
     std::vector<int> atoms_, slots_;
-    Array weights_, doubles_, integers_, places_, grid_, tape_, results_;
+    Array weights_, doubles_, integers_, places_, grid_, tape_, results_, cleared_;
     OpenMM::ComputeKernel kernel_;
     OpenMM::ComputeQueue queue_;
     OpenMM::ComputeEvent ready_;
     WaitAtTheEnd* end_ = nullptr;
-    bool bound_ = false;
+    Early early_ = Early::kUnknown;
+    bool bound_ = false, begun_ = false;
     long felt_ = -1, calls_ = 0;
 };
+
+void StartAtTheBeginning::computeForceAndEnergy(bool forces, bool energy, int groups) {
+    flow.begin(forces, energy, groups);
+}
 
 }  // namespace
 
 std::unique_ptr<GpuFlow> GpuFlow::make(ContextImpl& context, const Modes& modes,
                                        const Purpose& purpose) {
     ComputeContext* device = device_of(context);
-    const auto* flow = dynamic_cast<const Flow*>(&modes);
-    if (!device || !flow) return nullptr;
+    if (!device) return nullptr;
     // a device moves whole molecules into the box: without the box here they would not join again
     if (!purpose.periodic && context.getSystem().usesPeriodicBoundaryConditions()) return nullptr;
     const int threads = std::min(kThreads, device->getMaxThreadBlockSize());
-    Program program(*flow, purpose, threads);
-    if (program.shared > kShared) return nullptr;
-    return std::make_unique<DeviceFlow>(*device, *flow, purpose, std::move(program), threads);
+    const auto made = [&](Program program, int count) -> std::unique_ptr<GpuFlow> {
+        if (program.shared > kShared) return nullptr;
+        return std::make_unique<DeviceFlow>(context, *device, modes, purpose, std::move(program),
+                                            count);
+    };
+    if (const auto* flow = dynamic_cast<const Flow*>(&modes))
+        return made(Program(*flow, purpose, threads), threads);
+    if (const auto* torsions = dynamic_cast<const Torsions*>(&modes))
+        return made(Program(*torsions, purpose), std::min(kThreadsOfTorsions, threads));
+    return nullptr;
 }
 
 }  // namespace symplectic_cv

@@ -1,15 +1,16 @@
 // The program that a GPU compiles for one force: OpenMM's common dialect of CUDA, HIP and OpenCL.
 //
 // One block of threads does all of it: gathers the modelled atoms, superposes them, runs the flow
-// forwards and in reverse, and adds the forces. The formulas are those of csrc/core (frame.cpp,
+// forwards and in reverse (or evaluates the torsions), and adds the forces. The formulas are those of csrc/core (frame.cpp,
 // kernels.inc.hpp) and of bias_grid.cpp; the rotation is FOAM's closed form: F. L. Markley,
 // J. Astronaut. Sci. 41, 261 (1993), with the largest root of the quartic by Newton's method.
 //
 // Results: the energy, and 1 where a value has not been finite since the host last set it to 0.
 //
-// Constants that gpu_flow.cpp defines: ATOMS, DIMENSION, MODES, COLUMNS (of to_modes), ROWS (3 N,
+// Constants that gpu_flow.cpp defines: TORSIONS (their number, 0 for a flow), ORDER and LINE of them,
+// FIRST and COUNT (the modes that the energy depends on), ATOMS, DIMENSION, MODES, COLUMNS (of to_modes), ROWS (3 N,
 // padded), LAYERS, STRIDE (numbers of one layer in the table), WIDEST, PARTS, TAPE, TAPE_IS_LOCAL, INTEGERS,
-// INTEGERS_ARE_LOCAL,
+// INTEGERS_ARE_LOCAL, DOUBLES, DOUBLES_ARE_LOCAL,
 // MODE (the mode whose value is the energy, or -1 for a bias), PERIODIC, MIXED, DIMENSIONS, WALL and
 // GRID_AT of the grid, TOTAL_MASS, SINGULAR.
 R"SOURCE(
@@ -23,6 +24,12 @@ R"SOURCE(
 #define INTEGER_ARG LOCAL_ARG
 #else
 #define INTEGER_ARG GLOBAL
+#endif
+
+#if DOUBLES_ARE_LOCAL
+#define DOUBLE_ARG LOCAL_ARG
+#else
+#define DOUBLE_ARG GLOBAL
 #endif
 
 #define SUM_PARTS 16
@@ -336,20 +343,18 @@ DEVICE void scvRotation(const double* s, double twice, double* r) {
 }
 
 #if MODE < 0
-// Weights of the slope at `place` of five points, times `by`, from `first` on.
-DEVICE void scvAddSlope(int place, int first, double by, LOCAL_ARG double* weights) {
-    // row by row: the differences of fourth order at each of five points
-    const double at[25] = {-25, 48, -36, 16, -3, -3, -10, 18, -6, 1, 1, -8, 0, 8, -1,
-                           -1, 6, -18, 10, 3, 3, -16, 36, -48, 25};
+// Adds `by` times the weights of the slope at `place` of five points, from `first` on.
+DEVICE void scvAddSlope(int place, int first, double by, DOUBLE_ARG const double* at, LOCAL_ARG double* weights) {
     for (int k = 0; k < 5; k++)
-        weights[first+k] += by*at[5*place+k]/12.0;
+        weights[first+k] += by*at[5*place+k];
 }
 
 DEVICE int scvClamp(int x, int low, int high) { return x < low ? low : x > high ? high : x; }
 
 // The six points around s: their weights, those of the slope, and the first of them.
-DEVICE int scvStencil(double s, double low, double step, int n, LOCAL_ARG double* value, LOCAL_ARG double* slope) {
-    double u = (s-low)/step;
+DEVICE int scvStencil(double s, double low, double perStep, int n, DOUBLE_ARG const double* at,
+                      LOCAL_ARG double* value, LOCAL_ARG double* slope) {
+    double u = (s-low)*perStep;
     int cell = scvClamp((int) u, 0, n-2);
     int first = scvClamp(cell-2, 0, n-6);
     double t = u-cell, t2 = t*t, t3 = t2*t;
@@ -363,14 +368,35 @@ DEVICE int scvStencil(double s, double low, double step, int n, LOCAL_ARG double
     for (int end = 0; end < 2; end++) {
         int point = left+end;
         int start = scvClamp(point-2, 0, 1);
-        scvAddSlope(point-start, start, end == 0 ? t3-2*t2+t : t3-t2, value);
-        scvAddSlope(point-start, start, end == 0 ? 3*t2-4*t+1 : 3*t2-2*t, slope);
+        scvAddSlope(point-start, start, end == 0 ? t3-2*t2+t : t3-t2, at, value);
+        scvAddSlope(point-start, start, end == 0 ? 3*t2-4*t+1 : 3*t2-2*t, at, slope);
     }
     for (int k = 0; k < 6; k++)
-        slope[k] /= step;
+        slope[k] *= perStep;
     return first;
 }
 #endif
+
+DEVICE double scvDot(const double* a, const double* b) {
+    return a[0]*b[0] + a[1]*b[1] + a[2]*b[2];
+}
+
+DEVICE void scvNearestImage(const double* box, double* v) {
+    for (int axis = 2; axis >= 0; axis--) {
+        double count = rint(v[axis]/box[4*axis]);
+        for (int c = 0; c < 3; c++)
+            v[c] -= count*box[3*axis+c];
+    }
+}
+
+// Adds a force in fixed point; returns 1 where it is more than that holds, or not finite.
+DEVICE int scvAddForce(GLOBAL mm_ulong* forceBuffers, int place, double force) {
+    int lost = !(force < 1e9 && force > -1e9);
+    if (lost)
+        force = 1e9;
+    ATOMIC_ADD(&forceBuffers[place], (mm_ulong) ((mm_long) (force*4294967296.0)));
+    return lost;
+}
 
 KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* RESTRICT posqCorrection,
         GLOBAL const int* RESTRICT slots, GLOBAL const int* RESTRICT integers, GLOBAL const float* RESTRICT weights,
@@ -379,16 +405,23 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
         int paddedAtoms, int includeForces,
         double ax, double ay, double az, double bx, double by, double bz, double cx, double cy, double cz) {
     LOCAL double x[3*ATOMS];
-    LOCAL double y[3*ATOMS];
     LOCAL double sums[9*SUM_PARTS];
+    LOCAL double common[12];
+    LOCAL double values[COUNT];
+    LOCAL int lost;
+#if TORSIONS
+    LOCAL double gradients[12*TORSIONS];
+    LOCAL double slopes[COUNT*TORSIONS];
+    LOCAL double shares[COUNT*TORSIONS];
+#else
+    LOCAL double y[3*ATOMS];
     LOCAL double rotation[9];
     LOCAL double eckart[9];
-    LOCAL double common[12];
     LOCAL float q[COLUMNS];
     LOCAL float a[WIDEST];
     LOCAL float c[WIDEST];
     LOCAL float parts[PARTS];
-    LOCAL int lost;
+#endif
 #if INTEGERS_ARE_LOCAL
     LOCAL int table[INTEGERS];
 #else
@@ -399,19 +432,34 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
 #else
     GLOBAL float* tape = tapeBuffer;
 #endif
+#if DOUBLES_ARE_LOCAL
+    LOCAL double reference[DOUBLES];
+#else
     GLOBAL const double* reference = doubles;
-    GLOBAL const double* masses = doubles + 3*ATOMS;
-    GLOBAL const double* omega = masses + ATOMS;
+#endif
+#if TORSIONS
+    DOUBLE_ARG const double* constants = reference + 2*TORSIONS*ORDER*MODES;
+    DOUBLE_ARG const double* axes = constants + MODES;
+    INTEGER_ARG const int* lists = table + 5*TORSIONS;
+#else
+    DOUBLE_ARG const double* masses = reference + 3*ATOMS;
+    DOUBLE_ARG const double* omega = masses + ATOMS;
+    DOUBLE_ARG const double* axes = omega + MODES;
     INTEGER_ARG const int* chosen = table + LAYERS*STRIDE;
     INTEGER_ARG const int* parent = chosen + MODES;
     INTEGER_ARG const int* lists = parent + ATOMS;
     GLOBAL const float* toModes = weights;
     GLOBAL const float* origin = toModes + 3*ATOMS*COLUMNS;
     GLOBAL const float* fromModes = origin + COLUMNS;
+#endif
 
     // the modelled atoms
     if (LOCAL_ID == 0)
         lost = 0;
+#if DOUBLES_ARE_LOCAL
+    for (int k = LOCAL_ID; k < DOUBLES; k += LOCAL_SIZE)
+        reference[k] = doubles[k];
+#endif
 #if INTEGERS_ARE_LOCAL
     for (int k = LOCAL_ID; k < INTEGERS; k += LOCAL_SIZE)
         table[k] = integers[k];
@@ -433,6 +481,72 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
     for (int k = LOCAL_ID; k < 3*ATOMS; k += LOCAL_SIZE)
         if (!scvFinite(x[k]))
             lost = 1;
+#if TORSIONS
+    // each torsion by itself, then their sums
+    for (int i = LOCAL_ID; i < TORSIONS; i += LOCAL_SIZE) {
+        double f[3], g[3], h[3], na[3], nb[3], normal[3];
+        int i0 = 3*table[5*i], i1 = 3*table[5*i+1], i2 = 3*table[5*i+2], i3 = 3*table[5*i+3], fold = table[5*i+4];
+        for (int axis = 0; axis < 3; axis++) {
+            f[axis] = x[i0+axis] - x[i1+axis];
+            g[axis] = x[i1+axis] - x[i2+axis];
+            h[axis] = x[i3+axis] - x[i2+axis];
+        }
+#if PERIODIC
+        double box[9];
+        box[0] = ax; box[1] = ay; box[2] = az;
+        box[3] = bx; box[4] = by; box[5] = bz;
+        box[6] = cx; box[7] = cy; box[8] = cz;
+        scvNearestImage(box, f);
+        scvNearestImage(box, g);
+        scvNearestImage(box, h);
+#endif
+        scvCross(f, g, na);
+        scvCross(h, g, nb);
+        scvCross(nb, na, normal);
+        double aa = scvDot(na, na), bb = scvDot(nb, nb), gg = scvDot(g, g), length = sqrt(gg);
+        double least = LINE*LINE*gg;
+        if (!(aa > least*scvDot(f, f) && bb > least*scvDot(h, h)))
+            lost = 1;
+        double along = scvDot(na, nb)*length, across = scvDot(normal, g), size = sqrt(along*along+across*across);
+        double cosine = along/size, sine = across/size;
+        double first = length/aa, last = length/bb;
+        double byF = scvDot(f, g)/(length*aa), byH = scvDot(h, g)/(length*bb);
+        for (int axis = 0; axis < 3; axis++) {
+            double shift = byF*na[axis] - byH*nb[axis];
+            gradients[12*i+axis] = -first*na[axis];
+            gradients[12*i+3+axis] = shift + first*na[axis];
+            gradients[12*i+6+axis] = -shift - last*nb[axis];
+            gradients[12*i+9+axis] = last*nb[axis];
+        }
+        // e^{i n s}, and from it one harmonic after the other
+        double stepReal = 1.0, stepImaginary = 0.0, real = 1.0, imaginary = 0.0, before;
+        for (int n = 0; n < fold; n++) {
+            before = stepReal;
+            stepReal = before*cosine - stepImaginary*sine;
+            stepImaginary = before*sine + stepImaginary*cosine;
+        }
+        for (int k = 0; k < COUNT; k++)
+            shares[COUNT*i+k] = slopes[COUNT*i+k] = 0.0;
+        for (int harmonic = 1; harmonic <= ORDER; harmonic++) {
+            before = real;
+            real = before*stepReal - imaginary*stepImaginary;
+            imaginary = before*stepImaginary + imaginary*stepReal;
+            for (int k = 0; k < COUNT; k++) {
+                DOUBLE_ARG const double* pair = reference + 2*((i*ORDER+harmonic-1)*MODES+FIRST+k);
+                shares[COUNT*i+k] += pair[0]*real + pair[1]*imaginary;
+                slopes[COUNT*i+k] += harmonic*fold*(pair[1]*real-pair[0]*imaginary);
+            }
+        }
+    }
+    SYNC_THREADS;
+    for (int k = LOCAL_ID; k < COUNT; k += LOCAL_SIZE) {
+        double sum = -constants[FIRST+k];
+        for (int i = 0; i < TORSIONS; i++)
+            sum += shares[COUNT*i+k];
+        values[k] = sum;
+    }
+    SYNC_THREADS;
+#else
 #if PERIODIC
     // each bond by itself, then their sums from the root of the tree
     for (int k = LOCAL_ID; k < ATOMS; k += LOCAL_SIZE) {
@@ -582,19 +696,21 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
         SYNC_THREADS;
     }
 
-    // the energy, and its slope by each mode in `common`
-#if MODE >= 0
-    if (LOCAL_ID == 0) {
-        for (int k = 0; k < MODES; k++)
-            common[k] = k == MODE ? 1.0 : 0.0;
-        common[MODES] = omega[MODE]*q[chosen[MODE]];
-    }
+    for (int k = LOCAL_ID; k < COUNT; k += LOCAL_SIZE)
+        values[k] = omega[FIRST+k]*q[chosen[FIRST+k]];
     SYNC_THREADS;
-    double energy = common[MODES];
+#endif
+
+    // the energy, and its slope by each of COUNT modes in `common`
+#if MODE >= 0
+    if (LOCAL_ID == 0)
+        common[0] = 1.0;
+    SYNC_THREADS;
+    double energy = values[0];
 #else
     LOCAL double stencil[36];
     LOCAL int starts[3];
-    GLOBAL const double* axes = omega + MODES;
+    DOUBLE_ARG const double* slopeWeights = axes + 3*DIMENSIONS;
     INTEGER_ARG const int* strides = lists + GRID_AT;
     if (LOCAL_ID < 3) {
         int k = LOCAL_ID - (3-DIMENSIONS);
@@ -604,13 +720,13 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
         value[0] = 1.0;
         starts[LOCAL_ID] = 0;
         if (k >= 0) {
-            double low = axes[3*k], high = axes[3*k+1], s = omega[k]*q[chosen[k]];
+            double low = axes[3*k], high = axes[3*k+1], s = values[k];
             double inside = s < low ? low : s > high ? high : s, beyond = s-inside;
             common[k] = WALL*beyond;
             common[3+k] = 0.5*WALL*beyond*beyond;
             common[6+k] = inside == s ? 1.0 : 0.0;
             if (scvFinite(s))
-                starts[LOCAL_ID] = scvStencil(inside, low, axes[3*k+2], strides[3+k], value, value+6);
+                starts[LOCAL_ID] = scvStencil(inside, low, axes[3*k+2], strides[3+k], slopeWeights, value, value+6);
             else
                 lost = 1;
         }
@@ -632,16 +748,17 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
         sums[4*row+3] = both*slope;
     }
     SYNC_THREADS;
-    if (LOCAL_ID == 0) {
-        double total[4] = {0.0, 0.0, 0.0, 0.0};
+    for (int k = LOCAL_ID; k < 4; k += LOCAL_SIZE) {
+        double sum = 0.0;
         for (int row = 0; row < rows; row++)
-            for (int k = 0; k < 4; k++)
-                total[k] += sums[4*row+k];
-        for (int k = 0; k < DIMENSIONS; k++) {
-            total[0] += common[3+k];
-            common[k] += common[6+k]*total[1+3-DIMENSIONS+k];
-        }
-        common[11] = total[0];
+            sum += sums[4*row+k];
+        int axis = k-1 - (3-DIMENSIONS);
+        if (k == 0) {
+            for (int other = 0; other < DIMENSIONS; other++)
+                sum += common[3+other];
+            common[11] = sum;
+        } else if (axis >= 0)
+            common[axis] += common[6+axis]*sum;
     }
     SYNC_THREADS;
     double energy = common[11];
@@ -658,13 +775,24 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
         return;
     }
 
+#if TORSIONS
+    SYNC_THREADS;
+    for (int i = LOCAL_ID; i < TORSIONS; i += LOCAL_SIZE) {
+        double by = 0.0;
+        for (int k = 0; k < COUNT; k++)
+            by += common[k]*slopes[COUNT*i+k];
+        for (int place = 0; place < 12; place++)
+            if (scvAddForce(forceBuffers, slots[table[5*i+place/3]]+place%3*paddedAtoms, -by*gradients[12*i+place]))
+                lost = 1;
+    }
+#else
     // the flow in reverse: q holds the momenta
     SYNC_THREADS;
     for (int k = LOCAL_ID; k < COLUMNS; k += LOCAL_SIZE)
         q[k] = 0.0f;
     SYNC_THREADS;
-    for (int k = LOCAL_ID; k < MODES; k += LOCAL_SIZE)
-        q[chosen[k]] = (float) (omega[k]*common[k]);
+    for (int k = LOCAL_ID; k < COUNT; k += LOCAL_SIZE)
+        q[chosen[FIRST+k]] = (float) (omega[FIRST+k]*common[k]);
     SYNC_THREADS;
     for (int layer = LAYERS-1; layer >= 0; layer--) {
         INTEGER_ARG const int* at = table + layer*STRIDE;
@@ -757,14 +885,11 @@ KERNEL void scvEvaluate(GLOBAL const real4* RESTRICT posq, GLOBAL const real4* R
             body[axis] = x[3*k+axis] - mass*(turned[axis]+common[3+axis]);
         for (int axis = 0; axis < 3; axis++) {
             double force = -(rotation[axis]*body[0]+rotation[3+axis]*body[1]+rotation[6+axis]*body[2]);
-            // as much as fixed point holds
-            if (!(force < 1e9 && force > -1e9)) {
-                force = 1e9;
+            if (scvAddForce(forceBuffers, slots[k]+axis*paddedAtoms, force))
                 lost = 1;
-            }
-            ATOMIC_ADD(&forceBuffers[slots[k]+axis*paddedAtoms], (mm_ulong) ((mm_long) (force*4294967296.0)));
         }
     }
+#endif
     SYNC_THREADS;
     if (LOCAL_ID == 0 && lost)
         results[1] = 1.0;

@@ -13,6 +13,13 @@ from torch.autograd.function import once_differentiable
 
 from openmm_plugin.running.checkpoints import FARTHEST
 
+FIXED_POINT = ("CUDA", "HIP", "OpenCL")
+"""Platforms that sum the forces on an atom as whole numbers, which overflow at 2.1e9 kJ/mol/nm and
+then point anywhere."""
+CLASH = 1e6
+"""The energy in kJ/mol above which atoms clash so hard that a force may overflow. Its Boltzmann
+weight is zero at any temperature of a molecule."""
+
 
 class MolecularEnergy:
     """Potential energies of structures of an OpenMM system, which PyTorch can differentiate.
@@ -53,7 +60,8 @@ class MolecularEnergy:
         """Energies (B,) in kJ/mol, float64, of positions (B, N, 3) in nm.
 
         Where OpenMM finds no number, because atoms coincide, the energy is +inf and the
-        force zero; NaN among the positions stays NaN.
+        force zero; NaN among the positions stays NaN. On a GPU energies above `CLASH` are +inf
+        too, because forces overflow there.
         """
         x = positions.to("cpu", torch.float64)
         energies: Tensor = _Energies.apply(x, self, x.requires_grad and torch.is_grad_enabled())
@@ -86,6 +94,8 @@ class MolecularEnergy:
         else:  # OpenMM lets other threads run while it computes
             shares = np.array_split(places, len(self.contexts))
             list(self._pool.map(work, self.contexts, shares))
+        if self.context.getPlatform().getName() in FIXED_POINT:
+            energies[energies > CLASH] = np.inf
         energies[~np.isfinite(energies)] = np.inf
         energies[np.isnan(x).any((1, 2))] = np.nan
         if with_forces:

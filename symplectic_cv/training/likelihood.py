@@ -100,10 +100,11 @@ def initial_model(
 
 
 class _Batches(IterableDataset):
-    """Endless batches (p, q); batch number `step` is always the same one."""
+    """Endless batches (p, q) on a device; batch number `step` is always the same one there."""
 
-    def __init__(self, prepared: PreparedTraining, first_step: int) -> None:
-        self.q = prepared.training
+    def __init__(self, prepared: PreparedTraining, first_step: int, device: str) -> None:
+        self.q = prepared.training.to(device)
+        self.device = device
         self.weights = prepared.training_weights
         self.options = prepared.options
         self.first_step = first_step
@@ -111,7 +112,7 @@ class _Batches(IterableDataset):
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         n, batch = len(self.q), min(self.options.batch, len(self.q))
         per_epoch = n // batch
-        generator = torch.Generator()
+        generator, momenta = torch.Generator(), torch.Generator(self.device)
         epoch, order = -1, torch.empty(0)
         step = self.first_step
         while True:
@@ -122,10 +123,11 @@ class _Batches(IterableDataset):
                     order = torch.randperm(n, generator=generator)
                 else:
                     order = torch.multinomial(self.weights, n, True, generator=generator)
+                order = order.to(self.device)
             begin = (step % per_epoch) * batch
             q = self.q[order[begin : begin + batch]]
-            generator.manual_seed(self.options.seed * 1_000_003 + 500_000_000 + step)
-            yield self.options.momenta.draw(tuple(q.shape), generator), q
+            momenta.manual_seed(self.options.seed * 1_000_003 + 500_000_000 + step)
+            yield self.options.momenta.draw(tuple(q.shape), momenta), q
             step += 1
 
 
@@ -256,11 +258,12 @@ def train_cartesian(
     gaussian_nll, _ = validation_nll(model, prepared.validation, prepared.validation_weights)
     module = _MaximumLikelihood(prepared)
     first_step = reached_step(checkpoint_folder)
+    device = training_device(options.device)
     ended = run_loop(
         module,
-        _Batches(prepared, first_step),
+        _Batches(prepared, first_step, device),
         options.steps,
-        training_device(options.device),
+        device,
         checkpoint_folder,
         progress,
         _StopEarly("validation_loss", patience=PATIENCE, min_delta=0.0),

@@ -24,7 +24,9 @@ class Momenta(str, Enum):
     RADEMACHER = "rademacher"
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Momenta of the given shape, float32 on the CPU."""
+        """Momenta of the given shape, float32, on the device of the generator."""
+        device = generator.device
         if self is Momenta.MAXWELL:
-            return torch.randn(shape, generator=generator)
-        return torch.randint(0, 2, shape, generator=generator).to(torch.float32).mul_(2).sub_(1)
+            return torch.randn(shape, generator=generator, device=device)
+        ones = torch.randint(0, 2, shape, generator=generator, device=device)
+        return ones.to(torch.float32).mul_(2).sub_(1)
