@@ -12,6 +12,7 @@ from typing import Any
 import openmm
 from openmm import app, unit
 
+from openmm_plugin.system_checks import check_system
 from openmm_plugin.trusted_files import UntrustedFile, check_force_field, deserialized
 from symplectic_cv.errors import OptionError, TrajectoryError, UserError
 
@@ -163,6 +164,7 @@ def read_system(xml: Path, trust_system: bool = False) -> openmm.System:
         system = deserialized(xml.read_bytes(), "System", trust_system)
         if not isinstance(system, openmm.System):
             raise TypeError(f"holds a {type(system).__name__}")
+        check_system(system)
     except UntrustedFile as found:
         raise TrajectoryError(f"{xml}: {found}; it {IF_TRUSTED}") from None
     except Exception as error:

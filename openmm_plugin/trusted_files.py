@@ -15,6 +15,8 @@ from xml.etree import ElementTree
 
 import openmm
 
+from openmm_plugin.system_checks import check_terms
+
 FORCES = frozenset(
     [
         "AmoebaGeneralizedKirkwoodForce",
@@ -135,6 +137,7 @@ def deserialized(content: bytes, kind: str, trusted: bool = False) -> Any:
         if kind != "System" or named not in FORCES | FUNCTIONS:
             what = "a force without a type" if named is None else f"a {named[:60]}"
             raise UntrustedFile(f"holds {what}, which can run code or is unknown here")
+    check_terms(root)
     # written anew: OpenMM's own parser reads comments and references in another way than this one
     return openmm.XmlSerializer.deserialize(ElementTree.tostring(root, encoding="unicode"))
 

@@ -156,7 +156,7 @@ class CheckpointFolder:
                     raise ValueError(f"{path.name} was altered")
             if check is not None:
                 check(arrays, record["extra"], sizes)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except Exception as error:  # zipfile, zlib, json and NumPy each raise their own
             raise OutputError(
                 f"{latest}: damaged checkpoint ({error}); nothing was changed; start anew in "
                 "another folder"

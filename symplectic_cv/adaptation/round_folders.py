@@ -132,7 +132,7 @@ class LoopFolder:
             record = json.loads(path.read_text())
             model = RoundModel(**record["model"])
             return model, [RoundProgress.from_json(row) for row in record["progress"]]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise OutputError(
                 f"{path}: damaged ({error}); remove it to judge the round anew"
             ) from error

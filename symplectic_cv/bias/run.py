@@ -98,7 +98,7 @@ class BiasRecord:
                 pace_ps=float(content["pace_ps"]),
                 settings=dict(content["settings"]),
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise OutputError(
                 f"{path}: missing or damaged ({type(error).__name__}: {error}): is this the folder "
                 "of a biased run?"

@@ -183,7 +183,7 @@ def stored_metadata(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             (name,) = (n for n in archive.namelist() if n.endswith(f"/extra/{METADATA}"))
             return json.loads(archive.read(name))
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise ModelError(
             f"{path}: truncated, altered, or not an exported collective variable ({error})"
         ) from error

@@ -148,7 +148,7 @@ def _read_settings(record: Path) -> dict[str, Any]:
         settings = json.loads(record.read_text())
         if not isinstance(settings, dict):
             raise ValueError("not a JSON object")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OutputError(f"{record}: damaged ({error}); start anew in another folder") from error
     return settings
 

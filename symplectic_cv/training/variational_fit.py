@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from symplectic_cv.errors import OptionError
-from symplectic_cv.files.run_folder import RUN, require_free, start_run
+from symplectic_cv.files.lock import sole_writer
+from symplectic_cv.files.run_folder import RUN, make_folder, require_free, start_run
 from symplectic_cv.flows.options import Coupling, FlowOptions
 from symplectic_cv.hamiltonians.base import Hamiltonian
 from symplectic_cv.hamiltonians.library import find_hamiltonian
@@ -121,13 +122,14 @@ def train_variational_in_folder(
     if (folder / CONFIG).is_file():
         history = read_rows(folder, VariationalRow)
         return VariationalResult(load_phase_space_model(folder), prepared.reduced, history)
-    result = train_variational(prepared, folder / CHECKPOINTS, progress)
-    save_model(
-        folder,
-        result.model,
-        result.history,
-        training={"options": prepared.options.to_json()},
-        hamiltonian={**settings, "energy_floor_nats": prepared.reduced.floor},
-    )
-    remove_checkpoints(folder)
+    with sole_writer(make_folder(folder / CHECKPOINTS)):
+        result = train_variational(prepared, folder / CHECKPOINTS, progress)
+        save_model(
+            folder,
+            result.model,
+            result.history,
+            training={"options": prepared.options.to_json()},
+            hamiltonian={**settings, "energy_floor_nats": prepared.reduced.floor},
+        )
+        remove_checkpoints(folder)
     return result

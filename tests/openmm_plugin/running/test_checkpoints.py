@@ -1,8 +1,10 @@
 """Checkpoints: whole or refused, and files that grow are cut back to them."""
 
 import hashlib
+import io
 import json
 import shutil
+import zipfile
 
 import numpy as np
 import openmm
@@ -156,7 +158,9 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_is_changed(
     np.testing.assert_array_equal(_positions(simulation), positions)
 
 
-@pytest.mark.parametrize("record", ["[1, 2]", "{}", '{"step": 30, "sha256": {}}', "null"])
+@pytest.mark.parametrize(
+    "record", ["[" * 100_000, "[1, 2]", "{}", '{"step": 30, "sha256": {}}', "null"]
+)
 def test_a_record_of_something_else_is_refused(start, saved, record):
     (saved.latest() / "record.json").write_text(record)
     with pytest.raises(OutputError, match="damaged checkpoint"):
@@ -211,3 +215,20 @@ def test_a_blown_up_run_says_where_and_what_to_do(tmp_path):
     assert str(tmp_path) in str(error)
     assert "near 2.000 ps" in str(error)
     assert "`timestep_fs`" in str(error)
+
+
+def test_an_array_of_a_giant_declared_shape_takes_no_memory(start, saved):
+    """The record can be forged along with the file; the header of the array then asks for 8 EB."""
+    latest = saved.latest()
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": "<f8", "fortran_order": False, "shape": (10**9, 10**9)}
+    )
+    with zipfile.ZipFile(latest / "arrays.npz", "w") as archive:
+        archive.writestr("bias.npy", buffer.getvalue())
+    record = json.loads((latest / "record.json").read_text())
+    digest = hashlib.sha256((latest / "arrays.npz").read_bytes()).hexdigest()
+    record["sha256"]["arrays.npz"] = digest
+    (latest / "record.json").write_text(json.dumps(record))
+    with pytest.raises(OutputError, match="damaged checkpoint"):
+        saved.restore(start())

@@ -70,7 +70,7 @@ def test_resuming_nothing_starts_anew_but_not_over_other_files(tmp_path):
     assert [file.name for file in (tmp_path / "other").iterdir()] == ["notes.txt"]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1, 2]", "null"])
+@pytest.mark.parametrize("content", ["", "{", "[1, 2]", "null", "[" * 100_000])
 def test_a_damaged_record_is_named(tmp_path, content):
     folder = tmp_path / "run"
     start_run(folder, SETTINGS, resume=False)

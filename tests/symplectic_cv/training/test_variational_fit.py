@@ -63,3 +63,12 @@ def test_a_folder_is_written_resumed_and_read(tmp_path):
 def test_options_that_make_no_sense_are_refused(options, words):
     with pytest.raises(OptionError, match=words):
         variational(Ringworld(), **options)
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    def second(step, row):
+        with pytest.raises(OutputError, match="another process is running"):
+            variational(Ringworld(), folder=tmp_path / "model", resume=True, **SMALL)
+
+    variational(Ringworld(), folder=tmp_path / "model", progress=second, **SMALL)
+    assert not (tmp_path / "model" / "checkpoint").exists()
