@@ -35,9 +35,10 @@ from scipy.linalg import null_space
 
 from openmm_plugin import MetadynamicsOptions, metadynamics
 from openmm_plugin.biasing.options import HILL_SHARE
+from openmm_plugin.platforms import choose_platform
 from openmm_plugin.running.checkpoints import CheckpointFolder
 from openmm_plugin.running.simulation import langevin_simulation, relaxed_state, start_from
-from openmm_plugin.systems import choose_platform, load_system
+from openmm_plugin.systems import load_system
 from symplectic_cv.bias.blocks import block_of_frames
 from symplectic_cv.bias.combined_runs import combine_runs
 from symplectic_cv.bias.grid import BiasGrid

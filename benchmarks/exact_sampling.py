@@ -34,13 +34,13 @@ from scipy.special import rel_entr
 
 import symplectic_cv as sc
 from openmm_plugin.energies.hamiltonian import load_hamiltonian
+from openmm_plugin.platforms import choose_platform
 from openmm_plugin.running.simulation import run_dynamics, write_structure
 from openmm_plugin.systems import (
     MolecularSystem,
     Solvent,
     build_system,
     built_in_pdb,
-    choose_platform,
     load_system,
 )
 from symplectic_cv.bias.blocks import block_of_frames

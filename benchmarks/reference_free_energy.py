@@ -18,9 +18,10 @@ import numpy as np
 import openmm
 from openmm import app, unit
 
+from openmm_plugin.platforms import choose_platform
 from openmm_plugin.running.checkpoints import CheckpointFolder
 from openmm_plugin.running.simulation import langevin_simulation, relaxed_state, start_from
-from openmm_plugin.systems import Solvent, build_system, built_in_pdb, choose_platform
+from openmm_plugin.systems import Solvent, build_system, built_in_pdb
 from symplectic_cv.bias.blocks import block_of_frames
 from symplectic_cv.bias.surfaces import binned_surface, region_difference
 from symplectic_cv.units import thermal_energy

@@ -51,7 +51,8 @@ def findings() -> Iterator[Finding]:
     through = "TorchScript" if core_problem() else "the native core"
     yield Finding("PythonForce", "" if problem else f"through {through}", problem)
     plugin = versions.installed_version(*versions.TORCHFORCE_PACKAGES)
-    yield Finding("TorchForce", plugin[0] if plugin else "", versions.torchforce_problem())
+    problem = versions.torchforce_problem() or _libraries_problem()
+    yield Finding("TorchForce", plugin[0] if plugin else "", problem)
     yield _backend()
     if importlib.util.find_spec("openmm") is not None:
         yield _platforms()
@@ -83,13 +84,33 @@ def _platforms() -> Finding:
     """OpenMM's platforms. A plugin for absent hardware is not reported as a problem."""
     import openmm
 
-    names = [
-        openmm.Platform.getPlatform(k).getName() for k in range(openmm.Platform.getNumPlatforms())
-    ]
+    from openmm_plugin.platforms import device_problem
+
+    names = []
+    for place in range(openmm.Platform.getNumPlatforms()):
+        platform = openmm.Platform.getPlatform(place)
+        problem = device_problem(platform)
+        names.append(platform.getName() + (f" (not usable: {problem})" if problem else ""))
     failures = openmm.Platform.getPluginLoadFailures()
     reasons = {text.strip().splitlines()[0].split(": ", 1)[-1] for text in failures}
     absent = f"; not loaded: {'; '.join(sorted(reasons))}" if reasons else ""
     return Finding("OpenMM platforms", ", ".join(names) + absent)
+
+
+def _libraries_problem() -> str | None:
+    """The reason why the libraries of TorchForce do not load, or None."""
+    if importlib.util.find_spec("openmm") is None:
+        return None
+    import openmm
+
+    for text in openmm.Platform.getPluginLoadFailures():
+        if "libOpenMMTorchReference" in text:
+            reason = text.strip().splitlines()[0].split(": ", 1)[-1]
+            return (
+                f"its libraries do not load ({reason}): install it into the environment of OpenMM "
+                "and torch, or name torch's folder of libraries in LD_LIBRARY_PATH"
+            )
+    return None
 
 
 def _torch_device() -> Finding:

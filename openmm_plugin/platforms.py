@@ -15,7 +15,7 @@ PRECISIONS = ("single", "mixed", "double")
 PRECISION = "mixed"
 """The precision of GPUs where none is named: positions and sums in float64, forces in float32."""
 ON_A_CPU = "Portable Computing Language"
-"""An OpenCL that computes on the CPU; OpenMM does not support it and it is never taken by itself."""
+"""An OpenCL that computes on the CPU. OpenMM does not support it; it is never taken by itself."""
 
 
 class ChosenPlatform(openmm.Platform):
@@ -37,7 +37,7 @@ def properties_of(platform: openmm.Platform) -> dict[str, str]:
 
 
 def device_problem(platform: openmm.Platform) -> str | None:
-    """Why no device of a platform can be used, or None where one can.
+    """The reason why no device of a platform can be used, or None where one can.
 
     A plugin for a GPU is loaded, and its platform known, where there is no GPU too.
     """
@@ -148,6 +148,11 @@ def _properties(
             )
         properties["DeviceIndex"] = ",".join(places)
     return properties
+
+
+def named_platform(name: str, properties: dict[str, str]) -> openmm.Platform:
+    """The platform that another process has chosen, with its properties."""
+    return ChosenPlatform(openmm.Platform.getPlatformByName(name), properties)
 
 
 def one_device(platform: openmm.Platform, place: int) -> openmm.Platform:

@@ -23,8 +23,6 @@ BUILT_IN = {
 PADDING = 1.4
 """Water between the images of the solute, nm. Boxes are at least twice as wide, which leaves the
 barostat room above the two cutoffs (2 nm) that a box must hold."""
-SMALL_SYSTEM = 100
-"""The largest number of atoms for which Reference is faster than the parallel CPU platform."""
 
 
 IF_TRUSTED = "runs only with `trust_system=True`, which you give where you trust its author"
@@ -230,24 +228,3 @@ def load_system(
         else:  # trajectories are written with a box only where the topology has one
             structure.topology.setPeriodicBoxVectors(system.getDefaultPeriodicBoxVectors())
     return MolecularSystem(system, structure.topology, structure.positions)
-
-
-def choose_platform(name: str | None, n_atoms: int) -> openmm.Platform:
-    """The named platform, or the one that is fastest for a system of this size.
-
-    Raises:
-        OptionError: The platform is not installed; those that are, are named.
-    """
-    count = openmm.Platform.getNumPlatforms()
-    known = {openmm.Platform.getPlatform(i).getName(): i for i in range(count)}
-    if name is None:
-        if n_atoms <= SMALL_SYSTEM:
-            name = "Reference"
-        else:
-            fastest = max(known, key=lambda key: openmm.Platform.getPlatformByName(key).getSpeed())
-            name = fastest
-    if name not in known:
-        raise OptionError(
-            f"`platform={name}` is not installed here; there is {', '.join(sorted(known))}"
-        )
-    return openmm.Platform.getPlatform(known[name])

@@ -21,6 +21,8 @@ TORCHFORCE_PACKAGES = (
     "openmmtorch",
     "openmm-torch",
 )
+WHEELS_OF_ONE_PLACE = ("acellera-openmmtorch-cpu", "acellera-openmmtorch-cu13")
+"""Builds of TorchForce whose files have the same names."""
 OPENMM_PACKAGES = ("OpenMM", "openmm")
 
 
@@ -43,6 +45,12 @@ def torchforce_problem() -> str | None:
         return (
             "no TorchForce package is installed: pip install 'symplectic-cv[torchforce]' "
             "(or openmm-torch from conda-forge)"
+        )
+    both = [name for name in WHEELS_OF_ONE_PLACE if installed_version(name)]
+    if len(both) > 1:
+        return (
+            f"{' and '.join(both)} are both installed and have overwritten each other's files: pip "
+            f"uninstall -y {' '.join(both)}, then pip install one of them"
         )
     openmm = installed_version(*OPENMM_PACKAGES)
     torch = installed_version("torch")
@@ -110,22 +118,28 @@ OWN_FORCES = "openmm"
 ON_CPU = ("Reference", "CPU")
 """The platforms on which positions are where the native force computes."""
 
+ON_GPU = ("CUDA", "HIP", "OpenCL")
+"""The platforms on whose device the native force computes, if it holds the grid of a bias."""
 
-def choose_torsion_backend(wanted: str, platform: str | None = None) -> str:
+
+def choose_torsion_backend(wanted: str, platform: str | None = None, own_grid: bool = False) -> str:
     """The backend of torsion modes: the wanted one if it works here, or the best one for `auto`.
 
-    `auto` takes the native force on a platform of the CPU, and OpenMM's own forces otherwise.
+    `auto` takes the native force on a platform of the CPU, and on a GPU where it holds the grid of
+    the bias; OpenMM's own forces otherwise.
 
     Args:
         wanted: The name of a backend, or `auto`.
         platform: The name of OpenMM's platform; None where it is not known.
+        own_grid: Whether the native force would hold the grid of a bias.
 
     Raises:
         BackendError: The wanted backend cannot be used.
         OptionError: The backend does not exist.
     """
     if wanted == "auto":
-        native = platform in ON_CPU and native_problem() is None and core_problem() is None
+        fits = platform in ON_CPU or (own_grid and platform in ON_GPU)
+        native = fits and native_problem() is None and core_problem() is None
         return "native" if native else OWN_FORCES
     return OWN_FORCES if wanted == OWN_FORCES else choose_backend(wanted)
 

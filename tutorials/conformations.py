@@ -37,8 +37,9 @@ torch.set_num_threads(1)  # small networks are not faster with more threads
 # Exact sampling needs every bond to move as the force field says: `flexible=True`.
 
 # %%
+from openmm_plugin.platforms import choose_platform
 from openmm_plugin.running.simulation import run_dynamics, write_structure
-from openmm_plugin.systems import Solvent, build_system, built_in_pdb, choose_platform
+from openmm_plugin.systems import Solvent, build_system, built_in_pdb
 
 molecule = build_system(built_in_pdb("alanine-dipeptide"), Solvent.IMPLICIT, flexible=True)
 md = work / "md"

@@ -86,6 +86,8 @@ class AdaptationOptions:
         backend: How OpenMM evaluates the modes: "auto", "native", "torchforce" or "python", or, of
             torsions, "openmm".
         platform: The name of OpenMM's platform; the fastest for this size where None.
+        precision: The precision on a GPU: "single", "mixed" or "double"; mixed where None.
+        device_index: The GPU, from 0, or several with commas; OpenMM's choice where None.
         temperature: The temperature, in K.
         seed: The seed of the first training and the first run; each round adds one.
         device: Where models are trained: "auto", "cpu" or "cuda".
@@ -124,6 +126,8 @@ class AdaptationOptions:
     timestep_fs: float = BiasOptions.timestep_fs
     backend: str = MetadynamicsOptions.backend
     platform: str | None = None
+    precision: str | None = None
+    device_index: str | None = None
     temperature: float = BiasOptions.temperature
     seed: int = 0
     device: str = _TRAINING.device
@@ -239,6 +243,8 @@ class AdaptationOptions:
             timestep_fs=self.timestep_fs,
             backend=self.backend,
             platform=self.platform,
+            precision=self.precision,
+            device_index=self.device_index,
             temperature=self.temperature,
             seed=self.seed + number - 1,
         )

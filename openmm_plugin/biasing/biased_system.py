@@ -9,7 +9,7 @@ import openmm
 
 from openmm_plugin.forces import mode_forces
 from openmm_plugin.molecules import SYSTEM
-from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
+from openmm_plugin.systems import MolecularSystem, load_system
 from symplectic_cv.exporting.export import exported_in
 from symplectic_cv.files.kept_files import check_digests
 
@@ -30,14 +30,14 @@ class BiasedSystem:
 
     @classmethod
     def load(
-        cls, folder: Path, backend: str, platform: str, trust_system: bool = False
+        cls, folder: Path, backend: str, platform: openmm.Platform, trust_system: bool = False
     ) -> BiasedSystem:
         """Reads system.xml, topology.pdb and the exported modes of a run's folder.
 
         Args:
             folder: The folder of the run.
             backend: A backend that is installed.
-            platform: The name of OpenMM's platform.
+            platform: OpenMM's platform.
             trust_system: Whether the user trusts forces of the system that can run code.
 
         Raises:
@@ -46,4 +46,4 @@ class BiasedSystem:
         check_digests(folder)
         molecule = load_system(folder / SYSTEM, trust_system=trust_system)
         forces = mode_forces(exported_in(folder), molecule.system, backend)
-        return cls(molecule, forces, choose_platform(platform, molecule.topology.getNumAtoms()))
+        return cls(molecule, forces, platform)

@@ -18,7 +18,8 @@ from openmm_plugin.biasing.run_folder import BiasedModel, begin_biased_run
 from openmm_plugin.biasing.settling import settle
 from openmm_plugin.biasing.walkers import WalkerTask, check_scheduler, run_walkers
 from openmm_plugin.molecules import Topology, as_molecule, kept_molecule
-from openmm_plugin.systems import MolecularSystem, choose_platform
+from openmm_plugin.platforms import choose_platform, properties_of
+from openmm_plugin.systems import MolecularSystem
 from openmm_plugin.trusted_files import runs_code
 from symplectic_cv.bias.run import BiasedRun, BiasRecord
 from symplectic_cv.checks import check_kind
@@ -94,8 +95,15 @@ def metadynamics(
     biased = BiasedModel.of(model)
     modes = biased.network.check_modes(options.modes)
     molecule = as_molecule(system, topology, positions)
-    platform = choose_platform(options.platform, molecule.topology.getNumAtoms())
-    backend = biased.backend(options.backend, platform.getName(), folder if resume else None)
+    platform = choose_platform(
+        options.platform,
+        molecule.topology.getNumAtoms(),
+        options.precision,
+        options.device_index,
+    )
+    own_grid = not options.opes and options.own_grid is not False
+    resumed = folder if resume else None
+    backend = biased.backend(options.backend, platform.getName(), resumed, own_grid)
     bias = options.bias_options(len(modes), biased.network.temperature, backend, biased.ends(modes))
     checkpoint_ps = options.checkpoint_time()
     forces = begin_biased_run(
@@ -146,6 +154,7 @@ def metadynamics(
         options=settled.options,
         backend=backend,
         platform=platform.getName(),
+        properties=properties_of(platform),
         checkpoint_ps=checkpoint_ps,
         trust_system=runs_code(molecule.system),
     )

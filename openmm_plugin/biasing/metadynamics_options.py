@@ -58,6 +58,8 @@ class MetadynamicsOptions:
         own_grid: Whether the native force holds the grid of the bias itself; it does where it can
             if None. Not with `opes`.
         platform: The name of OpenMM's platform; the fastest for this size where None.
+        precision: The precision on a GPU: "single", "mixed" or "double"; mixed where None.
+        device_index: The GPU, from 0, or several with commas; OpenMM's choice where None.
 
     Example:
         >>> MetadynamicsOptions(time_ns=5.0, width=0.3, range=(-4.0, 4.0)).range
@@ -83,6 +85,8 @@ class MetadynamicsOptions:
     backend: str = "auto"
     own_grid: bool | None = None
     platform: str | None = None
+    precision: str | None = None
+    device_index: str | None = None
 
     def bias_options(
         self,

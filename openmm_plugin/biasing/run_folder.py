@@ -60,7 +60,13 @@ class BiasedModel:
         """The lowest and the highest value of each mode; None where modes have no bounds."""
         return self.network.ends(modes) if isinstance(self.network, TorsionModel) else None
 
-    def backend(self, wanted: str, platform: str, resumed: Path | None = None) -> str:
+    def backend(
+        self,
+        wanted: str,
+        platform: str,
+        resumed: Path | None = None,
+        own_grid: bool = False,
+    ) -> str:
         """The backend that evaluates the modes.
 
         Args:
@@ -68,6 +74,7 @@ class BiasedModel:
             platform: The name of OpenMM's platform.
             resumed: The folder of a run that goes on, where there is one. With "auto" modes of
                 torsions keep the backend that it began with.
+            own_grid: Whether the native force would hold the grid of the bias.
 
         Raises:
             BackendError: The backend cannot be used here, or not for these modes.
@@ -77,7 +84,7 @@ class BiasedModel:
         before = None if resumed is None else read_settings(resumed)
         if wanted == "auto" and before is not None:
             wanted = before.get(BACKEND, OWN_FORCES)
-        return choose_torsion_backend(wanted, platform)
+        return choose_torsion_backend(wanted, platform, own_grid)
 
 
 def begin_biased_run(

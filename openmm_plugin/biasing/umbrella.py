@@ -13,7 +13,8 @@ from openmm import unit
 from openmm_plugin.biasing.run_folder import BiasedModel, begin_biased_run
 from openmm_plugin.biasing.windows import UmbrellaTask, run_umbrella, window_folder
 from openmm_plugin.molecules import Topology, as_molecule
-from openmm_plugin.systems import MolecularSystem, choose_platform
+from openmm_plugin.platforms import choose_platform, properties_of
+from openmm_plugin.systems import MolecularSystem
 from openmm_plugin.trusted_files import runs_code
 from symplectic_cv.bias.run import COLVAR
 from symplectic_cv.bias.umbrella import (
@@ -57,6 +58,8 @@ class UmbrellaOptions:
         backend: How OpenMM evaluates the modes: "auto", "native", "torchforce" or "python", or, of
             torsions, "openmm".
         platform: The name of OpenMM's platform; the fastest for this size where None.
+        precision: The precision on a GPU: "single", "mixed" or "double"; mixed where None.
+        device_index: The GPU, from 0, or several with commas; OpenMM's choice where None.
 
     Example:
         >>> UmbrellaOptions(windows=8, range=(-2.0, 2.0)).place(["mode_0"], 300.0).centres[0]
@@ -78,6 +81,8 @@ class UmbrellaOptions:
     seed: int = 0
     backend: str = "auto"
     platform: str | None = None
+    precision: str | None = None
+    device_index: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("time_ns", "stride_ps", "steering_ps", "timestep_fs", "checkpoint_ps"):
@@ -184,7 +189,8 @@ def umbrella(
     windows = options.place([f"mode_{mode}" for mode in modes], kelvin)
     molecule = as_molecule(system, topology, positions)
     n_atoms = molecule.topology.getNumAtoms()
-    platform = choose_platform(options.platform, n_atoms).getName()
+    chosen = choose_platform(options.platform, n_atoms, options.precision, options.device_index)
+    platform = chosen.getName()
     backend = biased.backend(options.backend, platform, folder if resume else None)
     settings = _settings(options, windows, molecule)
     begin_biased_run(folder, settings, biased, modes, molecule, backend, resume)
@@ -206,6 +212,7 @@ def umbrella(
         platform=platform,
         checkpoint_ps=options.checkpoint_ps,
         trust_system=runs_code(molecule.system),
+        properties=properties_of(chosen),
     )
     run_umbrella(task, options.jobs, report)
     tables = [window_folder(folder, number) / COLVAR for number in range(len(windows))]

@@ -21,7 +21,8 @@ from openmm_plugin.biasing.metadynamics_options import (
 from openmm_plugin.biasing.options import BiasOptions, check_count, variables
 from openmm_plugin.forces import mode_forces
 from openmm_plugin.molecules import Topology, as_molecule
-from openmm_plugin.systems import MolecularSystem, choose_platform, system_alone
+from openmm_plugin.platforms import choose_platform
+from openmm_plugin.systems import MolecularSystem, system_alone
 from symplectic_cv.errors import OptionError
 from symplectic_cv.exporting.export import export, exported_in
 from symplectic_cv.exporting.exported_files import exported_modes

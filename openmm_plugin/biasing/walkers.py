@@ -13,7 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from openmm_plugin.biasing.run import BiasedSimulation
 from openmm_plugin.biasing.settling import settle
 from openmm_plugin.biasing.shared_hills import SharedHills, published, walker_folder
 from openmm_plugin.biasing.watching import Watch
+from openmm_plugin.platforms import named_platform, one_device
 from openmm_plugin.running.processes import WorkerDied, WorkerProcesses
 from symplectic_cv.bias.run import BiasedRun
 from symplectic_cv.errors import BackendError, OutputError, UserError
@@ -56,6 +57,7 @@ class WalkerTask:
         options: The options of the bias, with widths.
         backend: A backend that is installed.
         platform: The name of OpenMM's platform.
+        properties: Its properties; with several devices the walkers take them in turn.
         checkpoint_ps: The time between two checkpoints and exchanges, in ps.
         trust_system: Whether the user gave forces that can run code.
     """
@@ -68,6 +70,7 @@ class WalkerTask:
     platform: str
     checkpoint_ps: float
     trust_system: bool = False
+    properties: dict[str, str] = field(default_factory=dict)
 
 
 def check_scheduler(address: str) -> None:
@@ -100,7 +103,8 @@ def run_walker(task: WalkerTask, walker: int) -> int:
     parent = Path(task.parent)
     folder = walker_folder(parent, walker)
     folder.mkdir(exist_ok=True)
-    biased = BiasedSystem.load(parent, task.backend, task.platform, task.trust_system)
+    on = one_device(named_platform(task.platform, task.properties), walker - 1)
+    biased = BiasedSystem.load(parent, task.backend, on, task.trust_system)
     molecule, forces, platform = biased.molecule, biased.forces, biased.platform
     options = replace(task.options, seed=task.options.seed + SEED_STRIDE * (walker - 1))
     _await_lock(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from openmm_plugin.biasing.biased_system import BiasedSystem
 from openmm_plugin.biasing.equilibration import ModeProbe
 from openmm_plugin.biasing.watching import Watch
 from openmm_plugin.forces import one_torch_thread
+from openmm_plugin.platforms import named_platform, one_device
 from openmm_plugin.running.checkpoints import (
     CheckpointFolder,
     steps_of,
@@ -52,6 +53,7 @@ class UmbrellaTask:
         seed: The seed of the thermostats.
         backend: A backend that is installed.
         platform: The name of OpenMM's platform.
+        properties: Its properties; with several devices the windows take them in turn.
         checkpoint_ps: The time between checkpoints, in ps.
         trust_system: Whether the user gave forces that can run code.
     """
@@ -67,15 +69,17 @@ class UmbrellaTask:
     platform: str
     checkpoint_ps: float = 50.0
     trust_system: bool = False
+    properties: dict[str, str] = field(default_factory=dict)
 
     @property
     def timestep(self) -> float:
         """The time step in ps."""
         return self.timestep_fs / 1000.0
 
-    def load(self) -> BiasedSystem:
+    def load(self, place: int = 0) -> BiasedSystem:
         """Reads molecule and modes from the folder."""
-        return BiasedSystem.load(Path(self.parent), self.backend, self.platform, self.trust_system)
+        on = one_device(named_platform(self.platform, self.properties), place)
+        return BiasedSystem.load(Path(self.parent), self.backend, on, self.trust_system)
 
 
 def window_folder(parent: Path, window: int) -> Path:
@@ -237,7 +241,7 @@ def read_state(path: Path) -> openmm.State:
 
 def run_window(task: UmbrellaTask, window: int, progress: Done | None = None) -> None:
     """Runs or continues one window."""
-    system = task.load()
+    system = task.load(window)
     folder = window_folder(Path(task.parent), window)
     windows = task.windows
     stride = steps_of(task.stride_ps, task.timestep, "stride_ps")

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from openmm_plugin.energies.dynamics import MolecularDynamics
 from openmm_plugin.energies.molecular_energy import MolecularEnergy
-from openmm_plugin.systems import MolecularSystem, choose_platform, load_system
+from openmm_plugin.platforms import choose_platform
+from openmm_plugin.systems import MolecularSystem, load_system
 from symplectic_cv.charts.eckart import EckartFrame, eckart_matrix
 from symplectic_cv.data.torsions import compute_torsions, find_torsions
 from symplectic_cv.errors import HamiltonianError, OptionError, SelectionError

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from openmm_plugin.platforms import one_device, properties_of
 from openmm_plugin.running.checkpoints import FARTHEST
 
 FIXED_POINT = ("CUDA", "HIP", "OpenCL")
@@ -32,7 +33,8 @@ class MolecularEnergy:
 
     Example:
         >>> from openmm import unit
-        >>> from openmm_plugin.systems import Solvent, build_system, built_in_pdb, choose_platform
+        >>> from openmm_plugin.platforms import choose_platform
+        >>> from openmm_plugin.systems import Solvent, build_system, built_in_pdb
         >>> molecule = build_system(built_in_pdb("alanine-dipeptide"), Solvent.VACUUM)
         >>> energy = MolecularEnergy(molecule.system, choose_platform(None, 22))
         >>> positions = molecule.positions.value_in_unit(unit.nanometer)
@@ -43,9 +45,9 @@ class MolecularEnergy:
     def __init__(self, system: openmm.System, platform: openmm.Platform, workers: int = 1) -> None:
         self.contexts = []
         for place in range(workers):
-            properties = _device(platform, place) if workers > 1 else {}
+            on = one_device(platform, place) if workers > 1 else platform
             integrator = openmm.VerletIntegrator(0.001)
-            self.contexts.append(openmm.Context(system, integrator, platform, properties))
+            self.contexts.append(openmm.Context(system, integrator, on, properties_of(on)))
         self._pool = ThreadPoolExecutor(workers) if workers > 1 else None
 
     @property
@@ -101,13 +103,6 @@ class MolecularEnergy:
         if with_forces:
             forces[~(np.isfinite(energies) & np.isfinite(forces).all((1, 2)))] = 0.0
         return energies, forces
-
-
-def _device(platform: openmm.Platform, place: int) -> dict[str, str]:
-    """The properties that give each Context of a pool its own GPU; empty on other platforms."""
-    if "DeviceIndex" not in platform.getPropertyNames():
-        return {}
-    return {"DeviceIndex": str(place % max(1, torch.cuda.device_count()))}
 
 
 class _Energies(torch.autograd.Function):

@@ -11,9 +11,10 @@ import openmm
 from openmm import unit
 
 from openmm_plugin.molecules import SYSTEM, Topology, as_molecule, keep_structure, kept_molecule
+from openmm_plugin.platforms import choose_platform
 from openmm_plugin.running.checkpoints import steps_of
 from openmm_plugin.running.simulation import run_dynamics
-from openmm_plugin.systems import MolecularSystem, choose_platform
+from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.checks import check_kind, check_number, check_whole, choose
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.kept_files import keep_digests
@@ -35,6 +36,8 @@ class SimulationOptions:
         temperature: The temperature, in K.
         seed: The seed of the thermostat.
         platform: The name of OpenMM's platform; the fastest for this size where None.
+        precision: The precision on a GPU: "single", "mixed" or "double"; mixed where None.
+        device_index: The GPU, from 0, or several with commas; OpenMM's choice where None.
         checkpoint_ps: The time between checkpoints, in ps.
         format: "dcd", which keeps single precision, or "xtc", which rounds to 0.001 nm in a third
             of the space; where None, "dcd" for a system without constraints, whose energies can be
@@ -54,6 +57,8 @@ class SimulationOptions:
     temperature: float = 300.0
     seed: int = 0
     platform: str | None = None
+    precision: str | None = None
+    device_index: str | None = None
     checkpoint_ps: float = 100.0
     format: TrajectoryFormat | str | None = None
 
@@ -160,7 +165,7 @@ def simulate(
     if timestep_fs is None:
         timestep_fs = FLEXIBLE_TIMESTEP_FS if flexible else TIMESTEP_FS
     n_atoms = molecule.topology.getNumAtoms()
-    platform = choose_platform(options.platform, n_atoms)
+    platform = choose_platform(options.platform, n_atoms, options.precision, options.device_index)
     steps = steps_of(options.time_ns * 1e6, timestep_fs, "time_ns")
     steps_of(options.stride_ps, timestep_fs, "stride_ps")
     settings = {

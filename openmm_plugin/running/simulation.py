@@ -8,6 +8,7 @@ from pathlib import Path
 import openmm
 from openmm import app, unit
 
+from openmm_plugin.platforms import properties_of
 from openmm_plugin.running.checkpoints import (
     CheckpointFolder,
     SimulationError,
@@ -65,7 +66,9 @@ def langevin_simulation(
         if isinstance(force, openmm.MonteCarloBarostat):
             force.setRandomNumberSeed(seed + 1)
             force.setDefaultTemperature(temperature * unit.kelvin)
-    simulation = app.Simulation(molecule.topology, system, integrator, platform)
+    simulation = app.Simulation(
+        molecule.topology, system, integrator, platform, properties_of(platform)
+    )
     simulation.context.setPositions(molecule.positions)
     return simulation
 

@@ -124,6 +124,8 @@ def metadynamics(
         ),
     ] = None,
     platform: o.Platform = None,
+    precision: o.Precision = None,
+    device_index: o.DeviceIndex = None,
     temperature: o.TemperatureOfModel = None,
     seed: o.Seed = DEFAULT.seed,
     resume: o.Resume = False,
@@ -172,6 +174,8 @@ def metadynamics(
         backend=backend.value,
         own_grid=own_grid,
         platform=platform,
+        precision=precision,
+        device_index=device_index,
     )
     with progress_bar("biasing", round(time_ns * 1000) * walkers, "ps") as bar:
 

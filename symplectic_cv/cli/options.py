@@ -156,6 +156,18 @@ Platform = Annotated[
     str | None,
     option("--platform", help="OpenMM platform. Default: the fastest for the size of the system."),
 ]
+Precision = Annotated[
+    str | None,
+    option("--precision", help="Precision on a GPU: single, mixed or double. Default: mixed."),
+]
+DeviceIndex = Annotated[
+    str | None,
+    option(
+        "--device-index",
+        help="GPU, counted from 0, or several with commas. Walkers and windows take one each, in "
+        "turn. Default: the first; all of them for walkers and windows.",
+    ),
+]
 Timestep = Annotated[float, option("--timestep-fs", help="Time step in fs.")]
 TemperatureOfModel = Annotated[
     float | None, option("--temperature", help="Temperature in K. Default: that of the model.")

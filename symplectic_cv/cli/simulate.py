@@ -56,6 +56,8 @@ def simulate(
     ] = None,
     trust_system: o.TrustSystem = False,
     platform: o.Platform = None,
+    precision: o.Precision = None,
+    device_index: o.DeviceIndex = None,
     temperature: o.Temperature = 300.0,
     seed: o.Seed = 0,
     resume: o.Resume = False,
@@ -78,6 +80,8 @@ def simulate(
         temperature=temperature,
         seed=seed,
         platform=platform,
+        precision=precision,
+        device_index=device_index,
         format=format_,
     )
     with progress_bar("simulating", round(time_ns * 1000), "ps") as bar:

@@ -72,6 +72,8 @@ def umbrella(
     trust_system: o.TrustSystem = False,
     backend: o.BackendOption = o.Backend.AUTO,
     platform: o.Platform = None,
+    precision: o.Precision = None,
+    device_index: o.DeviceIndex = None,
     temperature: o.TemperatureOfModel = None,
     seed: o.Seed = 0,
     resume: o.Resume = False,
@@ -111,6 +113,8 @@ def umbrella(
         seed=seed,
         backend=backend.value,
         platform=platform,
+        precision=precision,
+        device_index=device_index,
     )
     with progress_bar("umbrella windows", 100, "%") as bar:
 

@@ -30,8 +30,9 @@ from openmm_plugin.biasing.options import BiasOptions
 from openmm_plugin.biasing.run import run_metadynamics
 from openmm_plugin.energies.molecular_energy import MolecularEnergy
 from openmm_plugin.forces import mode_forces
+from openmm_plugin.platforms import choose_platform
 from openmm_plugin.running.simulation import run_dynamics, write_structure
-from openmm_plugin.systems import Solvent, build_system, built_in_pdb, choose_platform
+from openmm_plugin.systems import Solvent, build_system, built_in_pdb
 from symplectic_cv.exporting.export import export
 from symplectic_cv.exporting.native_core import load_core
 

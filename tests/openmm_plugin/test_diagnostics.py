@@ -1,6 +1,8 @@
 """The findings about this installation, and about broken ones."""
 
-from openmm_plugin import diagnostics, versions
+import openmm
+
+from openmm_plugin import diagnostics, platforms, versions
 from openmm_plugin.diagnostics import findings
 
 
@@ -33,3 +35,15 @@ def test_nothing_that_works_at_all(monkeypatch):
     for name in ("native_problem", "torchforce_problem", "pythonforce_problem"):
         monkeypatch.setattr(versions, name, lambda: "broken: mend it")
     assert "broken: mend it" in by_part()["backend auto"].problem
+
+
+def test_a_platform_without_a_device_is_told(monkeypatch):
+    monkeypatch.setattr(platforms, "device_problem", lambda platform: "no driver")
+    assert "CPU (not usable: no driver)" in by_part()["OpenMM platforms"].state
+
+
+def test_libraries_of_torchforce_that_do_not_load_are_a_problem(monkeypatch):
+    failure = "Error loading library x/libOpenMMTorchReference.so: libtorch.so: cannot open it"
+    monkeypatch.setattr(openmm.Platform, "getPluginLoadFailures", lambda: (failure,))
+    monkeypatch.setattr(versions, "torchforce_problem", lambda: None)
+    assert "libtorch.so: cannot open it" in by_part()["TorchForce"].problem

@@ -8,15 +8,7 @@ import pytest
 from openmm import app, unit
 
 from openmm_plugin.running.simulation import write_structure
-from openmm_plugin.systems import (
-    SMALL_SYSTEM,
-    Solvent,
-    build_system,
-    built_in_pdb,
-    choose_platform,
-    load_system,
-    read_pdb,
-)
+from openmm_plugin.systems import Solvent, build_system, built_in_pdb, load_system, read_pdb
 from symplectic_cv.errors import OptionError, TrajectoryError
 
 
@@ -183,18 +175,3 @@ def test_the_box_of_the_structure_is_taken(tmp_path, vacuum):
     assert loaded.periodic
     box = loaded.system.getDefaultPeriodicBoxVectors()
     assert box[0][0].value_in_unit(unit.nanometer) == pytest.approx(4.0)
-
-
-def test_small_systems_run_on_reference_and_large_ones_on_the_fastest():
-    assert choose_platform(None, SMALL_SYSTEM).getName() == "Reference"
-    count = openmm.Platform.getNumPlatforms()
-    fastest = max(openmm.Platform.getPlatform(i).getSpeed() for i in range(count))
-    assert choose_platform(None, SMALL_SYSTEM + 1).getSpeed() == fastest
-    assert choose_platform("CPU", 5).getName() == "CPU"
-
-
-def test_an_unknown_platform_is_refused():
-    with pytest.raises(
-        OptionError, match=r"`platform=Abacus` is not installed here; there is .*CPU"
-    ):
-        choose_platform("Abacus", 22)

@@ -177,3 +177,16 @@ def test_torsion_modes_take_the_native_force_on_the_cpu_alone(installed):
         versions.choose_torsion_backend("gpu")
     with pytest.raises(BackendError, match="`backend=openmm` is for modes of torsions"):
         versions.choose_backend("openmm")
+
+
+def test_two_wheels_of_torchforce_are_told(monkeypatch):
+    monkeypatch.setattr(versions, "installed_version", lambda *names: ("1.10", (1, 10)))
+    problem = versions.torchforce_problem()
+    assert "acellera-openmmtorch-cpu and acellera-openmmtorch-cu13 are both installed" in problem
+    assert "pip uninstall -y" in problem
+
+
+def test_torsion_modes_are_native_on_a_gpu_where_the_force_holds_the_grid():
+    for platform in versions.ON_GPU:
+        assert versions.choose_torsion_backend("auto", platform, own_grid=True) == "native"
+        assert versions.choose_torsion_backend("auto", platform) == "openmm"

@@ -13,13 +13,8 @@ from scipy.spatial.transform import Rotation
 
 from openmm_plugin.energies.hamiltonian import SOFTEST, MolecularHamiltonian
 from openmm_plugin.energies.molecular_energy import MolecularEnergy
-from openmm_plugin.systems import (
-    MolecularSystem,
-    Solvent,
-    build_system,
-    built_in_pdb,
-    choose_platform,
-)
+from openmm_plugin.platforms import choose_platform
+from openmm_plugin.systems import MolecularSystem, Solvent, build_system, built_in_pdb
 from symplectic_cv.errors import HamiltonianError, OptionError
 from symplectic_cv.flows.options import Flow, FlowOptions
 from symplectic_cv.hamiltonians.base import check_hamiltonian

@@ -7,7 +7,8 @@ from ligands import molecule_of
 from openmm import unit
 
 from openmm_plugin.energies.molecular_energy import MolecularEnergy
-from openmm_plugin.systems import Solvent, build_system, built_in_pdb, choose_platform
+from openmm_plugin.platforms import choose_platform
+from openmm_plugin.systems import Solvent, build_system, built_in_pdb
 from symplectic_cv.charts.rotatable_bonds import find_rotatable_bonds
 from symplectic_cv.charts.symmetry import equivalent_turns, exchange, like_hydrogens
 from symplectic_cv.molecule import select_atoms
