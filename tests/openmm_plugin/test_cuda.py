@@ -5,7 +5,11 @@ SCV_TEST_PLATFORM names another platform, to run these tests without a GPU.
 
 import itertools
 import os
+import subprocess
+import sys
+import time
 
+import mdtraj as md
 import numpy as np
 import openmm
 import pytest
@@ -25,7 +29,7 @@ from scattered import (
 )
 
 from openmm_plugin import versions
-from openmm_plugin.biasing.native_engine import NativeMetadynamics
+from openmm_plugin.biasing.native_engine import NativeMetadynamics, carried_file
 from openmm_plugin.biasing.options import BiasOptions
 from openmm_plugin.biasing.run import run_metadynamics
 from openmm_plugin.energies.molecular_energy import MolecularEnergy
@@ -33,8 +37,14 @@ from openmm_plugin.forces import mode_forces
 from openmm_plugin.platforms import choose_platform
 from openmm_plugin.running.simulation import run_dynamics, write_structure
 from openmm_plugin.systems import Solvent, build_system, built_in_pdb
+from symplectic_cv.charts.rotatable_bonds import find_rotatable_bonds
+from symplectic_cv.charts.rotation import rotation_in_closed_form, superposing_rotation
 from symplectic_cv.exporting.export import export
 from symplectic_cv.exporting.native_core import load_core
+from symplectic_cv.models.torsion_model import TorsionModel
+from symplectic_cv.molecule import select_atoms
+from symplectic_cv.training.fit import prepare, train
+from symplectic_cv.training.options import TrainingOptions
 
 PLATFORM = os.environ.get("SCV_TEST_PLATFORM", "CUDA")
 PRECISIONS = {"single": (2e-3, 2e-2), "mixed": (2e-3, 2e-2), "double": (1e-5, 1e-4)}
@@ -105,6 +115,70 @@ def test_modes_and_their_forces(cv, wobble, backend, precision, box):
             scale = np.abs(slopes[f, k]).max()
             assert np.abs(forces + slopes[f, k]).max() < relative * scale
             assert (forces[OTHERS] == 0.0).all()
+
+
+@pytest.fixture(scope="module")
+def torsions(vacuum, relaxed, tmp_path_factory):
+    """cv.json of two modes of the torsions of alanine dipeptide, and its positions in nm."""
+    molecule = select_atoms(md.Topology.from_openmm(vacuum.topology), None)
+    bonds = tuple(find_rotatable_bonds(molecule, relaxed[molecule.indices]))
+    model = TorsionModel(
+        molecule=molecule,
+        temperature=300.0,
+        bonds=bonds,
+        order=2,
+        coefficients=np.random.default_rng(4).normal(size=(2, len(bonds), 2, 2)),
+        constant=np.array([0.2, -0.4]),
+        omega=np.array([1.0, 2.0]),
+        omega_error=np.full(2, np.nan),
+        omega_held_out=np.full(2, np.nan),
+        steepness=np.ones(2),
+    )
+    path = tmp_path_factory.mktemp("torsions") / "cv.json"
+    export(model, [0, 1], path)
+    return path
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", ["native", "openmm", "own"])
+def test_modes_of_torsions(torsions, vacuum, relaxed, kind, precision):
+    """Energies, forces and forces alone, in a box that tears the molecule."""
+    box = np.eye(3) * 2.0
+    noise = 0.005 * np.random.default_rng(2).normal(size=(4, *relaxed.shape))
+    x = relaxed - relaxed.mean(0) + noise
+    x = (x - np.floor(x / 2.0) * 2.0).astype(np.float32).astype(np.float64)
+    contexts = []
+    for platform in ("Reference", PLATFORM):
+        system = openmm.System()
+        filler = openmm.NonbondedForce()
+        filler.setNonbondedMethod(openmm.NonbondedForce.CutoffPeriodic)
+        filler.setCutoffDistance(0.5)
+        for k in range(len(relaxed)):
+            system.addParticle(vacuum.system.getParticleMass(k))
+            filler.addParticle(0.0, 1.0, 0.0)
+        system.setDefaultPeriodicBoxVectors(*box)
+        system.addForce(filler)
+        if kind == "own":
+            content = carried_file(mode_forces(torsions, system, "native"))
+            meta = NativeMetadynamics(system, content, BiasOptions(width=(0.5, 0.5)), 100)
+            for k in range(20):
+                meta.add_hill(np.array([np.sin(k), np.cos(2.0 * k)]), 3.0)
+        else:
+            backend = kind if platform == PLATFORM else "openmm"
+            for force in mode_forces(torsions, system, backend):
+                system.addForce(force)
+        right = platform == "Reference"
+        contexts.append(context_of(system) if right else context_on(system, precision))
+    off, relative = PRECISIONS[precision]
+    for frame in x:
+        wanted, slope = energy_and_forces(contexts[0], frame)
+        contexts[1].setPositions(frame)
+        alone = contexts[1].getState(forces=True).getForces(asNumpy=True)
+        found, forces = energy_and_forces(contexts[1], frame)
+        scale = max(1.0, np.abs(slope).max())
+        assert abs(found - wanted) < 20.0 * off
+        assert np.abs(forces - slope).max() < relative * scale
+        assert np.abs(np.asarray(alone._value) - forces).max() < 1e-5 * scale
 
 
 def biased_system(path, masses, box=None):
@@ -277,3 +351,48 @@ def test_a_simulation_in_water(tmp_path):
     write_structure(molecule, tmp_path)
     platform = choose_platform(PLATFORM, molecule.system.getNumParticles())
     assert run_dynamics(molecule, tmp_path, 0.002, 0.5, 2.0, 300.0, 0, platform) == 4
+
+
+def test_a_killed_command_resumes(place, tmp_path):
+    """`metadynamics`, killed after its first checkpoint, and its twin that was not."""
+    model, system, output = place / "model", place / "md/system.xml", tmp_path / "bias"
+    words = [
+        *(sys.executable, "-m", "symplectic_cv", "metadynamics", model, "--system", system),
+        *("--modes", 0, 1, "--time-ns", 0.15, "--pace-ps", 0.5, "--width", 0.3),
+        *("--platform", PLATFORM, "-o", output),
+    ]
+    command = [str(word) for word in words]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 90.0
+    while not list(output.glob("checkpoint/step-*/record.json")) and time.monotonic() < until:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stderr
+    rows = (output / "colvar.csv").read_text().splitlines()[1:]
+    times = [float(row.split(",")[0]) for row in rows]
+    assert times == pytest.approx([0.5 * k for k in range(1, 301)])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no NVIDIA GPU")
+def test_the_frame_and_a_training_on_the_gpu(dipeptide, molecule):
+    """The rotation on the device is LAPACK's; a graph of the training step gives its numbers."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.as_tensor(dipeptide) + 0.02 * torch.randn(300, 10, 3, generator=generator).double()
+    masses = torch.as_tensor(molecule.masses)
+    x = x - (masses[:, None] * x).sum(1, keepdim=True) / masses.sum()
+    reference = x[0].clone()
+    right = superposing_rotation(x, reference, masses)
+    found = superposing_rotation(x.cuda(), reference.cuda(), masses.cuda()).cpu()
+    assert (found - right).abs().max() < 1e-12
+    s = x.transpose(-1, -2) @ (masses[:, None] * reference)
+    assert (rotation_in_closed_form(s.cuda()).cpu() - right).abs().max() < 1e-12
+    losses = {}
+    for device in ("cpu", "cuda"):
+        options = TrainingOptions(steps=40, batch=64, hidden=16, layers=2, device=device)
+        prepared = prepare(x.numpy(), molecule, 300.0, options)
+        losses[device] = train(prepared).validation_nll
+    # other momenta are drawn on another device
+    assert losses["cuda"] == pytest.approx(losses["cpu"], abs=0.5)
