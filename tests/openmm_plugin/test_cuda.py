@@ -358,14 +358,16 @@ def test_a_killed_command_resumes(place, tmp_path):
     model, system, output = place / "model", place / "md/system.xml", tmp_path / "bias"
     words = [
         *(sys.executable, "-m", "symplectic_cv", "metadynamics", model, "--system", system),
-        *("--modes", 0, 1, "--time-ns", 0.15, "--pace-ps", 0.5, "--width", 0.3),
+        *("--modes", 0, 1, "--time-ns", 0.15, "--pace", 0.5, "--width", 0.3),
         *("--platform", PLATFORM, "-o", output),
     ]
     command = [str(word) for word in words]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    said = tmp_path / "said.txt"
+    with open(said, "w") as handle:
+        process = subprocess.Popen(command, stdout=handle, stderr=handle)
     until = time.monotonic() + 90.0
     while not list(output.glob("checkpoint/step-*/record.json")) and time.monotonic() < until:
-        assert process.poll() is None
+        assert process.poll() is None, said.read_text()
         time.sleep(0.05)
     process.kill()
     process.wait()
