@@ -14,7 +14,7 @@
 Numbers go to results.json in the folder $OUT (the present one) as they come. The data lie in
 $SCV_DATA (gpu-data). SCV_PLATFORM and SCV_DEVICE name another platform and device than CUDA, and
 SCV_SHORT=1 makes everything short: a rehearsal without a GPU. SCV_KINDS names the kinds of bias
-that are timed, with commas.
+that are timed, with commas, and SCV_SELECTIONS the models of villin (CA, backbone).
 """
 
 from __future__ import annotations
@@ -616,7 +616,9 @@ def protein() -> None:
     molecule.positions = whole[-1] * unit.nanometer
     backbone = [atom.index for atom in topology.atoms if atom.name in ("N", "CA", "C")][6:12]
     quads = [backbone[0:4], backbone[1:5]]
-    choices = {"CA": "name CA"} if SHORT else {"CA": "name CA", "backbone": "name N CA C"}
+    choices = {"CA": "name CA", "backbone": "name N CA C"}
+    for name in set(choices) - set(os.environ.get("SCV_SELECTIONS", "CA,backbone").split(",")):
+        del choices[name]
     for name, selection in choices.items():
         atoms = sc.select_atoms(topology, selection)
         frames = np.array([x[atoms.indices] for x in whole])
