@@ -36,7 +36,6 @@ from openmm_plugin.biasing.adaptation_start import (
 from openmm_plugin.biasing.metadynamics import metadynamics
 from openmm_plugin.biasing.options import BiasProgress
 from openmm_plugin.native_library import in_nanometers
-from openmm_plugin.platforms import choose_platform
 from openmm_plugin.systems import MolecularSystem
 from symplectic_cv.adaptation.gathered_frames import GatheredFrames
 from symplectic_cv.adaptation.judging import RoundProgress, best_round, still_growing
@@ -131,8 +130,7 @@ class Adaptation:
         given = [] if data is None or isinstance(data, TrajectoryData) else _listed(data)
         first = data if isinstance(data, TrajectoryData) else given
         self._molecule, self._topology = molecule_of(system, topology, positions, first)
-        n_atoms, on = self._topology.n_atoms, self.options
-        self._platform = choose_platform(on.platform, n_atoms, on.precision, on.device_index)
+        self._platform = self.options.chosen_platform(self._topology.n_atoms)
         self._chosen = self.options.chosen_modes()
         self._start: TrajectoryData | None = None
         if isinstance(data, TrajectoryData):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import openmm
+
 from openmm_plugin.biasing.metadynamics_options import (
     AUTO,
     MetadynamicsOptions,
@@ -12,6 +14,7 @@ from openmm_plugin.biasing.metadynamics_options import (
     read_range,
 )
 from openmm_plugin.biasing.options import BiasOptions
+from openmm_plugin.platforms import choose_platform
 from openmm_plugin.versions import ON_CPU, choose_backend, choose_torsion_backend
 from symplectic_cv.adaptation.convergence import TOLERANCE
 from symplectic_cv.adaptation.flattening import FLATTEN, FLATTEN_TORSIONS, check_flatten
@@ -248,6 +251,10 @@ class AdaptationOptions:
             temperature=self.temperature,
             seed=self.seed + number - 1,
         )
+
+    def chosen_platform(self, n_atoms: int) -> openmm.Platform:
+        """The platform of all rounds, for a system of so many atoms."""
+        return choose_platform(self.platform, n_atoms, self.precision, self.device_index)
 
     def _range(self, chart: Chart) -> tuple[float, float] | None:
         """The ends of the grid; None where modes have ends of their own."""

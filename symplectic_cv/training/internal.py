@@ -71,7 +71,8 @@ def train_internal(
         module,
         _Batches(prepared, reached_step(checkpoint_folder)),
         prepared.options.steps,
-        training_device(prepared.options.device),
+        # not measured on a GPU
+        training_device(prepared.options.device, faster_on_gpu=False),
         checkpoint_folder,
         progress,
         EarlyStopping("validation_loss", patience=PATIENCE, min_delta=0.0),

@@ -23,7 +23,7 @@ from torch.utils.data import IterableDataset
 
 from symplectic_cv.flows.build import build_flow
 from symplectic_cv.flows.coupling import CouplingLayer
-from symplectic_cv.flows.options import FlowOptions
+from symplectic_cv.flows.options import Coupling, FlowOptions
 from symplectic_cv.flows.point import PointTransformation, quasi_harmonic_start
 from symplectic_cv.models.molecular_model import NeuralCanonicalTransformation
 from symplectic_cv.models.prior import LOG_2PI, HarmonicPrior
@@ -258,7 +258,9 @@ def train_cartesian(
     gaussian_nll, _ = validation_nll(model, prepared.validation, prepared.validation_weights)
     module = _MaximumLikelihood(prepared)
     first_step = reached_step(checkpoint_folder)
-    device = training_device(options.device)
+    # what was measured: without graphs, and so for all that cannot be captured, a GPU is slower
+    affine = options.coupling is Coupling.AFFINE
+    device = training_device(options.device, faster_on_gpu=affine)
     ended = run_loop(
         module,
         _Batches(prepared, first_step, device),
