@@ -23,7 +23,7 @@ from symplectic_cv.flows.point import PointTransformation
 from symplectic_cv.models.phase_space import in_float64
 from symplectic_cv.models.prior import PendulumPrior
 from symplectic_cv.models.torsion_model import TorsionModel
-from symplectic_cv.models.von_mises import log_von_mises, normal_to_angles
+from symplectic_cv.models.von_mises import log_von_mises
 
 LAST = 2
 """Layers at the end that scale and number the latent coordinates; before them the angles are turned
@@ -55,7 +55,6 @@ class TorsionDraws:
         self._chart, self._standard = chart, standard
         last = layers[-1]
         assert isinstance(last, ModeOrder)
-        self._last = last
         self._end = PointTransformation(layers[-LAST:])  # type: ignore[arg-type]
         self._learned = PointTransformation(layers[FIXED:])  # type: ignore[arg-type]
         self._given_line: PointLayer = layers[-LAST - 1]  # type: ignore[assignment]
@@ -87,13 +86,13 @@ class TorsionDraws:
     def draw(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Angles (n, k) and the rest (n, m) of independent structures."""
         u = torch.randn(n, self.density.dimension, generator=generator, dtype=torch.float64)
+        latent, k = self._prior.from_normal(u), self._n_angles
         if self.through_ring:
-            z = self._learned.inverse(self._prior.from_normal(u))[0]
-            return z[:, : self._n_angles], z[:, self._n_angles :]
-        k = self._n_angles
-        theta, line = normal_to_angles(u[:, :k], self._kappa), u[:, k:]
-        theta = self._given_line.inverse(torch.cat([theta, line], -1))[0][:, :k]
-        return self._turns.inverse(theta)[0], line
+            z = self._learned.inverse(latent)[0]
+            return z[:, :k], z[:, k:]
+        both = self._end.inverse(latent)[0]
+        theta = self._given_line.inverse(both)[0][:, :k]
+        return self._turns.inverse(theta)[0], both[:, k:]
 
     def log_density(self, angles: Tensor, rest: Tensor) -> Tensor:
         """ln ρ(angles, rest), (B,), up to a function of the rest."""
@@ -120,12 +119,10 @@ class TorsionDraws:
         """Standard normal latent numbers u (B, n) of structures."""
         if self.through_ring:
             latent = self._learned(torch.cat([angles, rest], -1))[0]
-            return self._prior.to_normal(latent)
-        theta = self._latent_angles(angles, rest)[0]
-        latent = self._end(torch.cat([theta, torch.zeros_like(rest)], -1))[0]
-        u = self._last(torch.cat([torch.zeros_like(theta), rest], -1))[0]
-        turned = self._prior.to_normal(latent)[:, self._prior.pendulums]
-        return u.index_copy(-1, self._prior.pendulums, turned)
+        else:
+            theta = self._latent_angles(angles, rest)[0]
+            latent = self._end(torch.cat([theta, rest], -1))[0]
+        return self._prior.to_normal(latent)
 
     def _latent_angles(self, angles: Tensor, line: Tensor) -> tuple[Tensor, Tensor]:
         """θ of the pendulums (B, k), and ln|det ∂θ/∂angles|, (B,), at given oscillators."""

@@ -104,11 +104,35 @@ def test_the_jacobian_factor_counts(two):
     assert (np.abs(right @ f - wrong @ f) > 4.0 * spread / math.sqrt(SAMPLES)).any()
 
 
+def test_draws_are_structures_and_come_back(two, perturb):
+    """Angles and the rest give the latent numbers that they were drawn from, in any units."""
+    bent = replace(two, density=copy.deepcopy(two.density))
+    perturb(bent.density.flow.layers[-3], seed=8, size=0.4)
+    perturb(bent.density.prior, seed=9, size=0.5)
+    draws = TorsionDraws(bent, 0)
+    with torch.no_grad():
+        angles, rest = draws.draw(50, torch.Generator().manual_seed(0))
+        u = draws.normal(angles, rest)
+        expected = torch.randn(
+            50,
+            draws.density.dimension,
+            generator=torch.Generator().manual_seed(0),
+            dtype=torch.float64,
+        )
+        positions = draws.density.decode(draws.density.prior.from_normal(u))
+    torch.testing.assert_close(u, expected, rtol=0.0, atol=1e-6)
+    torsions = draws.torsions(angles, rest)
+    np.testing.assert_allclose(
+        np.cos(torsions), np.cos(bent.torsions(positions.numpy())), rtol=0.0, atol=1e-6
+    )
+
+
 @pytest.mark.statistical
 def test_angles_that_the_oscillators_turn(two, perturb):
     """With all layers bent: against samples of the density in a narrow window of the mode."""
     bent = replace(two, density=copy.deepcopy(two.density))
     perturb(bent.density.flow.layers[-3], seed=8, size=0.4)
+    perturb(bent.density.prior, seed=9, size=0.5)  # oscillators of other units than their layers'
     x = bent.sample(40_000, seed=1)
     values = bent.modes(x)[:, 0]
     near = functions(bent.torsions(x[np.abs(values - 0.6) < 0.04]))
