@@ -411,3 +411,24 @@ def test_a_simulation_that_blows_up_leaves_its_frame(vacuum, cv, tmp_path):
     text = (tmp_path / "run" / "failed.pdb").read_text()
     assert text.count("HETATM") + text.count("ATOM  ") >= 22
     assert "REMARK 1 ATOM" in text
+
+
+def test_after_a_checkpoint_a_run_and_the_one_resumed_from_it_round_alike(vacuum, cv):
+    """The sums behind c(t) are kept from hill to hill; both runs begin them anew there."""
+    content = cv(1).with_suffix(".safetensors").read_bytes()
+    engines = [
+        NativeMetadynamics(openmm.XmlSerializer.clone(vacuum.system), content, _options(1), 10)
+        for _ in range(2)
+    ]
+    whole, resumed = engines
+    centers, heights = _hills(1, 400)
+    for center, height in zip(centers[:200], heights[:200], strict=True):
+        whole.offset()
+        whole.add_hill(center, height)
+    state = whole.state()
+    resumed.restore(state["bias"], None)
+    for center, height in zip(centers[200:], heights[200:], strict=True):
+        assert whole.offset() == resumed.offset()
+        for engine in engines:
+            engine.add_hill(center, height)
+    assert (whole.bias == resumed.bias).all()
