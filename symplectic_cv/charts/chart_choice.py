@@ -12,6 +12,9 @@ from symplectic_cv.molecule import Molecule
 FEWEST_BONDS = 2
 """Free rotatable bonds from which on modes of torsions are the better choice."""
 
+MOST_BONDS = 3
+"""Free rotatable bonds up to which modes in the Eckart frame describe a molecule well."""
+
 
 def free_bonds(molecule: Molecule, reference: np.ndarray) -> list[RotatableBond]:
     """The rotatable bonds outside rings that are no peptide or amide bonds.
@@ -47,3 +50,33 @@ def suited_chart(molecule: Molecule, reference: np.ndarray) -> Chart:
     """
     many = len(free_bonds(molecule, reference)) >= FEWEST_BONDS
     return Chart.TORSION if many else Chart.CARTESIAN
+
+
+def torsion_advice(molecule: Molecule, reference: np.ndarray, near_limit: bool) -> str | None:
+    """One line on why the torsion chart is the better choice; None where it is not.
+
+    Args:
+        molecule: The modelled atoms.
+        reference: A typical structure, shape (n_atoms, 3), in nm.
+        near_limit: Whether frames come near the limit of the Eckart frame.
+
+    Example:
+        >>> from symplectic_cv.data.mdshare import heavy_atom_topology
+        >>> from symplectic_cv.molecule import select_atoms
+        >>> molecule = select_atoms(heavy_atom_topology(), None)
+        >>> shape = np.random.default_rng(0).normal(size=(10, 3))
+        >>> torsion_advice(molecule, shape, False) is None
+        True
+        >>> print(torsion_advice(molecule, shape, True)[:38])
+        `chart='torsion'` is the better choice
+    """
+    free = len(free_bonds(molecule, reference))
+    if free > MOST_BONDS:
+        reason = f"{free} bonds turn freely, and modes of all atoms mix their slow motions"
+    elif near_limit and free > 0:
+        reason = (
+            "the molecule folds up until its frame nears a limit, where modes of all atoms bend"
+        )
+    else:
+        return None
+    return f"`chart='torsion'` is the better choice for collective variables here: {reason}"

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from symplectic_cv.charts.chart_choice import torsion_advice
 from symplectic_cv.charts.eckart import EckartFrame
 from symplectic_cv.charts.torsion_basis import check_order
 from symplectic_cv.cli import options as o
@@ -238,6 +239,10 @@ def train(
         _tell_weights(prepared.effective_frames, len(prepared.training))
     for message in prepared.warnings:
         warn(message)
+    if chart is Chart.CARTESIAN:
+        advice = torsion_advice(data.molecule, data.positions[0], prepared.health.near_limit)
+        if advice is not None:
+            note(translated(advice))
     with progress_bar("training", training_options.steps, "steps") as bar:
         best = float("inf")
 
