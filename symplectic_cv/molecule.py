@@ -11,6 +11,10 @@ import numpy as np
 
 from symplectic_cv.errors import ModelError, SelectionError
 
+NO_ATOMS = ("H", "VS")
+"""Elements that the default selection leaves out."""
+BEAD = "BB"
+"""The name of the backbone beads of Martini, of which MDTraj makes boron."""
 SOLUTE_HEAVY_ATOMS = "heavy atoms of the solute"
 """The default selection: no hydrogens, virtual sites, water or single-atom residues (ions)."""
 
@@ -141,13 +145,19 @@ def bonded_neighbours(n_atoms: int, bonds: Iterable[tuple[int, int]]) -> list[li
     return neighbours
 
 
-def select_atoms(topology: md.Topology, selection: str | Sequence[int] | None = None) -> Molecule:
+def select_atoms(
+    topology: md.Topology,
+    selection: str | Sequence[int] | None = None,
+    masses: float | Sequence[float] | np.ndarray | None = None,
+) -> Molecule:
     """The molecule that a selection names.
 
     Args:
         topology: The topology of the whole system.
         selection: The modelled atoms, in MDTraj's selection language or as indices from 0; the
             heavy atoms of the solute where None.
+        masses: The masses in Da: one for all, or one for each atom of the topology; those of the
+            elements where None.
 
     Raises:
         SelectionError: The selection cannot be read or holds fewer than 3 atoms, or an atom has
@@ -158,8 +168,7 @@ def select_atoms(topology: md.Topology, selection: str | Sequence[int] | None = 
         chosen = [
             atom.index
             for atom in topology.atoms
-            if atom.element is not None
-            and atom.element.symbol not in ("H", "VS")
+            if (masses is not None if atom.element is None else atom.element.symbol not in NO_ATOMS)
             and not atom.residue.is_water
             and atom.residue.n_atoms > 1
         ]
@@ -181,23 +190,55 @@ def select_atoms(topology: md.Topology, selection: str | Sequence[int] | None = 
             f"the selection ({name}) has {len(indices)} atoms, a molecular frame needs at "
             "least 3: choose more `atoms`"
         )
-    masses = []
-    for index in indices:
-        atom = topology.atom(int(index))
-        mass = atom.element.mass if atom.element is not None else 0.0
-        if not mass > 0.0:
-            raise SelectionError(
-                f"atom {index + 1} ({atom}) has no mass (element unknown or virtual): "
-                "leave it out of `atoms`"
-            )
-        masses.append(mass)
+    known = _masses_of(topology, indices) if masses is None else _given(masses, topology)[indices]
+    lost = np.flatnonzero(~(np.isfinite(known) & (known > 0.0)))
+    if len(lost):
+        index = int(indices[lost[0]])
+        raise SelectionError(
+            f"atom {index + 1} ({topology.atom(index)}) has no mass (element unknown or virtual): "
+            "leave it out of `atoms`, or give `masses`"
+        )
+    subset = topology.subset(indices)
+    for atom in subset.atoms:
+        if atom.element is None:
+            atom.element = md.element.virtual
     return Molecule(
-        topology=topology.subset(indices),
-        masses=np.array(masses, dtype=np.float64),
+        topology=subset,
+        masses=known,
         indices=indices,
         n_system_atoms=topology.n_atoms,
         hydrogens=bonded_hydrogens(topology)[indices],
     )
+
+
+def _masses_of(topology: md.Topology, indices: np.ndarray) -> np.ndarray:
+    """The masses of the elements of atoms, shape (N,), in Da; 0 where an element is unknown."""
+    atoms = [topology.atom(int(index)) for index in indices]
+    bead = next((atom for atom in atoms if atom.name == BEAD and atom.residue.is_protein), None)
+    if bead is not None:
+        raise SelectionError(
+            f"atom {bead.index + 1} ({bead}) is a bead of a coarse-grained model such as Martini, "
+            "which has no element: give `masses`, for example 72 (Da) for all"
+        )
+    return np.array(
+        [0.0 if atom.element is None else atom.element.mass for atom in atoms], dtype=np.float64
+    )
+
+
+def _given(masses: float | Sequence[float] | np.ndarray, topology: md.Topology) -> np.ndarray:
+    """The masses of all atoms of a topology that a user gave, shape (n_atoms,), in Da."""
+    try:
+        values = np.asarray(masses, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise SelectionError("`masses` must be numbers in Da") from None
+    if values.ndim == 0:
+        return np.full(topology.n_atoms, float(values))
+    if values.shape != (topology.n_atoms,):
+        raise SelectionError(
+            f"`masses` has shape {values.shape}; give one number in Da, or one for each of the "
+            f"{topology.n_atoms} atoms of the topology"
+        )
+    return values
 
 
 def _listed(indices: Sequence[int], n_atoms: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from symplectic_cv.bias.basins import BARRIER, find_basins
 from symplectic_cv.bias.blocks import block_of_frames, log_ratio_error, log_share_error
 from symplectic_cv.bias.free_energy import SURFACE
 from symplectic_cv.bias.grid import BiasGrid
+from symplectic_cv.bias.plumed_tables import write_plumed_tables
 from symplectic_cv.bias.run import OPES, BiasedFrames, BiasedRun, BiasRecord
 from symplectic_cv.bias.well_tempered import free_energy, known_free_energy
 from symplectic_cv.files.atomic import write_atomically
@@ -183,7 +184,7 @@ def _difference(first: float, second: float, kt: float) -> float:
 
 
 def write_results(run: BiasedRun, bias: np.ndarray) -> Convergence | None:
-    """Writes free_energy.npz and convergence.csv of a run into its folder.
+    """Writes free_energy.npz, convergence.csv, COLVAR and HILLS of a run into its folder.
 
     `free_energy.npz` holds one axis per mode under its name, and on that grid in kJ/mol
     `free_energy` (metadynamics: from the bias; OPES: from the weights), `reweighted` (from the
@@ -217,6 +218,7 @@ def write_results(run: BiasedRun, bias: np.ndarray) -> Convergence | None:
         bias_factor=record.bias_factor,
         **axes,
     )
+    write_plumed_tables(run)
     curve = convergence(run, known)
     columns: list[Any] = [[]] * len(CONVERGENCE_HEADER)
     if curve is not None:

@@ -48,6 +48,8 @@ def analyze(
         int,
         option(help="Number of slowest modes that are scored beside TICA and PCA."),
     ] = 2,
+    strict: o.Strict = False,
+    length_unit: o.LengthUnitOption = None,
     mdshare_folder: o.MdshareFolder = Path("mdshare"),
     mdshare_catalogue: o.MdshareCatalogue = None,
     seed: o.Seed = 0,
@@ -75,6 +77,8 @@ def analyze(
             mdshare_folder=mdshare_folder,
             mdshare_catalogue=mdshare_catalogue,
             progress=bar.advance,
+            strict=strict,
+            length_unit=length_unit,
         )
     if not found:
         note("no backbone torsion among the model's atoms: mutual information is left out")

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter, validators
 
+from symplectic_cv.data.mdtraj_files import LengthUnit
+
 HAS_METAVAR = hasattr(Parameter, "metavar")
 """Cyclopts for Python 3.10 has no names for the values of options in its help."""
 
@@ -71,7 +73,7 @@ Trajectory = Annotated[
     str,
     argument(
         "TRAJ",
-        help="Trajectory files (.xtc .dcd .h5 .nc .trr .pdb, or .npz with positions in nm), "
+        help="Trajectory files of any format that MDTraj reads, or .npz with positions in nm, "
         "or mdshare:FILE for a file of the mdshare repository.",
         required=True,
     ),
@@ -89,6 +91,18 @@ Atoms = Annotated[
     option(
         "--atoms",
         help="MDTraj selection of the atoms to model. Default: the heavy atoms of the solute.",
+    ),
+]
+Strict = Annotated[
+    bool,
+    option("--strict", help="Refuse files that end in the middle of a frame."),
+]
+LengthUnitOption = Annotated[
+    LengthUnit | None,
+    option(
+        "--length-unit",
+        help="Unit of the numbers in the trajectory files. Default: that of their format; nm for "
+        ".npz.",
     ),
 ]
 MdshareFolder = Annotated[Path, option(help="Folder that keeps the files downloaded from mdshare.")]

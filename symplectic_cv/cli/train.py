@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
-
-import numpy as np
 
 from symplectic_cv.charts.chart_choice import torsion_advice
 from symplectic_cv.charts.eckart import EckartFrame
@@ -14,20 +12,26 @@ from symplectic_cv.charts.torsion_basis import check_order
 from symplectic_cv.cli import options as o
 from symplectic_cv.cli.console import note, progress_bar, warn
 from symplectic_cv.cli.errors import translated
+from symplectic_cv.cli.frames import (
+    read_frames,
+    require_count,
+    tell,
+    tell_weights,
+    weights_of_frames,
+)
 from symplectic_cv.cli.options import option
 from symplectic_cv.cli.threads import with_threads
-from symplectic_cv.data.frame_weights import read_weights
-from symplectic_cv.data.trajectories import TrajectoryData, read_trajectories
+from symplectic_cv.data.frame_weights import read_masses
 from symplectic_cv.errors import OptionError
 from symplectic_cv.files.atomic import file_digest
 from symplectic_cv.files.run_folder import require_free
 from symplectic_cv.flows.options import Chart, Coupling
 from symplectic_cv.hamiltonians.reduced import ReducedHamiltonian
+from symplectic_cv.training.check import report_on_frames, report_on_training
 from symplectic_cv.training.complete import is_trained, require_same_torsions, require_same_training
 from symplectic_cv.training.fit import fit, prepare, train_in_folder
 from symplectic_cv.training.momenta import Momenta
 from symplectic_cv.training.options import ENERGY_WEIGHT, TrainingOptions
-from symplectic_cv.training.preparation import check_weights
 from symplectic_cv.training.result import HistoryRow, InternalRow, TrainingResult
 from symplectic_cv.training.torsion import TorsionResult, fit_torsion_modes
 from symplectic_cv.training.torsion_density import TorsionDensityResult
@@ -125,6 +129,20 @@ def train(
             "weight; of a bias V it is exp(V/kT).",
         ),
     ] = None,
+    masses: Annotated[
+        str | None,
+        option(
+            metavar="M|FILE",
+            help="Mass in Da of all atoms, or a file with one per atom of the topology, for beads "
+            "without an element. Default: the masses of the elements.",
+        ),
+    ] = None,
+    check: Annotated[
+        bool,
+        option("--check", help="Read and check everything, report it, and train nothing."),
+    ] = False,
+    strict: o.Strict = False,
+    length_unit: o.LengthUnitOption = None,
     mdshare_folder: o.MdshareFolder = Path("mdshare"),
     mdshare_catalogue: o.MdshareCatalogue = None,
     seed: o.Seed = DEFAULT.seed,
@@ -151,7 +169,9 @@ def train(
     Example: symplectic-cv train md/trajectory.xtc -o model
     """
     thermal_energy(temperature)
-    if not resume:
+    if check:
+        pass
+    elif not resume:
         require_free(output)
     complete = resume and is_trained(output)
     if density and chart is not Chart.TORSION:
@@ -180,16 +200,26 @@ def train(
         raise OptionError(f"`order` {order} needs `chart='torsion'`")
     if energy_weight is None:
         energy_weight = DEFAULT.energy_weight if system is None else ENERGY_WEIGHT
+    reading: dict[str, Any] = {
+        "mdshare_folder": mdshare_folder,
+        "mdshare_catalogue": mdshare_catalogue,
+        "strict": strict,
+        "length_unit": length_unit,
+        "masses": None if masses is None else read_masses(masses),
+    }
     if chart is Chart.TORSION and not density:
-        data = _read(trajectories, top, atoms, mdshare_folder, mdshare_catalogue)
+        data = read_frames(trajectories, top, atoms, reading)
         frame_weights = None
         if weights is not None:
-            frame_weights = _read_weights(weights, data.n_frames, temperature)
-        options: dict[str, Any] = {"folder": output, "resume": resume, "order": order}
+            frame_weights = weights_of_frames(weights, data.n_frames, temperature)
+        if check:
+            tell(report_on_frames(data))
+        folder = None if check else output
+        options: dict[str, Any] = {"folder": folder, "resume": resume, "order": order}
         found = fit(data, temperature, chart, weights=frame_weights, **options)
         assert isinstance(found, TorsionResult)
         _tell_torsions(found, data.n_frames)
-        note(f"model: {output}")
+        note("nothing was written (`check`)" if check else f"model: {output}")
         return
     training_options = TrainingOptions(
         steps=steps,  # type: ignore[arg-type]  # None: the default of the chart
@@ -211,8 +241,13 @@ def train(
         return
     if system is not None and not energy_weight > 0.0:
         raise OptionError("`system` is for energies, but `energy_weight` is 0")
-    data = _read(trajectories, top, atoms, mdshare_folder, mdshare_catalogue)
-    frame_weights = None if weights is None else _read_weights(weights, data.n_frames, temperature)
+    require_count(trajectories, top, atoms, reading["masses"])
+    data = read_frames(trajectories, top, atoms, reading)
+    if check:
+        tell(report_on_frames(data))
+    frame_weights = (
+        None if weights is None else weights_of_frames(weights, data.n_frames, temperature)
+    )
     modes: TorsionResult | None = None
     if density:
         modes = fit_torsion_modes(data, temperature, order, weights=frame_weights)
@@ -231,12 +266,16 @@ def train(
         energies=_energies(system, top, temperature, trust_system),
         system_sha256=file_digest(system),
     )
+    if check:
+        tell(report_on_training(prepared, data))
+        note("all of this can be trained on; nothing was written (`check`)")
+        return
     note(
         f"frame: smallest det A is {prepared.health.smallest:.3f} of the median "
         f"({data.locate(prepared.health.frame)})"
     )
     if frame_weights is not None:
-        _tell_weights(prepared.effective_frames, len(prepared.training))
+        tell_weights(prepared.effective_frames, len(prepared.training))
     for message in prepared.warnings:
         warn(message)
     if chart is Chart.CARTESIAN:
@@ -280,24 +319,6 @@ def _tell_training(result: TrainingResult, chart: Chart, output: Path) -> None:
     note(f"model: {output}")
 
 
-def _read(
-    trajectories: Sequence[str],
-    top: Path | None,
-    atoms: str | None,
-    mdshare_folder: Path,
-    mdshare_catalogue: Path | None,
-) -> TrajectoryData:
-    with progress_bar("reading", None, "frames") as bar:
-        return read_trajectories(
-            list(trajectories),
-            top,
-            atoms,
-            mdshare_folder=mdshare_folder,
-            mdshare_catalogue=mdshare_catalogue,
-            progress=bar.advance,
-        )
-
-
 def _tell_torsions(found: TorsionResult, n_frames: int) -> None:
     """Prints the slowest modes of torsions and what limits them."""
     model = found.model
@@ -327,14 +348,3 @@ def _energies(
     return lambda frame: ReducedHamiltonian(
         load_hamiltonian(system, pdb, temperature, frame, trust_system=trust_system)
     )
-
-
-def _read_weights(spec: str, n_frames: int, temperature: float) -> np.ndarray:
-    found = read_weights(spec, temperature)
-    note(f"weights: {found.source}")
-    return check_weights(found.values, n_frames)
-
-
-def _tell_weights(effective: float, n_frames: int) -> None:
-    """Prints the effective number of frames by their weights."""
-    note(f"effective training frames by their weights (Kish): {effective:.1f} of {n_frames}")

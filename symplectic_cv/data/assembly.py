@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from symplectic_cv.data.formats import CHUNK, Chunk
-from symplectic_cv.data.periodic import Links, find_broken_link, make_whole, spanning_links
+from symplectic_cv.data.bond_lengths import (
+    molecules_of,
+    require_nanometres,
+    without_invented_bonds,
+)
+from symplectic_cv.data.mdtraj_files import CHUNK, Chunk
+from symplectic_cv.data.periodic import JUMP, Links, find_broken_link, make_whole, spanning_links
 from symplectic_cv.data.rounding import rounding_of
-from symplectic_cv.errors import TrajectoryError
+from symplectic_cv.errors import DataWarning, TrajectoryError
 from symplectic_cv.molecule import Molecule
+
+LEAP = 2.0
+"""Molecules whose distance changes by more than this along an axis between two frames, in nm, did
+not move: one of them was wrapped."""
 
 Progress = Callable[[int], None]
 """Called with the number of frames just read."""
@@ -55,10 +65,11 @@ def assemble(
     rounding = 0.0
     links: Links | None = None
     typical: np.ndarray | None = None
+    parts = np.zeros(0)
     if like is not None:
         links, typical = like[1], _typical_lengths(like[0][:CHUNK], like[1])
     for name, chunks in runs:
-        done = 0
+        done, parted = 0, ""
         for chunk in chunks:
             if len(chunk.positions) == 0:
                 continue
@@ -66,14 +77,24 @@ def assemble(
             if done == 0:
                 rounding = max(rounding, rounding_of(chunk.positions))
             box = chunk.box
+            if done == 0:
+                require_nanometres(chunk.positions, chunk.box, molecule, name)
             if links is None:
+                molecule, notes = without_invented_bonds(chunk.positions, box, molecule)
+                for note in notes:
+                    warnings.warn(f"{name}: {note}", DataWarning, stacklevel=3)
                 links = spanning_links(
                     chunk.positions[0], None if box is None else box[0], molecule.bonds
                 )
+            if len(parts) == 0:
+                parts = molecules_of(molecule.topology)
             whole = make_whole(chunk.positions, box, links)
             if typical is None:
                 typical = _typical_lengths(whole, links)
-            _require_whole(whole, links, typical, name, done, molecule, box is not None)
+            told = _require_whole(
+                whole, links, typical, parts, name, done, molecule, box is not None
+            )
+            parted = parted or told
             positions.append(whole.astype(np.float32))
             known = chunk.times is not None
             times.append(np.array(chunk.times if known else np.full(len(whole), np.nan), float))
@@ -84,6 +105,8 @@ def assemble(
             raise TrajectoryError(f"{name}: holds no frame")
         lengths.append(done)
         names.append(name)
+        if parted:
+            warnings.warn(parted, DataWarning, stacklevel=3)
     assert links is not None
     return Assembled(
         positions=np.concatenate(positions),
@@ -138,23 +161,63 @@ def _require_whole(
     whole: np.ndarray,
     links: Links,
     typical: np.ndarray,
+    parts: np.ndarray,
     name: str,
     offset: int,
     molecule: Molecule,
     has_box: bool,
-) -> None:
-    broken = find_broken_link(whole, links, typical)
-    if broken is None:
-        return
-    frame, link, length = broken
-    first, second = (molecule.atom_label(int(atom)) for atom in links.pairs[link])
-    reason = (
-        "although its box was used"
-        if has_box
-        else "and the file holds no box to make the molecule whole"
-    )
-    raise TrajectoryError(
-        f"{name}: frame {offset + frame}: {first} and {second} are {length:.2f} nm apart, "
-        f"{reason}: is the topology right? else make molecules whole first "
+) -> str:
+    """Raises TrajectoryError where a molecule is torn; says where two molecules part.
+
+    Args:
+        whole: Frames that were made whole, shape (F, N, 3), in nm.
+        links: The links along which they were made whole.
+        typical: The typical length of each link, shape (N−1,), in nm.
+        parts: A number for the molecule of each atom, shape (N,).
+        name: The name of the run.
+        offset: The number of frames of the run before these.
+        molecule: The modelled atoms.
+        has_box: Whether the frames have boxes.
+
+    Returns:
+        A line about the first frame in which two molecules part; empty where none do.
+    """
+    between = ~links.bonded & (parts[links.pairs[:, 0]] != parts[links.pairs[:, 1]])
+    broken = find_broken_link(whole, links, np.where(between, np.inf, typical))
+    remedy = (
+        "is the topology right? else make molecules whole first "
         "(gmx trjconv -pbc whole, or MDTraj's image_molecules)"
+    )
+    if broken is not None:
+        frame, link, length = broken
+        first, second = (molecule.atom_label(int(atom)) for atom in links.pairs[link])
+        reason = (
+            "although its box was used"
+            if has_box
+            else "and the file holds no box to make the molecule whole"
+        )
+        raise TrajectoryError(
+            f"{name}: frame {offset + frame}: {first} and {second} are {length:.2f} nm apart, "
+            f"{reason}: {remedy}"
+        )
+    if not between.any():
+        return ""
+    pairs = links.pairs[between]
+    steps = whole[:, pairs[:, 1]] - whole[:, pairs[:, 0]]
+    far = np.argwhere(np.linalg.norm(steps, axis=-1) > typical[between] + JUMP)
+    if len(far) == 0:
+        return ""
+    frame, link = (int(k) for k in far[0])
+    first, second = (molecule.atom_label(int(atom)) for atom in pairs[link])
+    length = float(np.linalg.norm(steps[frame, link]))
+    leap = np.abs(np.diff(steps, axis=0)).max((0, 2)) if len(steps) > 1 else np.zeros(len(pairs))
+    if not has_box and (leap > LEAP).any():
+        raise TrajectoryError(
+            f"{name}: frame {offset + frame}: {first} and {second} of two molecules are "
+            f"{length:.2f} nm apart at once, and the file holds no box: {remedy}"
+        )
+    return (
+        f"{name}: the molecules of {first} and {second} part, from frame {offset + frame} on "
+        f"({length:.2f} nm): these frames are kept; a model of both is of little use where they "
+        "do not touch"
     )

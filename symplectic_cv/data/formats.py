@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
-import struct
+import importlib.util
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import mdtraj as md
 import numpy as np
-from scipy.io import netcdf_file
 
 from symplectic_cv.data import mdshare
-from symplectic_cv.data.periodic import known_box
+from symplectic_cv.data.mdtraj_files import (
+    CHUNK,
+    SELF_DESCRIBING,
+    Chunk,
+    LengthUnit,
+    last_line,
+    mdtraj_chunks,
+    require_atom_count,
+    scale_of,
+    suffix_of,
+    topology_in,
+)
+from symplectic_cv.data.mdtraj_files import FORMATS as READABLE
 from symplectic_cv.data.quiet import quiet_output
 from symplectic_cv.errors import OptionError, TrajectoryError
 
-FORMATS = (".xtc", ".dcd", ".h5", ".nc", ".trr", ".pdb", ".npz")
-SELF_DESCRIBING = (".h5", ".pdb")
-WITH_TIMES = (".xtc", ".trr")
-"""Formats whose frames always carry their times; MDTraj makes times up for others."""
-CHUNK = 5000
+FORMATS = (*READABLE, ".npz")
 
+TOPOLOGIES = (".pdb", ".gro", ".psf", ".prmtop", ".parm7")
+"""Endings of topologies that are looked for beside a trajectory of the same name."""
 
-@dataclass(frozen=True)
-class Chunk:
-    """Consecutive frames of a run.
+BY_MDANALYSIS = {
+    suffix: f": MDTraj reads no {suffix}; give a .gro or .pdb of the same atoms, or install "
+    "MDAnalysis, which reads it"
+    for suffix in (".tpr", ".itp", ".top", ".data", ".pqr", ".pdbqt", ".mol2", ".xml.gz")
+}
+"""Endings of topologies that are read through MDAnalysis, and the remedy where it is missing."""
 
-    Attributes:
-        positions: Positions of the chosen atoms, shape (F, N, 3), in nm.
-        box: Box vectors, shape (F, 3, 3), in nm, or None.
-        times: Times of the frames, shape (F,), in ps, or None.
-    """
-
-    positions: np.ndarray
-    box: np.ndarray | None = None
-    times: np.ndarray | None = None
+UNREADABLE = {
+    ".tpr": "a run input file of GROMACS holds no frames: name its .xtc or .trr here, and a .gro "
+    "or the .tpr with `top`",
+    ".log": "a log file holds no positions",
+    ".npy": "save positions with np.savez, as .npz",
+}
+"""What to do about files that are often named as trajectories."""
 
 
 class OpenMMTopology(Protocol):
@@ -56,11 +65,31 @@ def load_topology(path: Path) -> md.Topology:
     if not path.is_file():
         raise TrajectoryError(f"{path}: no such topology file (`top`)")
     try:
-        return md.load_topology(str(path))
+        return topology_in(path)
     except Exception as error:  # MDTraj raises errors of many types
+        found = _by_mdanalysis(path)
+        if found is not None:
+            return found
+        remedy = BY_MDANALYSIS.get(suffix_of(path), "")
         raise TrajectoryError(
-            f"{path}: truncated, or not a readable topology ({_last_line(error)})"
+            f"{path}: truncated, or not a readable topology ({last_line(error)}){remedy}"
         ) from error
+
+
+def _by_mdanalysis(path: Path) -> md.Topology | None:
+    """The topology as MDAnalysis reads it; None where it is not installed, or cannot."""
+    if suffix_of(path) not in BY_MDANALYSIS or importlib.util.find_spec("MDAnalysis") is None:
+        return None
+    from MDAnalysis import Universe
+
+    from symplectic_cv.data.mdanalysis import topology_of
+
+    try:
+        with quiet_output(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return topology_of(Universe(str(path)))
+    except Exception:  # MDTraj's reason is told
+        return None
 
 
 def as_topology(
@@ -91,23 +120,42 @@ def as_topology(
 def find_topology(trajectory: Path) -> Path | None:
     """The topology of a trajectory: the file itself, one of the same name, or
     the `topology.pdb` that `simulate` writes beside it."""
-    if trajectory.suffix.lower() in SELF_DESCRIBING:
+    if suffix_of(trajectory) in SELF_DESCRIBING:
         return trajectory
-    for candidate in (trajectory.with_suffix(".pdb"), trajectory.with_name("topology.pdb")):
+    stem = trajectory.with_name(trajectory.name[: -len(suffix_of(trajectory))] or "trajectory")
+    beside = [stem.with_name(stem.name + ending) for ending in TOPOLOGIES]
+    for candidate in (*beside, trajectory.with_name("topology.pdb")):
         if candidate.is_file():
             return candidate
     return None
 
 
 def open_runs(
-    file: Path, topology: md.Topology, indices: np.ndarray, mdshare_box: bool
+    file: Path,
+    topology: md.Topology,
+    indices: np.ndarray,
+    mdshare_box: bool,
+    strict: bool = False,
+    unit: LengthUnit | None = None,
 ) -> Iterator[tuple[str, Iterator[Chunk]]]:
-    """Each continuous run of a file, as chunks of the picked atoms."""
+    """Each continuous run of a file, as chunks of the picked atoms in nm.
+
+    Args:
+        file: The file.
+        topology: The topology of its atoms.
+        indices: The picked atoms, shape (N,).
+        mdshare_box: Whether the frames are in the box of mdshare's alanine dipeptide.
+        strict: Whether a file that ends in the middle of a frame is refused.
+        unit: The unit of the numbers in the file; that of its format where None.
+    """
+    factor = scale_of(suffix_of(file), unit)
     if file.suffix.lower() == ".npz":
         box_length = mdshare.BOX_LENGTH if mdshare_box else None
-        yield from _npz_runs(file, topology.n_atoms, indices, box_length)
+        runs = _npz_runs(file, topology.n_atoms, indices, box_length)
     else:
-        yield str(file), _mdtraj_chunks(file, topology, indices)
+        runs = iter([(str(file), mdtraj_chunks(file, topology, indices, strict))])
+    for name, chunks in runs:
+        yield name, (chunks if factor == 1.0 else (chunk.scaled(factor) for chunk in chunks))
 
 
 def _npz_runs(
@@ -144,94 +192,6 @@ def _array_chunks(
         yield Chunk(part, box)
 
 
-def _mdtraj_chunks(file: Path, topology: md.Topology, indices: np.ndarray) -> Iterator[Chunk]:
-    _require_complete_dcd(file)
-    _require_complete_netcdf(file)
-    suffix = file.suffix.lower()
-    try:
-        if suffix not in SELF_DESCRIBING:
-            with quiet_output(), md.open(str(file)) as handle:
-                first = handle.read(1)
-                xyz = first[0] if isinstance(first, tuple) else first
-            require_atom_count(str(file), xyz.shape[1], topology.n_atoms)
-            options = {"top": topology}
-        else:
-            require_atom_count(str(file), load_topology(file).n_atoms, topology.n_atoms)
-            options = {}
-        in_order = np.sort(indices)
-        places = np.searchsorted(in_order, indices)
-        parts = md.iterload(str(file), chunk=CHUNK, atom_indices=in_order, **options)
-        while True:
-            with quiet_output():
-                part = next(parts, None)
-            if part is None:
-                break
-            times = part.time if suffix in WITH_TIMES else None
-            yield Chunk(part.xyz[:, places], known_box(part.unitcell_vectors), times)
-    except TrajectoryError:
-        raise
-    except Exception as error:  # MDTraj raises errors of many types
-        raise TrajectoryError(
-            f"{file}: truncated or damaged ({type(error).__name__}: {_last_line(error)}); "
-            "copy it again, or cut it to its last good frame"
-        ) from error
-
-
-def _require_complete_dcd(file: Path) -> None:
-    """MDTraj reads a truncated DCD without an error; its header holds the number of frames."""
-    if file.suffix.lower() != ".dcd":
-        return
-    with open(file, "rb") as handle:
-        header = handle.read(12)
-    if len(header) < 12:
-        raise TrajectoryError(f"{file}: truncated, it has no complete header")
-    order = "<" if header[:4] == struct.pack("<i", 84) else ">"  # a record of 84 bytes opens it
-    announced = struct.unpack(order + "i", header[8:12])[0]
-    try:
-        with quiet_output(), md.open(str(file)) as handle:
-            present = len(handle)
-    except OSError as error:
-        raise TrajectoryError(f"{file}: not a readable DCD file ({error})") from error
-    if announced > present:
-        raise TrajectoryError(
-            f"{file}: truncated, its header announces {announced} frames and {present} are there; "
-            "copy it again, or cut it to its last good frame"
-        )
-
-
-def _require_complete_netcdf(file: Path) -> None:
-    """The NetCDF library fills what is cut off with zeros; SciPy's reader asks for the bytes."""
-    with open(file, "rb") as handle:
-        if handle.read(4) not in (b"CDF\x01", b"CDF\x02"):  # HDF5 inside notices by itself
-            return
-    complete = True
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that its memory map is still in use when it fails
-        try:
-            netcdf_file(file, mmap=True).close()
-        except (OSError, ValueError, TypeError, IndexError, KeyError):
-            complete = False
-    if not complete:
-        raise TrajectoryError(
-            f"{file}: truncated, it is shorter than its header announces; copy it again, or cut "
-            "it to its last good frame"
-        )
-
-
-def _last_line(error: Exception) -> str:
-    """The last line of an error, because HDF5 puts its call stack before it."""
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__
-
-
-def require_atom_count(name: str, found: int, expected: int) -> None:
-    if found != expected:
-        raise TrajectoryError(
-            f"{name}: has {found} atoms, its topology has {expected}: give the topology of the "
-            "same atoms with `top`"
-        )
-
-
 def find_files(
     sources: Sequence[str | Path], folder: Path, catalogue: Path | None
 ) -> tuple[list[Path], md.Topology | None]:
@@ -250,9 +210,11 @@ def find_files(
             if not path.is_file():
                 raise TrajectoryError(f"{path}: no such trajectory file")
             files.append(path)
-        if files[-1].suffix.lower() not in FORMATS:
+        suffix = suffix_of(files[-1])
+        if suffix not in FORMATS:
+            remedy = UNREADABLE.get(suffix, "convert it with MDTraj, MDAnalysis or VMD")
             raise TrajectoryError(
-                f"{files[-1]}: unknown trajectory format; known are {', '.join(FORMATS)}"
+                f"{files[-1]}: unknown trajectory format; known are {', '.join(FORMATS)}: {remedy}"
             )
     built_in = fetched == len(files) and all("heavy-atom-positions" in file.name for file in files)
     return files, mdshare.heavy_atom_topology() if built_in else None

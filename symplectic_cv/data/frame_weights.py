@@ -1,4 +1,7 @@
-"""Weights of frames from files: NumPy arrays, plain text, CSV tables, COLVAR files of PLUMED."""
+"""Weights of frames from files: NumPy arrays, plain text, CSV tables, COLVAR files of PLUMED.
+
+Masses of atoms are read from such files too.
+"""
 
 from __future__ import annotations
 
@@ -83,6 +86,30 @@ def read_weights(spec: str | Path, temperature: float = 300.0) -> FrameWeights:
     return FrameWeights(
         np.exp(energy - energy.max()), f"exp(V/kT) of the bias in column {column} of {path}"
     )
+
+
+def read_masses(spec: str) -> np.ndarray:
+    """Masses of atoms in Da: one number, or one per atom from a file.
+
+    Args:
+        spec: A number, or a .npy file or text with one number per line.
+
+    Raises:
+        OptionError: It is neither a number nor a readable file.
+    """
+    try:
+        return np.array(float(spec))
+    except ValueError:
+        pass
+    path = Path(spec)
+    if not path.is_file():
+        raise OptionError(f"`masses` {spec}: neither a number nor a file")
+    try:
+        if path.suffix == ".npy":
+            return np.asarray(read_array(path, "masses"), dtype=np.float64)
+        return np.asarray(np.loadtxt(path, ndmin=1), dtype=np.float64)
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise OptionError(f"`masses` {path}: not one number per line ({error})") from error
 
 
 def _split(spec: str) -> tuple[Path, str | None]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import mdtraj as md
 import numpy as np
 
-from symplectic_cv.data.formats import CHUNK, Chunk
+from symplectic_cv.data.mdtraj_files import CHUNK, Chunk
 from symplectic_cv.errors import SelectionError, TrajectoryError
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ import mdtraj as md
 import numpy as np
 
 from symplectic_cv.data import mdshare
-from symplectic_cv.data.formats import FORMATS, SELF_DESCRIBING, find_topology, load_topology
+from symplectic_cv.data.formats import FORMATS, find_topology, load_topology
 from symplectic_cv.data.identity import place_atoms
+from symplectic_cv.data.mdtraj_files import READ_WHOLE, SELF_DESCRIBING, suffix_of
 from symplectic_cv.data.periodic import (
     find_broken_link,
     known_box,
@@ -65,14 +66,16 @@ def read_structure(spec: str, molecule: Molecule, top: str | Path | None = None)
     places = place_atoms(molecule, topology, str(top))
     in_order = np.sort(places)
     try:
-        if path.suffix.lower() == ".pdb":
-            every = md.load(str(path), atom_indices=in_order)
+        suffix = suffix_of(path)
+        if suffix in READ_WHOLE or (suffix in SELF_DESCRIBING and not suffix.endswith("5")):
+            options = {} if suffix in SELF_DESCRIBING else {"top": topology}
+            every = md.load(str(path), atom_indices=in_order, **options)
             loaded = every[_choose(source, frame, every.n_frames)]
         else:
             with quiet_output(), md.open(str(path)) as handle:
                 n_frames = len(handle)
             chosen = _choose(source, frame, n_frames)
-            options = {} if path.suffix.lower() in SELF_DESCRIBING else {"top": topology}
+            options = {} if suffix in SELF_DESCRIBING else {"top": topology}
             with quiet_output():
                 loaded = md.load_frame(str(path), chosen, atom_indices=in_order, **options)
     except UserError:
@@ -117,7 +120,7 @@ def _split(spec: str) -> tuple[str, int | None]:
         return source, frame
     if not Path(source).is_file():
         raise OptionError(f"{source}: no such file; give a PDB file, or TRAJ:FRAME")
-    if Path(source).suffix.lower() not in FORMATS:
+    if suffix_of(source) not in FORMATS:
         raise OptionError(f"{source}: unknown format; known are {', '.join(FORMATS)}")
     return source, frame
 
@@ -138,7 +141,7 @@ def _choose(source: str, frame: int | None, n_frames: int) -> int:
 def _topology_file(path: Path, top: str | Path | None) -> Path:
     """The topology file of an end; a file that describes itself needs none."""
     found = find_topology(path)
-    if path.suffix.lower() in SELF_DESCRIBING:
+    if suffix_of(path) in SELF_DESCRIBING:
         return path
     if top is not None:
         return Path(top)

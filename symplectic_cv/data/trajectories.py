@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any
 import mdtraj as md
 import numpy as np
 
+from symplectic_cv.checks import choose
 from symplectic_cv.data.assembly import Progress, assemble, box_vectors
 from symplectic_cv.data.formats import (
-    CHUNK,
-    Chunk,
     OpenMMTopology,
     as_topology,
     find_files,
     open_runs,
-    require_atom_count,
     topology_for,
 )
 from symplectic_cv.data.identity import place_atoms
+from symplectic_cv.data.mdtraj_files import CHUNK, Chunk, LengthUnit, require_atom_count
 from symplectic_cv.data.periodic import Links, known_box
 from symplectic_cv.errors import OptionError, TrajectoryError
 from symplectic_cv.molecule import Molecule, select_atoms
@@ -283,12 +282,15 @@ def read_trajectories(
     mdshare_catalogue: Path | None = None,
     progress: Progress | None = None,
     like: TrajectoryData | None = None,
+    strict: bool = False,
+    length_unit: LengthUnit | str | None = None,
+    masses: float | Sequence[float] | np.ndarray | None = None,
 ) -> TrajectoryData:
     """Reads every frame of trajectory files, picks the modelled atoms and makes them whole.
 
     Args:
-        sources: One or several trajectory files (.xtc, .dcd, .h5, .nc, .trr, .pdb, or .npz of
-            positions in nm, (F, N, 3) or (F, 3N)), or names `mdshare:…` of the mdshare repository.
+        sources: One or several trajectory files of any format that MDTraj reads, or .npz of
+            positions in nm, (F, N, 3) or (F, 3N), or names `mdshare:…` of the mdshare repository.
         top: The topology, MDTraj's or OpenMM's, or a file that holds it; it is looked for beside
             the first trajectory where None.
         atoms: The modelled atoms: an MDTraj selection or atom indices from 0; the heavy atoms of
@@ -299,11 +301,20 @@ def read_trajectories(
         progress: A function that is called with the number of frames just read.
         like: Frames that were read before. The same atoms are picked, and they are made whole
             along the same links, as if all files were read at once; it excludes `atoms`.
+        strict: Whether a file that ends in the middle of a frame is refused; otherwise its whole
+            frames are read, with a warning.
+        length_unit: The unit of the numbers in the files, "nm" or "angstrom"; that of their format
+            where None, and nm for .npz.
+        masses: The masses in Da: one for all, or one for each atom of the topology; those of the
+            elements where None.
 
     Raises:
         TrajectoryError: A file is missing, truncated, has NaN or infinite coordinates or another
             atom count than its topology, or a molecule cannot be made whole.
         SelectionError: The selection cannot carry a model.
+
+    Warns:
+        DataWarning: What was done about a file or a molecule that is not as it should be.
     """
     if isinstance(sources, (str, Path)):
         sources = [sources]
@@ -321,13 +332,15 @@ def read_trajectories(
     if like is not None:
         molecule = like.molecule
     if molecule is None:
-        molecule = select_atoms(topology, atoms)
+        molecule = select_atoms(topology, atoms, masses)
         places = molecule.indices
     else:
         places = place_atoms(
             molecule, topology, str(top if isinstance(top, str | Path) else files[0])
         )
     known = topology
-    runs = (run for file in files for run in open_runs(file, known, places, built_in is not None))
+    unit = None if length_unit is None else choose(LengthUnit, length_unit, "length_unit")
+    boxed = built_in is not None
+    runs = (run for file in files for run in open_runs(file, known, places, boxed, strict, unit))
     before = None if like is None else (like.positions, like.links)
     return TrajectoryData(*assemble(runs, molecule, progress, before))

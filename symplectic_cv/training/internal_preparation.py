@@ -11,6 +11,7 @@ from torch import Tensor
 from symplectic_cv.charts.internal import InternalCoordinates
 from symplectic_cv.charts.internal_flow import FIXED, internal_flow
 from symplectic_cv.charts.symmetry import Turn, exchange
+from symplectic_cv.data.advice import require_enough_frames
 from symplectic_cv.errors import FrameError, OptionError
 from symplectic_cv.flows.options import Chart
 from symplectic_cv.flows.parts import ConditionalGaussian
@@ -94,6 +95,7 @@ def prepare_internal(
     """
     if options.energy_weight > 0.0 and energies is None:
         raise OptionError("`energy_weight` needs the energies of the frames: give `energies`")
+    require_enough_frames(len(positions), molecule, len(split.training))
     split.require_enough(3 * molecule.n_atoms - 6)
     training, held_out, weights = split.training, split.held_out, split.weights
     w = split.training_weights

@@ -21,6 +21,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from symplectic_cv.data.advice import require_enough_frames
 from symplectic_cv.flows.build import build_flow
 from symplectic_cv.flows.coupling import CouplingLayer
 from symplectic_cv.flows.options import Coupling, FlowOptions
@@ -220,6 +221,7 @@ def prepare_cartesian(
     Raises:
         SelectionError, FrameError: The atoms or frames cannot carry a model.
     """
+    require_enough_frames(len(positions), molecule, len(split.training))
     split.require_enough(3 * molecule.n_atoms - 6)
     model, q = initial_model(
         positions,

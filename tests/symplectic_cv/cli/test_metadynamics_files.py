@@ -19,7 +19,15 @@ def test_metadynamics_writes_its_files(trained, simulated, tmp_path, backend):
         *("--backend", backend),
     )
     names = {path.name for path in output.iterdir()}
-    assert names >= {"trajectory.xtc", "colvar.csv", "free_energy.npz", "checkpoint", "cv.pt"}
+    assert names >= {
+        "trajectory.xtc",
+        "colvar.csv",
+        "COLVAR",
+        "HILLS",
+        "free_energy.npz",
+        "checkpoint",
+        "cv.pt",
+    }
     assert names >= {"free_energy.png", "modes.png"}
     header, *rows = table_rows(output / "colvar.csv")
     assert header == [

@@ -161,7 +161,16 @@ def test_a_missing_trajectory_is_refused(tmp_path, refused_without_output):
     assert "none.xtc: no such trajectory file" in line
 
 
-@pytest.mark.parametrize("kept", [0.0, 0.001, 0.5, 0.999])
+@pytest.mark.parametrize("kept", [0.5, 0.999])
+def test_the_whole_frames_of_a_truncated_trajectory_are_trained_on(md_folder, capsys, kept):
+    path = md_folder / "trajectory.xtc"
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    run("train", path, "--check")
+    assert "whole frames were read; frame" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.001])
 def test_a_truncated_trajectory_is_refused(md_folder, refused_without_output, kept):
     path = md_folder / "trajectory.xtc"
     content = path.read_bytes()

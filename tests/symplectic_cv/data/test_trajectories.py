@@ -7,7 +7,7 @@ from mdtraj.formats import XTCTrajectoryFile
 
 from symplectic_cv.data.formats import find_topology, load_topology
 from symplectic_cv.data.trajectories import read_trajectories
-from symplectic_cv.errors import SelectionError, TrajectoryError
+from symplectic_cv.errors import DataWarning, SelectionError, TrajectoryError
 from symplectic_cv.molecule import select_atoms
 
 N_FRAMES = 40
@@ -78,7 +78,8 @@ def test_every_format_gives_the_numbers_back(tmp_path, system, positions, top, s
 
 
 def test_a_file_longer_than_a_chunk_is_read_to_its_end(tmp_path, topology, dipeptide, monkeypatch):
-    monkeypatch.setattr("symplectic_cv.data.formats.CHUNK", 7)
+    for module in ("mdtraj_files", "formats"):
+        monkeypatch.setattr(f"symplectic_cv.data.{module}.CHUNK", 7)
     rng = np.random.default_rng(1)
     x = (dipeptide + 0.01 * rng.normal(size=(23, 10, 3))).astype(np.float32)
     file = _save(tmp_path / "run.h5", x, topology)
@@ -193,8 +194,17 @@ def test_a_box_of_zeros_means_no_box(tmp_path, positions, top):
     np.testing.assert_allclose(data.positions, positions[:, 6:16], rtol=0.0, atol=1e-3)
 
 
-@pytest.mark.parametrize("share", [0.6, 0.0], ids=["cut", "empty"])
-@pytest.mark.parametrize("suffix", [".xtc", ".dcd", ".h5", ".nc", ".trr", ".npz", ".pdb"])
+WHOLE_FRAMES = (".xtc", ".dcd", ".trr", ".pdb")
+"""Formats of whose cut files the whole frames are read."""
+
+
+@pytest.mark.parametrize(
+    ("suffix", "share"),
+    [
+        *((suffix, 0.6) for suffix in (".h5", ".nc", ".npz")),
+        *((suffix, 0.0) for suffix in (".h5", ".nc", ".npz", *WHOLE_FRAMES)),
+    ],
+)
 def test_a_truncated_file_is_named(tmp_path, system, positions, top, suffix, share):
     file = tmp_path / f"run{suffix}"
     if suffix == ".npz":
@@ -209,6 +219,104 @@ def test_a_truncated_file_is_named(tmp_path, system, positions, top, suffix, sha
     text = _message(error)
     assert str(file) in text
     assert len(text) < 300 + 2 * len(str(file))
+
+
+@pytest.mark.parametrize("suffix", [*WHOLE_FRAMES, ".xyz", ".lammpstrj"])
+def test_the_whole_frames_of_a_cut_file_are_read_and_told(tmp_path, system, positions, top, suffix):
+    box = np.eye(3) * 9.0 if suffix == ".lammpstrj" else None
+    file = _save(tmp_path / f"run{suffix}", positions, system, box)
+    content = file.read_bytes()
+    file.write_bytes(content[: int(0.6 * len(content)) // 8 * 8 - 3])
+    with pytest.warns(DataWarning, match=r"\d+ whole frames were read; .*`strict` refuses"):
+        data = read_trajectories([file], top=top)
+    # the header of DCD and the first model of PDB make no more than a frame of difference
+    assert 0.5 * N_FRAMES < data.n_frames < 0.6 * N_FRAMES + 1
+    tolerance = max(PRECISION.get(suffix, 1e-3), 1e-4)
+    expected = positions[: data.n_frames, 6:16]
+    np.testing.assert_allclose(data.positions, expected, atol=tolerance)
+    with pytest.raises(TrajectoryError, match="truncated or damaged"):
+        read_trajectories([file], top=top, strict=True)
+
+
+def test_a_header_that_promises_more_frames_is_told(tmp_path, system, positions, top):
+    file = _save(tmp_path / "run.dcd", positions, system)
+    content = bytearray(file.read_bytes())
+    content[8:12] = (500).to_bytes(4, "little")
+    file.write_bytes(content)
+    with pytest.warns(DataWarning, match=r"40 whole frames .*its header announces 500 frames"):
+        assert read_trajectories([file], top=top).n_frames == N_FRAMES
+    with pytest.raises(TrajectoryError, match="announces 500 frames"):
+        read_trajectories([file], top=top, strict=True)
+
+
+@pytest.mark.parametrize("suffix", [".xtc", ".trr"])
+def test_damage_in_the_middle_is_no_end(tmp_path, system, positions, top, suffix):
+    file = _save(tmp_path / f"run{suffix}", positions, system)
+    content = bytearray(file.read_bytes())
+    middle = content.index(content[:4], len(content) // 2)  # where a frame begins
+    content[middle : middle + 4] = b"oops"
+    file.write_bytes(content)
+    with pytest.raises(TrajectoryError, match=r"damaged after \d+ frames: after byte"):
+        read_trajectories([file], top=top)
+
+
+OTHERS = {
+    ".ncdf": 1e-6,
+    ".netcdf": 1e-6,
+    ".mdcrd": 1e-4,
+    ".crd": 1e-4,
+    ".trj": 1e-4,
+    ".xyz": 1e-4,
+    ".xyz.gz": 1e-4,
+    ".lammpstrj": 1e-4,
+    ".pdb.gz": 1e-4,
+    ".hdf5": 1e-7,
+    ".gro": 1e-3,
+}
+"""Formats that are read too, and how well each keeps a coordinate, in nm."""
+
+
+@pytest.mark.parametrize("suffix", OTHERS)
+def test_other_formats_of_mdtraj_are_read(tmp_path, system, positions, top, suffix):
+    file = tmp_path / f"run{suffix}"
+    written = {".hdf5": ".h5", ".trj": ".mdcrd", ".crd": ".mdcrd", ".ncdf": ".nc", ".netcdf": ".nc"}
+    trajectory = md.Trajectory(positions[:1] if suffix == ".gro" else positions, system)
+    if suffix == ".lammpstrj":
+        trajectory.unitcell_vectors = np.broadcast_to(np.eye(3) * 9.0, (N_FRAMES, 3, 3))
+    name = tmp_path / f"run{written.get(suffix, suffix)}"
+    trajectory.save(str(name))
+    if name != file:
+        name.rename(file)
+    data = read_trajectories([file], top=top)
+    expected = trajectory.xyz[:, 6:16]
+    np.testing.assert_allclose(data.positions, expected, rtol=0.0, atol=1.01 * OTHERS[suffix])
+
+
+@pytest.mark.parametrize(("name", "remedy"), [("run.tpr", "name its .xtc or .trr"), ("x.log", "")])
+def test_files_that_hold_no_frames_come_with_a_remedy(tmp_path, top, name, remedy):
+    (tmp_path / name).write_bytes(b"content")
+    with pytest.raises(TrajectoryError, match=f"{name}: unknown trajectory format.*{remedy}"):
+        read_trajectories([tmp_path / name], top=top)
+
+
+def test_lengths_in_angstrom_are_recognised_and_read_when_named(tmp_path, topology, wobble):
+    frames = wobble(20).astype(np.float32)
+    file = tmp_path / "run.npz"
+    np.savez(file, 10.0 * frames)
+    with pytest.raises(TrajectoryError, match=r"ten times too long.*`length_unit=angstrom`"):
+        read_trajectories([file], topology)
+    data = read_trajectories([file], topology, length_unit="angstrom")
+    np.testing.assert_allclose(data.positions, frames, atol=1e-5)
+
+
+def test_lengths_in_nm_where_a_format_has_angstrom_are_recognised(tmp_path, topology, wobble):
+    frames = wobble(20).astype(np.float32)
+    file = tmp_path / "run.xyz"
+    md.Trajectory(0.1 * frames, topology).save(str(file))  # numbers as PLUMED writes them
+    with pytest.raises(TrajectoryError, match=r"ten times too short.*`length_unit=nm`"):
+        read_trajectories([file], topology)
+    data = read_trajectories([file], topology, length_unit="nm")
+    np.testing.assert_allclose(data.positions, frames, atol=1e-3)
 
 
 def test_a_netcdf_file_cut_at_a_frame_is_not_read_as_zeros(tmp_path, system, positions, top):
@@ -256,7 +364,7 @@ def test_a_coordinate_that_is_no_number_is_named_with_file_frame_and_atom(
 def test_frames_in_messages_count_from_the_start_of_the_file(
     tmp_path, topology, dipeptide, monkeypatch
 ):
-    monkeypatch.setattr("symplectic_cv.data.formats.CHUNK", 10)
+    monkeypatch.setattr("symplectic_cv.data.mdtraj_files.CHUNK", 10)
     bad = np.stack([dipeptide] * 35).astype(np.float32)
     bad[27, 3] = np.nan
     file = _save(tmp_path / "run.h5", bad, topology)

@@ -444,5 +444,5 @@ def test_a_frame_without_an_orientation_is_named(four_atoms, swing):
 def test_too_few_frames_are_refused(molecule, wobble):
     with pytest.raises(TrajectoryError, match="9 frames are too few"):
         prepare(wobble(9), molecule)
-    with pytest.raises(FrameError, match="18 training frames cannot determine 24"):
+    with pytest.raises(FrameError, match=r"\(18 training frames\) cannot determine 24"):
         prepare(wobble(20), molecule)
