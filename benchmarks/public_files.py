@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import symplectic_cv as sc
+from symplectic_cv.data.advice import count_of_files, require_enough_frames
+from symplectic_cv.data.formats import load_topology, topology_for
 from symplectic_cv.errors import DataWarning, UserError
 
 PACKAGES = {"MDAnalysisTests": "MDAnalysisTests==2.10.0", "openmmtools": "openmmtools==0.27.0"}
@@ -167,6 +169,10 @@ def check(case: Case, paths: list[Path], answer: Any) -> None:
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
+            top_of = topology_for(paths[0]) if top is None else load_topology(paths[1])
+            count = count_of_files(paths[:1])
+            if count is not None:
+                require_enough_frames(count, sc.select_atoms(top_of, case.atoms or None))
             data = sc.read_trajectories(str(paths[0]), top, atoms=case.atoms or None)
             prepared = sc.prepare(data)
         said = [str(w.message) for w in caught if isinstance(w.message, DataWarning)][:1]

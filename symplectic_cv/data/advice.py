@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from symplectic_cv.molecule import Molecule
 SAFE = 200
 """Frames per coordinate from which the default settings are safe."""
 FEWEST_ATOMS = 3
+SINGLE = (".rst7", ".ncrst", ".inpcrd", ".restrt", ".mol2")
+"""Formats of one structure."""
 
 
 def count_of_files(files: Sequence[str | Path]) -> int | None:
@@ -36,6 +39,10 @@ def count_of_files(files: Sequence[str | Path]) -> int | None:
             counted = count_frames(file)
             if counted is not None and counted.whole > 0 and not counted.missing:
                 total += counted.whole
+            elif suffix_of(file) in (".pdb", ".pdb.gz"):
+                total += _count_models(file)
+            elif suffix_of(file) in SINGLE:
+                total += 1
             elif counted is None and suffix_of(file) in (".nc", ".h5"):
                 with quiet_output(), md.open(str(file)) as handle:
                     total += len(handle)
@@ -44,6 +51,13 @@ def count_of_files(files: Sequence[str | Path]) -> int | None:
         except (OSError, ValueError, KeyError, RuntimeError):  # reading it will tell
             return None
     return total
+
+
+def _count_models(file: Path) -> int:
+    """The number of models in a PDB file; 1 where it names none."""
+    read = gzip.open if suffix_of(file).endswith(".gz") else open
+    with read(file, "rb") as lines:
+        return max(1, sum(line.startswith(b"MODEL ") for line in lines))
 
 
 def require_enough_frames(n_frames: int, molecule: Molecule, training: int | None = None) -> None:

@@ -40,16 +40,9 @@ WITH_TIMES = (".xtc", ".trr")
 IN_NM = (".xtc", ".trr", ".gro", ".h5", ".hdf5", ".lh5", ".xml", ".hoomdxml", ".gsd")
 """Formats that store nm; MDTraj takes the numbers of all others for ångströms."""
 READ_WHOLE = (
-    ".trj",
-    ".crd",
-    ".mdcrd",
-    ".arc",
-    ".binpos",
-    ".stk",
-    ".xml",
-    ".hoomdxml",
-    ".gsd",
-    ".hdf5",
+    *(".trj", ".crd", ".mdcrd", ".arc", ".binpos", ".stk"),
+    *(".xml", ".hoomdxml", ".gsd", ".hdf5", ".mol2"),
+    *(".pdbx", ".pdbx.gz", ".cif", ".cif.gz", ".mmcif", ".mmcif.gz"),
 )
 """Formats that MDTraj reads at once, or in chunks only under another name."""
 

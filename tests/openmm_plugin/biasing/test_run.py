@@ -134,6 +134,8 @@ def test_a_run_writes_a_row_for_each_hill(whole, n, backend):
         "trajectory.xtc",
         "colvar.csv",
         "hills.csv",
+        "COLVAR",
+        "HILLS",
         "free_energy.npz",
         "convergence.csv",
         "checkpoint",
