@@ -52,8 +52,10 @@ def require_count(
     require_enough_frames(count, select_atoms(topology, atoms, masses))
 
 
-def weights_of_frames(spec: str, n_frames: int, temperature: float) -> np.ndarray:
+def weights_of_frames(spec: str | None, n_frames: int, temperature: float) -> np.ndarray | None:
     """The checked weights of frames, shape (F,), that a user names; says where they come from."""
+    if spec is None:
+        return None
     found = read_weights(spec, temperature)
     note(f"weights: {found.source}")
     return check_weights(found.values, n_frames)

@@ -169,9 +169,7 @@ def train(
     Example: symplectic-cv train md/trajectory.xtc -o model
     """
     thermal_energy(temperature)
-    if check:
-        pass
-    elif not resume:
+    if not (check or resume):
         require_free(output)
     complete = resume and is_trained(output)
     if density and chart is not Chart.TORSION:
@@ -209,9 +207,7 @@ def train(
     }
     if chart is Chart.TORSION and not density:
         data = read_frames(trajectories, top, atoms, reading)
-        frame_weights = None
-        if weights is not None:
-            frame_weights = weights_of_frames(weights, data.n_frames, temperature)
+        frame_weights = weights_of_frames(weights, data.n_frames, temperature)
         if check:
             tell(report_on_frames(data))
         folder = None if check else output
@@ -245,9 +241,7 @@ def train(
     data = read_frames(trajectories, top, atoms, reading)
     if check:
         tell(report_on_frames(data))
-    frame_weights = (
-        None if weights is None else weights_of_frames(weights, data.n_frames, temperature)
-    )
+    frame_weights = weights_of_frames(weights, data.n_frames, temperature)
     modes: TorsionResult | None = None
     if density:
         modes = fit_torsion_modes(data, temperature, order, weights=frame_weights)
