@@ -89,8 +89,9 @@ def test_the_page_on_torsion_modes_runs(tmp_path, monkeypatch):
     np.testing.assert_allclose(held, 0.5, atol=1e-4)
     assert len(names["path"]) == 10
     commands = re.findall(r"^    symplectic-cv (.*)$", page, re.M)
-    assert len(commands) == 6
+    assert len(commands) == 7
     run(*commands[1].split())
+    run(*commands[6].split())
     run(*f"{commands[2]} -o again".replace("--time-ns 5", "--time-ns 0.002 --pace 0.2").split())
     run(*f"{commands[3]} --steps 20".split())
     run(*shlex.split(commands[4]))

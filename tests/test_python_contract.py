@@ -94,7 +94,6 @@ def _wrong_calls(data, system):
     yield lambda: torsions.modes(file), "`data` must be frames.*`read_trajectories`"
     yield lambda: torsions.modes(universe), "`data` must be frames.*from_mdanalysis"
     yield lambda: sc.latent_path(torsions, trajectory[0], trajectory[1]), "no density"
-    yield lambda: sc.analyze(torsions, data), "no density.*model of the cartesian"
     yield lambda: sc.export(None, path="cv.pt"), "`model` must be the model of a molecule.*NoneType"
     yield lambda: sc.variational("ringwrld"), "'ringwrld' is not built in; there is ringworld"
     yield lambda: plugin.mode_forces(torsions, system), "`path` must be a file .*bias_variables"

@@ -14,6 +14,8 @@ from symplectic_cv.files.atomic import write_atomically
 FAILED = "failed.pdb"
 NO_VALUE = ("not finite", "is singular", "is ill-conditioned")
 """What errors of the modes say: the forces of this package, and TorchScript's own solver."""
+TORN = "the molecule is torn"
+"""What the modes say where bonded atoms are far apart. A simulation only comes there by blowing up."""
 
 
 def simulation_failure(
@@ -29,7 +31,7 @@ def simulation_failure(
         error: The error of OpenMM, of a reporter or of a mode.
     """
     step = simulation.currentStep
-    if has_blown_up(simulation):
+    if has_blown_up(simulation) or TORN in str(error):
         write_frame(simulation, folder / FAILED)
         return blown_up(step, timestep, folder)
     if not any(words in str(error) for words in NO_VALUE):

@@ -9,6 +9,7 @@ from symplectic_cv.charts.internal import InternalCoordinates
 from symplectic_cv.charts.internal_flow import internal_flow, latent_scale
 from symplectic_cv.charts.standard import standardise, wrap
 from symplectic_cv.charts.zmatrix import molecule_z_matrix
+from symplectic_cv.data.handedness import Stereocentres
 from symplectic_cv.flows.options import Chart, Coupling, FlowOptions
 
 OPTIONS = FlowOptions(coupling=Coupling.SPLINE, layers=2, hidden=8, bins=4, chart=Chart.INTERNAL)
@@ -30,10 +31,25 @@ def points():
 @pytest.fixture(scope="module")
 def spinning(chart):
     """ξ of frames whose first two torsions go round, with all the rest stiff, (600, 24)."""
+    return spinning_frames(chart, 600)
+
+
+@pytest.fixture(scope="module")
+def one_handed(chart, molecule):
+    """Such frames with the handedness of the reference; the two torsions can mirror a molecule."""
+    xi = spinning_frames(chart, 1600)
+    centres = Stereocentres.of(molecule)
+    centre = chart(torch.zeros(1, 24, dtype=torch.float64))[0]
+    wanted = centres.signs(chart.place(centre).numpy())
+    one_hand = (centres.signs(chart.place(xi).numpy()) == wanted).all(1)
+    return xi[one_hand][:600]
+
+
+def spinning_frames(chart, n_frames):
     rng = np.random.default_rng(2)
     centre = chart(torch.zeros(1, 24, dtype=torch.float64))[0].numpy()
-    xi = centre + rng.normal(size=(600, 24)) * np.r_[np.full(9, 0.003), np.full(15, 0.06)]
-    xi[:, 17:19] = rng.uniform(-np.pi, np.pi, size=(600, 2))
+    xi = centre + rng.normal(size=(n_frames, 24)) * np.r_[np.full(9, 0.003), np.full(15, 0.06)]
+    xi[:, 17:19] = rng.uniform(-np.pi, np.pi, size=(n_frames, 2))
     return wrap_torsions(torch.from_numpy(xi))
 
 

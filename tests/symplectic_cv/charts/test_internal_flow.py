@@ -123,10 +123,10 @@ def test_normal_modes_of_bonds_and_angles_have_uncorrelated_momenta(torsions, ch
     torch.testing.assert_close(scale**2, variances, rtol=0.5, atol=0.0)  # probes are few
 
 
-def test_few_frames_for_what_follows_the_torsions_are_told(molecule, chart, spinning):
+def test_few_frames_for_what_follows_the_torsions_are_told(molecule, chart, one_handed):
     options = TrainingOptions(coupling=Coupling.SPLINE, layers=1, hidden=8, chart=Chart.INTERNAL)
-    with pytest.raises(FrameError, match="31 frames for training cannot determine 24 internal"):
-        prepare(chart.place(spinning[:35]).numpy(), molecule, 300.0, options)
+    with pytest.raises(FrameError, match=r"\d+ frames for training cannot determine 24 internal"):
+        prepare(chart.place(one_handed[:30]).numpy(), molecule, 300.0, options)
 
 
 def test_every_two_coordinates_are_told_apart():
@@ -142,10 +142,10 @@ def test_every_two_coordinates_are_told_apart():
 
 
 @pytest.mark.statistical
-def test_the_scale_makes_momenta_of_unit_size(flow, chart, spinning):
+def test_the_scale_makes_momenta_of_unit_size(flow, chart, one_handed):
     """At the start (here: the layers without weights) P has unit variance, averaged over frames."""
     start = PointTransformation([*list(flow.layers)[:2], flow.layers[-2]])
-    q = chart.inverse(spinning[:8])[0]
+    q = chart.inverse(one_handed[:8])[0]
     generator = torch.Generator().manual_seed(2)
     square = torch.zeros(24, dtype=torch.float64)
     for _ in range(50):
@@ -156,8 +156,8 @@ def test_the_scale_makes_momenta_of_unit_size(flow, chart, spinning):
 
 
 @pytest.fixture(scope="module")
-def trained(molecule, chart, spinning):
-    positions = chart.place(spinning).numpy()
+def trained(molecule, chart, one_handed):
+    positions = chart.place(one_handed).numpy()
     options = TrainingOptions(
         steps=60, batch=64, coupling=Coupling.SPLINE, layers=2, hidden=8, chart=Chart.INTERNAL,
         momentum_weight=0.0,
@@ -177,8 +177,8 @@ class Killed(Exception):
     pass
 
 
-def test_a_killed_training_goes_on_as_if_it_had_not_been(molecule, chart, spinning, tmp_path):
-    positions = chart.place(spinning[:120]).numpy()
+def test_a_killed_training_goes_on_as_if_it_had_not_been(molecule, chart, one_handed, tmp_path):
+    positions = chart.place(one_handed[:120]).numpy()
     options = TrainingOptions(
         steps=12, batch=16, coupling=Coupling.SPLINE, layers=1, hidden=8, bins=4,
         chart=Chart.INTERNAL, momentum_weight=0.0,
@@ -201,8 +201,8 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(molecule, chart, spinni
         torch.testing.assert_close(one, other, rtol=0.0, atol=0.0)
 
 
-def test_momenta_are_learned_where_wanted(molecule, chart, spinning):
-    positions = chart.place(spinning[:200]).numpy()
+def test_momenta_are_learned_where_wanted(molecule, chart, one_handed):
+    positions = chart.place(one_handed[:200]).numpy()
     options = TrainingOptions(
         steps=2, batch=16, coupling=Coupling.SPLINE, layers=2, hidden=8, chart=Chart.INTERNAL
     )
@@ -220,8 +220,8 @@ def test_a_model_is_stored_and_comes_back(trained, tmp_path):
     torch.testing.assert_close(structures, again.frame.superpose(x), rtol=0.0, atol=1e-7)
 
 
-def test_an_autoregressive_flow_is_trained_and_stored(molecule, chart, spinning, tmp_path):
-    positions = chart.place(spinning[:200]).numpy()
+def test_an_autoregressive_flow_is_trained_and_stored(molecule, chart, one_handed, tmp_path):
+    positions = chart.place(one_handed[:200]).numpy()
     options = TrainingOptions(
         steps=3, batch=32, coupling=Coupling.AUTOREGRESSIVE, layers=1, hidden=8, bins=4,
         chart=Chart.INTERNAL, momentum_weight=0.0,
@@ -239,7 +239,7 @@ def test_it_is_not_exported_and_says_why(trained, tmp_path):
         export(trained[0].model, [0], tmp_path / "cv.pt")
 
 
-def test_options_that_do_not_fit(molecule, chart, spinning):
+def test_options_that_do_not_fit(molecule, chart, one_handed):
     with pytest.raises(OptionError, match=r"`coupling='affine'` .* use spline"):
         TrainingOptions(chart=Chart.INTERNAL, coupling="affine")
     with pytest.raises(OptionError, match="autoregressive'` is for `chart='internal'`"):
@@ -248,4 +248,4 @@ def test_options_that_do_not_fit(molecule, chart, spinning):
         TrainingOptions(energy_weight=0.5)
     options = TrainingOptions(coupling=Coupling.SPLINE, chart=Chart.INTERNAL, energy_weight=0.5)
     with pytest.raises(OptionError, match=r"`energy_weight` needs .* give `energies`"):
-        prepare(chart.place(spinning).numpy(), molecule, 300.0, options)
+        prepare(chart.place(one_handed).numpy(), molecule, 300.0, options)

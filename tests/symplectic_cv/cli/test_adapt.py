@@ -170,7 +170,7 @@ def test_a_folder_in_use_is_left_alone(adapted, system, refused):
         (["--atoms", "name QQ"], "0 atoms"),
         (["--modes", "0", "99"], "--modes 99"),
         (["--modes", "0", "0"], "--modes names a mode twice: 0 0"),
-        (["--modes", "0", "-1"], "--modes -1: the model has 24 modes"),
+        (["--chart", "cartesian", "--modes", "0", "-1"], "--modes -1: the model has 24 modes"),
         (["--modes", "0", "1", "2", "3"], "--modes names 4 modes; metadynamics takes 1 to 3"),
         (["--range", "5", "6"], "--range 5 6 must hold -3 to 3"),
         (["--range", "9", "-9"], "--range 9 -9: LOW must be below HIGH"),
@@ -195,7 +195,10 @@ def test_a_folder_in_use_is_left_alone(adapted, system, refused):
         (["--growth", "nan"], "--growth must be a finite number"),
         (["--final-ns", "inf"], "--final-ns must be a finite number"),
         (["--start-ns", "-1"], "--start-ns must be positive"),
-        (["--start-ns", "0.004"], "24 modes take at least 28: give 0.006 or more"),
+        (
+            ["--chart", "cartesian", "--start-ns", "0.004"],
+            "24 modes take at least 28: give 0.006 or more",
+        ),
         (["--platform", "Abacus"], "--platform Abacus is not installed"),
         (["--backend", "abacus"], "--backend"),
     ],
@@ -226,6 +229,8 @@ def test_too_few_frames_are_told_before_anything_is_made(adapted, system, tmp_pa
         str(adapted / "start" / "trajectory.xtc"), top=str(system.parent / "topology.pdb")
     )
     start[:26].save_xtc(few)
-    line = refused("adapt", few, "--system", system, "-o", tmp_path / "adapt")
+    line = refused(
+        "adapt", few, "--chart", "cartesian", "--system", system, "-o", tmp_path / "adapt"
+    )
     assert "26 frames, a tenth of them for validation, cannot determine 24" in line
     assert not (tmp_path / "adapt").exists()

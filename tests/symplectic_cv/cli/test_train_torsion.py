@@ -50,7 +50,7 @@ def test_modes_are_printed_with_their_errors(
     assert "rad/ps (held out" in text
     assert "phi_ALA2" in text
     config = json.loads((tmp_path / "model" / "config.json").read_text())
-    assert len(config["omega_rad_per_ps"]) == 2
+    assert len(config["omega_rad_per_ps"]) == 3
     assert [path.name for path in (tmp_path / "model").iterdir()] == ["config.json"]
 
 
@@ -96,12 +96,11 @@ def test_options_that_do_not_fit(
     assert not output.exists()
 
 
-@pytest.mark.parametrize("command", ["analyze", "path", "sample", "thermodynamics"])
+@pytest.mark.parametrize("command", ["path", "sample", "thermodynamics"])
 def test_commands_that_need_a_flow_say_so(
     model: Path, simulated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     more: dict[str, list[object]] = {
-        "analyze": [simulated / "trajectory.xtc"],
         "path": ["--start", simulated / "topology.pdb", "--end", simulated / "topology.pdb"],
     }
     line = refused(capsys, command, model, *more.get(command, []), "-o", tmp_path / "out")

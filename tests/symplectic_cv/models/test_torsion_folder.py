@@ -53,5 +53,5 @@ def test_a_flow_is_no_torsion_model() -> None:
 
 
 def test_something_that_is_no_model() -> None:
-    with pytest.raises(ModelError, match="no model of a molecule"):
+    with pytest.raises(ModelError, match="must be the model of a molecule, or its folder; got int"):
         open_modes(3)  # type: ignore[arg-type]
