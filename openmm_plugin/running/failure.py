@@ -15,7 +15,7 @@ FAILED = "failed.pdb"
 NO_VALUE = ("not finite", "is singular", "is ill-conditioned")
 """What errors of the modes say: the forces of this package, and TorchScript's own solver."""
 TORN = "the molecule is torn"
-"""What the modes say where bonded atoms are far apart. A simulation only comes there by blowing up."""
+"""What the modes say where bonded atoms are far apart: a simulation that blew up."""
 
 
 def simulation_failure(
