@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from symplectic_cv.adaptation.flattening import flattening_weights, write_training_weights
+from symplectic_cv.adaptation.flattening import flattening_weights
 from symplectic_cv.adaptation.gathered_frames import GatheredFrames
 from symplectic_cv.adaptation.mode_choice import modes_to_bias
 from symplectic_cv.adaptation.round_folders import LoopFolder
 from symplectic_cv.adaptation.round_learner import OnStep, RoundLearner, Warn
 from symplectic_cv.data.split import contiguous_split
+from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.flows.options import Chart
 from symplectic_cv.models.model_folder import read_config
 from symplectic_cv.training.fit import prepare, train_in_folder
@@ -52,25 +54,20 @@ class FlowLearner(RoundLearner):
             "frames or more"
         )
 
-    def learn(
+    def weights(self, gathered: GatheredFrames) -> np.ndarray:
+        return flattening_weights(gathered.slow_modes(), self.flatten)
+
+    def fit(
         self,
-        folder: LoopFolder,
+        output: Path,
         number: int,
-        gathered: GatheredFrames,
-        progress: OnStep | None = None,
-        warn: Warn | None = None,
+        data: TrajectoryData,
+        weights: np.ndarray | None,
+        progress: OnStep | None,
+        warn: Warn | None,
     ) -> None:
-        if folder.has_model(number):
-            return
-        folder.round(number).mkdir(exist_ok=True)
-        weights = None
-        if number > 1:
-            weights = flattening_weights(gathered.slow_modes(), self.flatten)
-            write_training_weights(folder, number, weights)
         options = replace(self.training, seed=self.training.seed + number - 1)
-        prepared = prepare(
-            gathered.data, temperature=self.temperature, options=options, weights=weights
-        )
+        prepared = prepare(data, temperature=self.temperature, options=options, weights=weights)
         for message in prepared.warnings:
             if warn is not None:
                 warn(message)
@@ -82,7 +79,6 @@ class FlowLearner(RoundLearner):
             if progress is not None:
                 progress(step, options.steps, best)
 
-        output = folder.model(number)
         train_in_folder(prepared, output, output.exists(), show)
 
     def modes_to_bias(self, folder: LoopFolder, number: int, gathered: GatheredFrames) -> list[int]:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import numpy as np
+
+from symplectic_cv.adaptation.flattening import write_training_weights
 from symplectic_cv.adaptation.gathered_frames import GatheredFrames
 from symplectic_cv.adaptation.round_folders import LoopFolder
+from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.flows.options import Chart
 
 OnStep = Callable[[int, int, float | None], None]
@@ -36,7 +41,6 @@ class RoundLearner(ABC):
             lengths: The number of frames of each continuous run.
         """
 
-    @abstractmethod
     def learn(
         self,
         folder: LoopFolder,
@@ -47,6 +51,9 @@ class RoundLearner(ABC):
     ) -> None:
         """Learns the model of a round, or the rest of it; does nothing if it is complete.
 
+        The first round counts all frames the same. Later rounds take `weights`, which are also
+        written into the folder of the round.
+
         Args:
             folder: The folder of the loop.
             number: The number of the round, from 1.
@@ -56,6 +63,43 @@ class RoundLearner(ABC):
 
         Raises:
             UserError: The data cannot carry a model, or the folder holds another training.
+        """
+        if folder.has_model(number):
+            return
+        folder.round(number).mkdir(exist_ok=True)
+        weights = None
+        if number > 1:
+            weights = self.weights(gathered)
+            write_training_weights(folder, number, weights)
+        self.fit(folder.model(number), number, gathered.data, weights, progress, warn)
+
+    @abstractmethod
+    def weights(self, gathered: GatheredFrames) -> np.ndarray:
+        """The training weights of all frames before a round, (F,), by the model before.
+
+        Args:
+            gathered: All frames before the round.
+        """
+
+    @abstractmethod
+    def fit(
+        self,
+        output: Path,
+        number: int,
+        data: TrajectoryData,
+        weights: np.ndarray | None,
+        progress: OnStep | None,
+        warn: Warn | None,
+    ) -> None:
+        """Learns a model from weighted frames and writes its folder.
+
+        Args:
+            output: The model folder. It may hold the beginning of this training.
+            number: The number of the round, from 1.
+            data: The frames.
+            weights: One weight for each frame, (F,); all count the same where None.
+            progress: Called after each step.
+            warn: Called with each warning about the data.
         """
 
     @abstractmethod

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from symplectic_cv.adaptation.flattening import tempered_weights, write_training_weights
+import numpy as np
+
+from symplectic_cv.adaptation.flattening import tempered_weights
 from symplectic_cv.adaptation.gathered_frames import GatheredFrames
 from symplectic_cv.adaptation.mode_choice import MOST_MODES
 from symplectic_cv.adaptation.round_folders import LoopFolder
 from symplectic_cv.adaptation.round_learner import OnStep, RoundLearner, Warn
+from symplectic_cv.data.trajectories import TrajectoryData
 from symplectic_cv.flows.options import Chart
 from symplectic_cv.training.torsion import fit_torsion_modes
 
@@ -47,27 +51,22 @@ class TorsionLearner(RoundLearner):
             "give more frames, a lower `order`, or fewer `atoms`"
         )
 
-    def learn(
+    def weights(self, gathered: GatheredFrames) -> np.ndarray:
+        return tempered_weights(gathered.slow_modes(), gathered.unbiased_weights(), self.flatten)
+
+    def fit(
         self,
-        folder: LoopFolder,
+        output: Path,
         number: int,
-        gathered: GatheredFrames,
-        progress: OnStep | None = None,
-        warn: Warn | None = None,
+        data: TrajectoryData,
+        weights: np.ndarray | None,
+        progress: OnStep | None,
+        warn: Warn | None,
     ) -> None:
-        if folder.has_model(number):
-            return
         if progress is not None:
             progress(0, 1, None)
-        folder.round(number).mkdir(exist_ok=True)
-        weights = None
-        if number > 1:
-            weights = tempered_weights(
-                gathered.slow_modes(), gathered.unbiased_weights(), self.flatten
-            )
-            write_training_weights(folder, number, weights)
         result = fit_torsion_modes(
-            gathered.data,
+            data,
             self.temperature,
             order=self.order,
             n_modes=self.n_modes,
@@ -77,7 +76,7 @@ class TorsionLearner(RoundLearner):
         for message in result.warnings:
             if warn is not None:
                 warn(message)
-        result.save(folder.model(number))
+        result.save(output)
         if progress is not None:
             progress(1, 1, None)
 
