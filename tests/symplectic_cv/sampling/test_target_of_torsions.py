@@ -55,6 +55,7 @@ def means(found, values, method):
     return float(values.mean()), standard_error(values)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize("method", list(Method))
 def test_samples_of_every_method_have_the_known_means(model, reduced, method):

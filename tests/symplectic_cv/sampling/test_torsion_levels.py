@@ -73,6 +73,7 @@ def test_the_density_of_the_angles_is_normalised(one, two):
         assert density.sum() * cell == pytest.approx(1.0, abs=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize(("mode", "value"), [(0, 0.6), (0, -1.0), (1, 0.3)])
 def test_structures_at_a_value_have_the_conditional_means(two, mode, value):
@@ -127,6 +128,7 @@ def test_draws_are_structures_and_come_back(two, perturb):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_angles_that_the_oscillators_turn(two, perturb):
     """With all layers bent: against samples of the density in a narrow window of the mode."""

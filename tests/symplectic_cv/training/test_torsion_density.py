@@ -185,6 +185,7 @@ def test_ring_torsions_are_internal_coordinates_and_modes_may_use_them(with_ring
     assert np.isfinite(found.log_likelihood).all()
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 def test_a_value_of_a_mode_that_ring_torsions_carry(with_ring) -> None:
     """Against the samples of the density whose mode lies in a narrow window about the value."""
